@@ -1,0 +1,13 @@
+//! Time and host boots.
+
+use types::Timestamp;
+
+/// Tells the time; in tests, whatever the test says.
+pub trait Clock: Send + Sync {
+    /// Now, by the wall clock.
+    fn now(&self) -> Timestamp;
+    /// Changes whenever the host boots (`/proc/sys/kernel/random/boot_id`).
+    fn host_boot(&self) -> String;
+    /// A fresh UUIDv7 of this time.
+    fn new_id(&self) -> uuid::Uuid;
+}

@@ -1,0 +1,114 @@
+//! Where volumes live.
+
+use super::{Fault, OnProgress};
+use types::{ByteSize, ImageId, Timestamp, VolumeId};
+use uuid::Uuid;
+
+/// A volume's file as it is on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileObs {
+    /// Its length.
+    pub size: ByteSize,
+    /// What it occupies on the host.
+    pub allocated: ByteSize,
+}
+
+/// What is on disk of one volume.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct VolumeObs {
+    /// The published file, complete and durable; temporaries do not count.
+    pub file: Option<FileObs>,
+    /// The generation in the published sidecar, if one is there and readable.
+    pub sidecar: Option<u64>,
+    /// Whether the file is in the trash.
+    pub trashed: bool,
+}
+
+/// Room in a pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capacity {
+    /// The file system's size.
+    pub total: ByteSize,
+    /// What an unprivileged writer can still take (`statvfs.f_bavail`).
+    pub free: ByteSize,
+}
+
+/// One directory of volumes (design, section 5).
+pub trait Pool: Send + Sync {
+    /// Looks at one volume; never at its content.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn observe(&self, volume: VolumeId) -> Result<VolumeObs, Fault>;
+
+    /// Makes a file of `size` bytes with an empty ext4 file system, together with its sidecar:
+    /// both are complete and durable before either is published, sidecar first.
+    /// Does nothing if the volume's file is published already.
+    ///
+    /// # Errors
+    /// `pool-full`, `tool-missing`, `format-failed`, `io-error`.
+    fn create_blank(
+        &self,
+        volume: VolumeId,
+        size: ByteSize,
+        fs_uuid: Uuid,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault>;
+
+    /// Makes a file of `size` bytes that begins with the image's content (reflink where the file
+    /// system can, else its data ranges only), published as [`Pool::create_blank`] does.
+    /// The content of a smaller `size` than the image's is never cut: that is an error.
+    ///
+    /// # Errors
+    /// `pool-full`, `image-not-found`, `volume-too-small`, `io-error`.
+    fn create_from_image(
+        &self,
+        volume: VolumeId,
+        image: ImageId,
+        size: ByteSize,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault>;
+
+    /// Makes the file at least `to` bytes long and durable so: `ftruncate` and one fsync, whatever
+    /// the sizes. Never shortens it.
+    ///
+    /// # Errors
+    /// `volume-lost` if there is no file; `pool-full`, `io-error`.
+    fn grow(&self, volume: VolumeId, to: ByteSize) -> Result<(), Fault>;
+
+    /// Publishes the sidecar (temporary file, fsync, rename, fsync of the directory). `sidecar` is
+    /// a JSON object whose `generation` is what [`VolumeObs::sidecar`] then tells.
+    ///
+    /// # Errors
+    /// `pool-full`, `io-error`.
+    fn write_sidecar(&self, volume: VolumeId, sidecar: &[u8]) -> Result<(), Fault>;
+
+    /// Moves the volume's file and sidecar into the trash, to be kept until `keep_until`.
+    /// Does nothing if the volume has no published file; its temporaries go at once.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn trash(&self, volume: VolumeId, keep_until: Timestamp) -> Result<(), Fault>;
+
+    /// Removes the volume's file, sidecar and temporaries for good: for volumes that never held
+    /// anyone's data.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn remove(&self, volume: VolumeId) -> Result<(), Fault>;
+
+    /// Removes from the trash what is kept until `now` or less, and what earlier purges left half
+    /// done. Never touches anything it did not make.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn purge_trash(&self, now: Timestamp) -> Result<Vec<VolumeId>, Fault>;
+
+    /// Room in the pool.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn capacity(&self) -> Result<Capacity, Fault>;
+}

@@ -1,0 +1,114 @@
+//! The hypervisor.
+
+use super::{Fault, NicPlan};
+use types::network::NetworkSpec;
+use types::volume::VolumeRole;
+use types::{ByteSize, MachineId, Name, Problem, RunId, VolumeId};
+
+/// A run's process, as its cgroup tells it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProcessObs {
+    /// It was never fully started, and no process of it is left.
+    Absent,
+    /// A process of this run is there and may hold the disks.
+    Alive,
+    /// It was started, and no process of it is left.
+    Exited,
+}
+
+/// A disk of a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunDisk {
+    /// The volume whose file it is.
+    pub volume: VolumeId,
+    /// The volume's name, for the mount point.
+    pub name: Name,
+    /// Its slot: slot 0 holds the root disk.
+    pub slot: u8,
+    /// The serial by which the guest finds it: at most 20 characters (virtio-blk).
+    pub serial: String,
+    /// Root or data.
+    pub role: VolumeRole,
+    /// Where the guest mounts it; `None`: nowhere.
+    pub mount: Option<String>,
+    /// The guest cannot write to it.
+    pub read_only: bool,
+}
+
+/// Everything that one run is made of; all of it was committed before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunPlan {
+    /// Whose run.
+    pub machine: MachineId,
+    /// The host name.
+    pub name: Name,
+    /// The run.
+    pub run: RunId,
+    /// The unprivileged user (and group) of the process.
+    pub uid: u32,
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Memory.
+    pub memory: ByteSize,
+    /// Version of the kernel to boot.
+    pub kernel: String,
+    /// The disks, by slot.
+    pub disks: Vec<RunDisk>,
+    /// The interfaces, each with its network.
+    pub nics: Vec<(NetworkSpec, NicPlan)>,
+}
+
+/// Hypervisor processes of one node.
+pub trait Vmm: Send + Sync {
+    /// Judges, before anything is written, whether a machine can run here at all.
+    ///
+    /// # Errors
+    /// `no-hypervisor`, `no-permission` (not root, `/dev/net/tun`), `no-kernel` (an override that
+    /// is not there), `tool-missing`.
+    fn preflight(&self) -> Result<(), Problem>;
+
+    /// Looks at a run's process through its cgroup, never through a pid.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn observe(&self, machine: MachineId, run: RunId) -> Result<ProcessObs, Fault>;
+
+    /// Makes the run's process: boot files, cgroup, sockets, QEMU, disks as descriptors. Returns
+    /// once the virtual processors run. A process of this run that is there already is taken
+    /// through the steps that are missing; of a half-made one that cannot be, nothing is left.
+    ///
+    /// # Errors
+    /// `no-hypervisor`, `boot-failed`, `volume-in-use` (image lock), `volume-lost`, `io-error`.
+    fn start(&self, plan: &RunPlan) -> Result<(), Fault>;
+
+    /// Pulls the plug: kills every process of the run and returns once none is left.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn kill(&self, machine: MachineId, run: RunId) -> Result<(), Fault>;
+
+    /// Removes what a run without processes left: cgroup, sockets, boot files. The console's log
+    /// stays.
+    ///
+    /// # Errors
+    /// `busy` if a process is still there; `io-error`.
+    fn clean(&self, machine: MachineId, run: RunId) -> Result<(), Fault>;
+
+    /// The generation in the machine's published sidecar.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn sidecar(&self, machine: MachineId) -> Result<Option<u64>, Fault>;
+
+    /// Publishes the machine's sidecar, as [`super::Pool::write_sidecar`] does for a volume.
+    ///
+    /// # Errors
+    /// `pool-full`, `io-error`.
+    fn write_sidecar(&self, machine: MachineId, sidecar: &[u8]) -> Result<(), Fault>;
+
+    /// Removes the machine's directory with all that is ours in it.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn remove(&self, machine: MachineId) -> Result<(), Fault>;
+}

@@ -1,0 +1,24 @@
+//! The vocabulary of Sistemo as types: ids, names, sizes, specs, statuses, requests, error codes.
+//!
+//! Invariant: nothing here performs I/O or knows a runtime; a value that exists has been validated,
+//! so every other room can rely on it.
+
+pub mod code;
+pub mod id;
+pub mod image;
+pub mod machine;
+pub mod meta;
+pub mod name;
+pub mod network;
+pub mod operation;
+pub mod page;
+pub mod size;
+pub mod volume;
+
+pub use code::{Code, Problem};
+pub use id::{ImageId, MachineId, NetworkId, OperationId, RunId, VolumeId};
+pub use meta::{Actor, Timestamp};
+pub use name::Name;
+pub use operation::{Operation, OperationState, Verb};
+pub use page::List;
+pub use size::ByteSize;

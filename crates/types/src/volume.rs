@@ -1,0 +1,216 @@
+//! Volumes: block devices with a name and a life of their own.
+//!
+//! Invariant: `spec` is what is wanted, `status` what was last seen; only admission writes the
+//! first and only the reconciler the second.
+
+use crate::Problem;
+use crate::id::{ImageId, MachineId, OperationId, VolumeId};
+use crate::meta::Timestamp;
+use crate::name::Name;
+use crate::size::ByteSize;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// What a volume is for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VolumeRole {
+    /// A machine boots from it.
+    Root,
+    /// Everything else.
+    Data,
+}
+
+impl fmt::Display for VolumeRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Root => "root",
+            Self::Data => "data",
+        })
+    }
+}
+
+/// What a volume starts as.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum VolumeSource {
+    /// An empty ext4 file system with this UUID, decided before the effect so that a second try
+    /// makes the same one.
+    Blank {
+        /// The file system's UUID.
+        fs_uuid: Uuid,
+    },
+    /// A clone of an image.
+    Image {
+        /// Which image.
+        image: ImageId,
+    },
+}
+
+/// The mark on a volume that is going.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VolumeDeletion {
+    /// When it was asked for.
+    pub at: Timestamp,
+    /// Until when the trash keeps the file; `None`: it never held anyone's data and goes at once.
+    pub keep_until: Option<Timestamp>,
+    /// Which request.
+    pub operation: OperationId,
+}
+
+/// What is wanted of a volume.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VolumeSpec {
+    /// The volume.
+    pub id: VolumeId,
+    /// Its name; free for others once `deleting` is set.
+    pub name: Name,
+    /// Counts the changes of this spec, from 1.
+    pub generation: u64,
+    /// The host that holds it.
+    pub node: String,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// What it is for.
+    pub role: VolumeRole,
+    /// The pool it lives in.
+    pub pool: String,
+    /// The size it shall have; never less than before.
+    pub size: ByteSize,
+    /// What it starts as.
+    pub source: VolumeSource,
+    /// The machine whose deploy made it and with which it goes.
+    pub owner: Option<MachineId>,
+    /// Set once the volume is to go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleting: Option<VolumeDeletion>,
+}
+
+/// What stands beside a volume's status.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// Its content is being made.
+    Filling,
+    /// It is being made larger.
+    Growing,
+    /// It is going.
+    Deleting,
+    /// Its file has vanished behind Sistemo's back.
+    Lost,
+    /// The host failed to read or write it.
+    IoError,
+    /// There is no room to make or grow it.
+    PoolFull,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Filling => "filling",
+            Self::Growing => "growing",
+            Self::Deleting => "deleting",
+            Self::Lost => "lost",
+            Self::IoError => "io-error",
+            Self::PoolFull => "pool-full",
+        })
+    }
+}
+
+/// What was seen of a volume.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct VolumeStatus {
+    /// The spec generation that all of this answers; 0 before the first.
+    pub observed_generation: u64,
+    /// Whether its content was once complete and durable. From then on a missing file is a loss.
+    pub filled: bool,
+    /// The file's size.
+    pub size: ByteSize,
+    /// Whether a machine has booted from it.
+    #[serde(default)]
+    pub booted: bool,
+    /// Why the last try failed, until one succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Problem>,
+    /// What a person should know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+}
+
+/// `attached` or `detached`, and nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachStatus {
+    /// A machine holds it.
+    Attached,
+    /// No machine holds it.
+    Detached,
+}
+
+impl fmt::Display for AttachStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Attached => "attached",
+            Self::Detached => "detached",
+        })
+    }
+}
+
+/// A volume as the API shows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(title = "Volume")]
+pub struct Volume {
+    /// The volume's id.
+    pub id: VolumeId,
+    /// Its name.
+    pub name: Name,
+    /// `attached` or `detached`.
+    pub status: AttachStatus,
+    /// What stands beside the status, if anything.
+    pub condition: Option<Condition>,
+    /// The name of the machine that holds it.
+    pub attached_to: Option<Name>,
+    /// The id of the machine that holds it.
+    pub attached_to_id: Option<MachineId>,
+    /// `root` or `data`.
+    pub role: VolumeRole,
+    /// The pool it lives in.
+    pub pool: String,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// The host that holds it.
+    pub node: String,
+    /// The machine with which it goes when that is deleted without `--preserve-storage`.
+    pub owner: Option<Name>,
+    /// The image it was cloned from.
+    pub image: Option<Name>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// The spec's generation.
+    pub generation: u64,
+    /// The generation that was last fully carried out.
+    pub observed_generation: u64,
+    /// Why the last try failed.
+    pub fault: Option<Problem>,
+}
+
+/// Asks for a new, empty data volume.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateVolume {
+    /// Its name; without one, Sistemo makes one up.
+    #[serde(default)]
+    pub name: Option<Name>,
+    /// Its size in bytes, rounded up to a MiB.
+    pub size_bytes: u64,
+}
+
+/// Asks for a larger volume.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResizeVolume {
+    /// The new size in bytes, rounded up to a MiB.
+    pub size_bytes: u64,
+}
