@@ -5,3 +5,4 @@
 //! be tested by killing it between any two of those.
 
 pub mod port;
+pub mod store;

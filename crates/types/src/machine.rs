@@ -79,6 +79,9 @@ pub struct MachineDeletion {
     pub at: Timestamp,
     /// Which request.
     pub operation: OperationId,
+    /// Set when it goes because its first deploy failed: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<Problem>,
 }
 
 /// What is wanted of a machine.
@@ -134,6 +137,12 @@ pub struct Run {
     /// Until when a requested shutdown may take before the plug is pulled.
     #[serde(default)]
     pub stop_deadline: Option<Timestamp>,
+    /// The agent has acknowledged the shutdown.
+    #[serde(default)]
+    pub stop_asked: bool,
+    /// The plug is to be pulled: the deadline passed or the start failed.
+    #[serde(default)]
+    pub kill: bool,
 }
 
 /// How the last run ended.
@@ -168,9 +177,6 @@ pub struct MachineStatus {
     /// Why the last try failed, until one succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Problem>,
-    /// What a person should know: a mount that failed, a growth in progress.
-    #[serde(default)]
-    pub notes: Vec<String>,
 }
 
 /// Where a machine is in its life.
@@ -214,9 +220,7 @@ pub fn phase(spec: &MachineSpec, status: &MachineStatus) -> Phase {
     }
     let wanted = spec.desired == Desired::Running;
     match &status.run {
-        Some(run) if !wanted || run.epoch < spec.epoch || run.stop_deadline.is_some() => {
-            Phase::Stopping
-        }
+        Some(run) if !wanted || run.epoch < spec.epoch || run.stop_deadline.is_some() => Phase::Stopping,
         Some(run) if run.hello_at.is_some() => Phase::Running,
         Some(_) if status.fault.is_some() => Phase::Failed,
         Some(_) => Phase::Starting,

@@ -28,9 +28,8 @@ impl Name {
     /// `invalid-name`, with the first reason that applies.
     pub fn new(text: &str) -> Result<Self, Problem> {
         let bad = |why: String| {
-            Err(Problem::new(Code::InvalidName, why).hint(
-                "a name has 1 to 63 of a-z, 0-9 and '-', and begins and ends with a letter or digit",
-            ))
+            Err(Problem::new(Code::InvalidName, why)
+                .hint("a name has 1 to 63 of a-z, 0-9 and '-', and begins and ends with a letter or digit"))
         };
         if text.is_empty() {
             return bad("a name cannot be empty".into());
@@ -38,24 +37,14 @@ impl Name {
         if text.chars().count() > Self::MAX {
             return bad(format!("a name has at most {} characters", Self::MAX));
         }
-        if let Some(c) = text
-            .chars()
-            .find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-'))
-        {
-            return bad(format!(
-                "\"{}\" is not a name: {c:?} is not allowed",
-                text.escape_debug()
-            ));
+        if let Some(c) = text.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-')) {
+            return bad(format!("\"{}\" is not a name: {c:?} is not allowed", text.escape_debug()));
         }
         if text.starts_with('-') || text.ends_with('-') {
-            return bad(format!(
-                "\"{text}\" is not a name: it begins or ends with '-'"
-            ));
+            return bad(format!("\"{text}\" is not a name: it begins or ends with '-'"));
         }
         if looks_like_id(text) {
-            return bad(format!(
-                "\"{text}\" looks like an id, so it cannot be a name"
-            ));
+            return bad(format!("\"{text}\" looks like an id, so it cannot be a name"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -69,10 +58,7 @@ impl Name {
         if name.0.len() > Self::MAX_MACHINE {
             return Err(Problem::new(
                 Code::InvalidName,
-                format!(
-                    "a machine's name has at most {} characters",
-                    Self::MAX_MACHINE
-                ),
+                format!("a machine's name has at most {} characters", Self::MAX_MACHINE),
             )
             .hint("its root volume is called NAME-root, which must be a name too"));
         }
@@ -146,24 +132,13 @@ mod tests {
             "0192f0c1-2345-7abc-8def-0123456789ab",
             "0192f0c123457abc8def0123456789ab",
         ] {
-            assert_eq!(
-                Name::new(bad).unwrap_err().code,
-                Code::InvalidName,
-                "{bad:?}"
-            );
+            assert_eq!(Name::new(bad).unwrap_err().code, Code::InvalidName, "{bad:?}");
         }
     }
 
     #[test]
     fn a_machine_leaves_room_for_its_root() {
-        assert!(
-            Name::machine(&"a".repeat(58))
-                .unwrap()
-                .root_volume()
-                .as_str()
-                .len()
-                == 63
-        );
+        assert!(Name::machine(&"a".repeat(58)).unwrap().root_volume().as_str().len() == 63);
         assert!(Name::machine(&"a".repeat(59)).is_err());
     }
 

@@ -28,14 +28,10 @@ impl NetworkSpec {
     /// The host addresses that guests can have: all of the subnet but the first (network), the
     /// gateway and the last (broadcast).
     pub fn hosts(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
-        let mask = u32::MAX
-            .checked_shl(32 - u32::from(self.prefix))
-            .unwrap_or(0);
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
         let base = u32::from(self.gateway) & mask;
         let gateway = u32::from(self.gateway);
-        (base + 1..base | !mask)
-            .filter(move |a| *a != gateway)
-            .map(Ipv4Addr::from)
+        (base + 1..base | !mask).filter(move |a| *a != gateway).map(Ipv4Addr::from)
     }
 }
 

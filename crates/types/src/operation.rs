@@ -44,9 +44,7 @@ verbs! {
 }
 
 /// Which kind of resource.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A machine.
@@ -128,6 +126,9 @@ pub struct Operation {
     pub actor: Actor,
     /// What it is about.
     pub target: Target,
+    /// Everything it touches, the target first.
+    #[serde(default)]
+    pub resources: Vec<Target>,
     /// The target's spec generation that this asks for.
     pub generation: u64,
     /// How far it is.

@@ -11,18 +11,7 @@ use utoipa::ToSchema;
 
 /// A number of bytes.
 #[derive(
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Debug,
-    Default,
-    Serialize,
-    Deserialize,
-    ToSchema,
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize, ToSchema,
 )]
 #[serde(transparent)]
 #[schema(value_type = u64, example = 5368709120u64)]
@@ -83,16 +72,11 @@ impl FromStr for ByteSize {
     /// Parses `5GB`, `5G`, `5GiB`, `1.5G`, `512M`, `512` (MiB); rounds up to a whole MiB.
     fn from_str(text: &str) -> Result<Self, Problem> {
         let bad = |why: &str| {
-            Problem::new(
-                Code::InvalidSize,
-                format!("\"{}\" is not a size: {why}", text.escape_debug()),
-            )
-            .hint("write a number and a unit, such as 512M, 5GB or 1.5T; a bare number means MiB")
+            Problem::new(Code::InvalidSize, format!("\"{}\" is not a size: {why}", text.escape_debug()))
+                .hint("write a number and a unit, such as 512M, 5GB or 1.5T; a bare number means MiB")
         };
         let t = text.trim();
-        let split = t
-            .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-            .unwrap_or(t.len());
+        let split = t.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(t.len());
         let (number, unit) = t.split_at(split);
         if t.starts_with('-') {
             return Err(bad("it is negative"));
@@ -114,28 +98,17 @@ impl FromStr for ByteSize {
             return Err(bad("it has too many decimals"));
         }
         let too_large = || {
-            Problem::new(
-                Code::InvalidSize,
-                format!("\"{t}\" is too large: the most is {}", Self::MAX),
-            )
-            .hint("a volume holds at most 16 TB")
+            Problem::new(Code::InvalidSize, format!("\"{t}\" is too large: the most is {}", Self::MAX))
+                .hint("a volume holds at most 16 TB")
         };
         if whole.len() > 20 {
             return Err(too_large());
         }
-        let whole: u128 = whole
-            .parse()
-            .map_err(|_| bad("a number is expected first"))?;
+        let whole: u128 = whole.parse().map_err(|_| bad("a number is expected first"))?;
         let scale = 10u128.pow(frac.len() as u32);
-        let frac: u128 = if frac.is_empty() {
-            0
-        } else {
-            frac.parse()
-                .map_err(|_| bad("a number is expected first"))?
-        };
-        let bytes = (whole * unit)
-            .checked_add((frac * unit).div_ceil(scale))
-            .ok_or_else(too_large)?;
+        let frac: u128 =
+            if frac.is_empty() { 0 } else { frac.parse().map_err(|_| bad("a number is expected first"))? };
+        let bytes = (whole * unit).checked_add((frac * unit).div_ceil(scale)).ok_or_else(too_large)?;
         if bytes == 0 {
             return Err(bad("it must be more than zero"));
         }
@@ -188,11 +161,7 @@ mod tests {
             "٣G",
             "999999999999999999999999999999999999999999G",
         ] {
-            assert_eq!(
-                bad.parse::<ByteSize>().unwrap_err().code,
-                Code::InvalidSize,
-                "{bad:?}"
-            );
+            assert_eq!(bad.parse::<ByteSize>().unwrap_err().code, Code::InvalidSize, "{bad:?}");
         }
     }
 

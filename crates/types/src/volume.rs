@@ -58,6 +58,9 @@ pub struct VolumeDeletion {
     pub keep_until: Option<Timestamp>,
     /// Which request.
     pub operation: OperationId,
+    /// Set when it goes because it could not be made: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<Problem>,
 }
 
 /// What is wanted of a volume.
@@ -128,9 +131,6 @@ pub struct VolumeStatus {
     pub filled: bool,
     /// The file's size.
     pub size: ByteSize,
-    /// Whether a machine has booted from it.
-    #[serde(default)]
-    pub booted: bool,
     /// Why the last try failed, until one succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Problem>,

@@ -35,18 +35,12 @@ pub struct Fault {
 impl Fault {
     /// A fault that stays until somebody acts.
     pub fn lasting(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            problem: Problem::new(code, message),
-            passing: false,
-        }
+        Self { problem: Problem::new(code, message), passing: false }
     }
 
     /// A fault that may pass by itself.
     pub fn passing(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            problem: Problem::new(code, message),
-            passing: true,
-        }
+        Self { problem: Problem::new(code, message), passing: true }
     }
 
     /// Adds what to do about it.
@@ -59,10 +53,7 @@ impl Fault {
 
 impl From<Problem> for Fault {
     fn from(problem: Problem) -> Self {
-        Self {
-            problem,
-            passing: false,
-        }
+        Self { problem, passing: false }
     }
 }
 
