@@ -1,0 +1,50 @@
+//! Calling the engine, which blocks, from handlers, which must not.
+
+use super::Shared;
+use super::problem::Failure;
+use crate::mind::Engine;
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use types::{Code, Operation, Problem};
+
+/// Runs `f` where it may block.
+pub async fn call<T: Send + 'static>(
+    app: &Shared,
+    f: impl FnOnce(&Engine) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Failure> {
+    let engine = app.engine.clone();
+    match tokio::task::spawn_blocking(move || f(&engine)).await {
+        Ok(result) => result.map_err(Failure::from),
+        Err(e) => {
+            tracing::error!("a request failed in the engine: {e}");
+            Err(Problem::new(Code::Internal, "the daemon failed over this request").into())
+        }
+    }
+}
+
+/// Runs `f` and answers with what it found.
+pub async fn view<T: serde::Serialize + Send + 'static>(
+    app: &Shared,
+    f: impl FnOnce(&Engine) -> Result<T, Problem> + Send + 'static,
+) -> Result<Json<T>, Failure> {
+    call(app, f).await.map(Json)
+}
+
+/// Runs `f` and answers 202 with the operation and where to follow it.
+pub async fn change(
+    app: &Shared,
+    f: impl FnOnce(&Engine) -> Result<Operation, Problem> + Send + 'static,
+) -> Result<Response, Failure> {
+    let operation = call(app, f).await?;
+    let place = format!("/v1/operations/{}", operation.id);
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, place)], Json(operation)).into_response())
+}
+
+/// Returns once the daemon stops.
+pub async fn stopped(stopping: &mut tokio::sync::watch::Receiver<bool>) {
+    if stopping.wait_for(|stop| *stop).await.is_err() {
+        // Nobody is left who could stop it; whoever waits does so beside something else.
+        std::future::pending::<()>().await;
+    }
+}

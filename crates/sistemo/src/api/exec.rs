@@ -1,0 +1,113 @@
+//! Commands in a guest: a request that becomes a stream of frames.
+//!
+//! Invariant: whatever the API can refuse is refused with a problem before the connection changes;
+//! afterwards bytes are only passed on, never looked into.
+
+use super::call::{call, stopped};
+use super::extract::{Seg, Who};
+use super::problem::Failure;
+use super::{Frames, ProblemBody, Shared};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use types::{Code, Problem};
+use utoipa::ToSchema;
+
+/// The protocol that an exec connection changes to: frames of `[kind u8][length u32 be][payload]`.
+pub const UPGRADE: &str = "sistemo-exec/1";
+
+/// A command to run in a guest.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecRequest {
+    /// The command and its arguments, passed on exactly.
+    pub argv: Vec<String>,
+    /// Give it a terminal.
+    #[serde(default)]
+    pub tty: bool,
+    /// The terminal's rows.
+    #[serde(default)]
+    pub rows: u16,
+    /// The terminal's columns.
+    #[serde(default)]
+    pub cols: u16,
+    /// `TERM` in the guest.
+    #[serde(default)]
+    pub term: Option<String>,
+}
+
+/// Runs a command in the guest. The request asks for an upgrade to `sistemo-exec/1`; after 101 the
+/// connection carries frames both ways.
+#[utoipa::path(
+    post,
+    path = "/v1/machines/{machine}/exec",
+    tag = "machines",
+    operation_id = "machines_exec",
+    params(("machine" = String, Path, description = "Id or name")),
+    request_body = ExecRequest,
+    responses(
+        (status = 101, description = "The connection carries frames now"),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn exec(
+    State(app): State<Shared>,
+    Seg(machine): Seg<String>,
+    who: Who,
+    mut request: Request,
+) -> Result<Response, Failure> {
+    let upgrade = upgrade(&mut request)?;
+    let asked: ExecRequest = {
+        use axum::extract::FromRequest;
+        super::extract::Raw::from_request(request, &app).await?.json()?
+    };
+    if asked.argv.first().is_none_or(String::is_empty) {
+        return Err(invalid("there is no command").into());
+    }
+    if asked.argv.iter().any(|a| a.contains('\0')) {
+        return Err(invalid("an argument holds a zero byte").into());
+    }
+    let (id, run) = call(&app, move |engine| engine.running(&machine)).await?;
+    tracing::info!(machine = %id, actor = %who.0, "exec");
+    let frames = app.guests.exec(id, run, asked).await?;
+    let mut stopping = app.stopping.clone();
+    tokio::spawn(async move {
+        // The guest goes on when the daemon stops, and so does the command; only the stream ends.
+        tokio::select! {
+            () = bridge(upgrade, frames) => {}
+            () = stopped(&mut stopping) => {}
+        }
+    });
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static(UPGRADE));
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+fn upgrade(request: &mut Request) -> Result<OnUpgrade, Problem> {
+    let asked = request.headers().get(header::UPGRADE).is_some_and(|v| v.as_bytes() == UPGRADE.as_bytes());
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    match upgrade {
+        Some(upgrade) if asked => Ok(upgrade),
+        _ => Err(invalid("the connection cannot change its protocol")
+            .hint(format!("ask with `Connection: upgrade` and `Upgrade: {UPGRADE}`"))),
+    }
+}
+
+async fn bridge(upgrade: OnUpgrade, mut frames: Box<dyn Frames>) {
+    let client = match upgrade.await {
+        Ok(client) => client,
+        Err(e) => return tracing::debug!("an exec connection did not change: {e}"),
+    };
+    let mut client = TokioIo::new(client);
+    if let Err(e) = tokio::io::copy_bidirectional(&mut client, &mut frames).await {
+        tracing::debug!("an exec stream ended early: {e}");
+    }
+}
+
+fn invalid(message: &str) -> Problem {
+    Problem::new(Code::InvalidRequest, message)
+}

@@ -1,0 +1,122 @@
+//! What handlers take from a request.
+//!
+//! Invariant: whatever cannot be taken becomes a problem that names the field.
+
+use super::problem::Failure;
+use super::{MAX_BODY, Peer, Shared};
+use crate::api::call::call;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+use types::operation::{Kind, Target, Verb};
+use types::{Actor, Code, Name, Problem};
+
+/// Segments of the path.
+pub struct Seg<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Seg<T> {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Failure> {
+        axum::extract::Path::<T>::from_request_parts(parts, state)
+            .await
+            .map(|path| Self(path.0))
+            .map_err(|e| invalid(format!("the address is not understood: {}", e.body_text())).into())
+    }
+}
+
+/// The query.
+pub struct Args<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Args<T> {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Failure> {
+        axum::extract::Query::<T>::from_request_parts(parts, state)
+            .await
+            .map(|query| Self(query.0))
+            .map_err(|e| invalid(format!("the query is not understood: {}", e.body_text())).into())
+    }
+}
+
+/// Who asks: the user at the other end of the socket.
+pub struct Who(pub Actor);
+
+impl FromRequestParts<Shared> for Who {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Failure> {
+        match parts.extensions.get::<Peer>() {
+            Some(peer) => Ok(Self(peer.0.clone())),
+            None => Err(Problem::new(Code::NoPermission, "it is not known who asks").into()),
+        }
+    }
+}
+
+/// The body, not yet understood.
+pub struct Raw(Bytes);
+
+impl FromRequest<Shared> for Raw {
+    type Rejection = Failure;
+    async fn from_request(request: Request, state: &Shared) -> Result<Self, Failure> {
+        Bytes::from_request(request, state).await.map(Self).map_err(|e| {
+            invalid(format!("the body cannot be read: {}", e.body_text()))
+                .hint(format!("it has at most {MAX_BODY} bytes"))
+                .into()
+        })
+    }
+}
+
+impl Raw {
+    /// Understands the body as JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        serde_json::from_slice(&self.0).map_err(|e| {
+            // The vocabulary's own refusals have better codes than a parser's.
+            bad_name(&self.0).unwrap_or_else(|| {
+                invalid(format!("the body is not understood: {e}"))
+                    .hint("the API is described at /v1/openapi.json")
+            })
+        })
+    }
+
+    /// Understands the body of a change; a refusal goes into history.
+    pub async fn change<T: DeserializeOwned>(
+        &self,
+        app: &Shared,
+        who: &Who,
+        verb: Verb,
+        kind: Kind,
+        name: &str,
+    ) -> Result<T, Failure> {
+        match self.json() {
+            Ok(asked) => Ok(asked),
+            Err(problem) => {
+                let actor = who.0.clone();
+                let target = Target { kind, id: None, name: shorten(name) };
+                let told = problem.clone();
+                call(app, move |engine| {
+                    engine.refused(&actor, verb, target, &told);
+                    Ok(())
+                })
+                .await?;
+                Err(problem.into())
+            }
+        }
+    }
+}
+
+fn invalid(message: String) -> Problem {
+    Problem::new(Code::InvalidRequest, message)
+}
+
+fn bad_name(body: &[u8]) -> Option<Problem> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let named: Named = serde_json::from_slice(body).ok()?;
+    Name::new(&named.name).err()
+}
+
+/// History keeps names that were refused; none needs more than this to be recognised.
+fn shorten(name: &str) -> String {
+    name.chars().take(Name::MAX + 1).collect()
+}

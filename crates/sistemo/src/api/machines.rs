@@ -1,0 +1,215 @@
+//! Machines.
+
+use super::call::{call, change, view};
+use super::extract::{Args, Raw, Seg, Who};
+use super::problem::Failure;
+use super::{ProblemBody, Shared, body};
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use serde::Deserialize;
+use types::machine::{AttachVolume, DeletePlan, DeployMachine, DetachVolume, Machine};
+use types::operation::{Kind, Verb};
+use types::{List, Operation};
+use utoipa::IntoParams;
+
+/// What becomes of the volumes.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteArgs {
+    /// Keep the root volume too.
+    #[serde(default)]
+    preserve_storage: bool,
+}
+
+/// Lists the machines.
+#[utoipa::path(
+    get,
+    path = "/v1/machines",
+    tag = "machines",
+    operation_id = "machines_list",
+    responses(
+        (status = 200, description = "All of them, by name", body = List<Machine>),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list(State(app): State<Shared>) -> Result<Response, Failure> {
+    call(&app, |engine| engine.machines()).await.map(body::list)
+}
+
+/// Deploys a machine: makes it and its root volume, and starts it.
+#[utoipa::path(
+    post,
+    path = "/v1/machines",
+    tag = "machines",
+    operation_id = "machines_deploy",
+    request_body = DeployMachine,
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn deploy(State(app): State<Shared>, who: Who, raw: Raw) -> Result<Response, Failure> {
+    let asked: DeployMachine = raw.change(&app, &who, Verb::MachineDeploy, Kind::Machine, "").await?;
+    change(&app, move |engine| engine.deploy(&who.0, asked)).await
+}
+
+/// Shows a machine.
+#[utoipa::path(
+    get,
+    path = "/v1/machines/{machine}",
+    tag = "machines",
+    operation_id = "machines_show",
+    params(("machine" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, description = "The machine", body = Machine),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn show(State(app): State<Shared>, Seg(machine): Seg<String>) -> Result<Json<Machine>, Failure> {
+    view(&app, move |engine| engine.machine(&machine)).await
+}
+
+/// Deletes a machine; one that runs is stopped first.
+#[utoipa::path(
+    delete,
+    path = "/v1/machines/{machine}",
+    tag = "machines",
+    operation_id = "machines_delete",
+    params(("machine" = String, Path, description = "Id or name"), DeleteArgs),
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn delete(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(machine): Seg<String>,
+    Args(args): Args<DeleteArgs>,
+) -> Result<Response, Failure> {
+    change(&app, move |engine| engine.delete_machine(&who.0, &machine, args.preserve_storage)).await
+}
+
+/// Tells what a delete would take along and what would stay.
+#[utoipa::path(
+    get,
+    path = "/v1/machines/{machine}/delete-plan",
+    tag = "machines",
+    operation_id = "machines_delete_plan",
+    params(("machine" = String, Path, description = "Id or name"), DeleteArgs),
+    responses(
+        (status = 200, description = "What goes and what stays", body = DeletePlan),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn delete_plan(
+    State(app): State<Shared>,
+    Seg(machine): Seg<String>,
+    Args(args): Args<DeleteArgs>,
+) -> Result<Json<DeletePlan>, Failure> {
+    view(&app, move |engine| engine.plan_delete(&machine, args.preserve_storage)).await
+}
+
+/// Starts a machine.
+#[utoipa::path(
+    post,
+    path = "/v1/machines/{machine}/start",
+    tag = "machines",
+    operation_id = "machines_start",
+    params(("machine" = String, Path, description = "Id or name")),
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn start(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(machine): Seg<String>,
+) -> Result<Response, Failure> {
+    change(&app, move |engine| engine.start_machine(&who.0, &machine)).await
+}
+
+/// Asks the guest to shut down; pulls the plug after `stop_timeout`.
+#[utoipa::path(
+    post,
+    path = "/v1/machines/{machine}/stop",
+    tag = "machines",
+    operation_id = "machines_stop",
+    params(("machine" = String, Path, description = "Id or name")),
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn stop(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(machine): Seg<String>,
+) -> Result<Response, Failure> {
+    change(&app, move |engine| engine.stop_machine(&who.0, &machine)).await
+}
+
+/// Stops and starts a machine.
+#[utoipa::path(
+    post,
+    path = "/v1/machines/{machine}/restart",
+    tag = "machines",
+    operation_id = "machines_restart",
+    params(("machine" = String, Path, description = "Id or name")),
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn restart(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(machine): Seg<String>,
+) -> Result<Response, Failure> {
+    change(&app, move |engine| engine.restart_machine(&who.0, &machine)).await
+}
+
+/// Attaches a volume to a stopped machine.
+#[utoipa::path(
+    post,
+    path = "/v1/machines/{machine}/volumes",
+    tag = "machines",
+    operation_id = "machines_attach",
+    params(("machine" = String, Path, description = "Id or name")),
+    request_body = AttachVolume,
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn attach(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(machine): Seg<String>,
+    raw: Raw,
+) -> Result<Response, Failure> {
+    let asked: AttachVolume = raw.change(&app, &who, Verb::VolumeAttach, Kind::Machine, &machine).await?;
+    change(&app, move |engine| engine.attach_volume(&who.0, &machine, asked)).await
+}
+
+/// Detaches a volume from a stopped machine.
+#[utoipa::path(
+    delete,
+    path = "/v1/machines/{machine}/volumes/{volume}",
+    tag = "machines",
+    operation_id = "machines_detach",
+    params(("machine" = String, Path, description = "Id or name"), ("volume" = String, Path, description = "Id or name")),
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn detach(
+    State(app): State<Shared>,
+    who: Who,
+    Seg((machine, volume)): Seg<(String, String)>,
+) -> Result<Response, Failure> {
+    change(&app, move |engine| engine.detach_volume(&who.0, &machine, DetachVolume { volume })).await
+}

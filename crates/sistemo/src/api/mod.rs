@@ -1,0 +1,179 @@
+//! The HTTP API: decode, call the engine, encode. `/v1/…`, described by `openapi/v1.json`.
+//!
+//! Invariant: a handler decides nothing; what is refused here is only what cannot be decoded, and
+//! every refusal of a change is in history.
+
+mod body;
+mod call;
+pub mod events;
+mod exec;
+mod extract;
+mod history;
+mod images;
+mod layer;
+mod logs;
+mod machines;
+mod networks;
+mod operations;
+mod peer;
+mod problem;
+mod serve;
+mod ssh;
+mod status;
+mod volumes;
+
+pub use exec::{ExecRequest, UPGRADE};
+pub use peer::Peer;
+pub use problem::ProblemBody;
+pub use serve::serve;
+pub use ssh::SshAccess;
+pub use status::{PoolRoom, Status};
+
+use crate::mind::Engine;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use problem::Failure;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use types::{Code, MachineId, Problem, RunId, Timestamp};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// The largest request body: the longest argv that Linux takes is 2 MiB, and JSON may double it.
+const MAX_BODY: usize = 4 << 20;
+
+/// A stream of `proto`'s exec frames, both ways.
+pub trait Frames: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Frames for T {}
+
+/// What the API needs of the guests beyond the engine: live streams, which change no state.
+pub trait Guests: Send + Sync {
+    /// Starts a command in the guest; the stream carries its frames.
+    fn exec(
+        &self,
+        machine: MachineId,
+        run: RunId,
+        request: ExecRequest,
+    ) -> BoxFuture<'_, Result<Box<dyn Frames>, Problem>>;
+
+    /// What the serial console has shown, and with `follow` what it shows from then on.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn console(
+        &self,
+        machine: MachineId,
+        follow: bool,
+    ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Problem>;
+}
+
+/// What a daemon tells of itself.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The name of this host.
+    pub node: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    /// The private key for `ssh`, if there is one.
+    pub ssh_key: Option<PathBuf>,
+}
+
+/// What every handler has.
+pub struct App {
+    /// The mind.
+    pub engine: Engine,
+    /// Changes of operations, as they happen.
+    pub events: events::Hub,
+    /// The guests.
+    pub guests: Arc<dyn Guests>,
+    /// Room in the default pool.
+    pub capacity: Arc<dyn Fn() -> Result<PoolRoom, Problem> + Send + Sync>,
+    /// The daemon itself.
+    pub about: About,
+    /// Becomes true when the daemon stops: endless answers end then.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// The handlers' shared state.
+pub type Shared = Arc<App>;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Sistemo",
+        description = "Self-hosted virtual machines, storage first. Changes answer 202 with an \
+                       operation; errors are RFC 9457 problems with a stable code.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(ProblemBody))
+)]
+struct Description;
+
+fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(machines::list, machines::deploy))
+        .routes(routes!(machines::show, machines::delete))
+        .routes(routes!(machines::delete_plan))
+        .routes(routes!(machines::start))
+        .routes(routes!(machines::stop))
+        .routes(routes!(machines::restart))
+        .routes(routes!(machines::attach))
+        .routes(routes!(machines::detach))
+        .routes(routes!(exec::exec))
+        .routes(routes!(logs::logs))
+        .routes(routes!(ssh::ssh))
+        .routes(routes!(volumes::list, volumes::create))
+        .routes(routes!(volumes::show, volumes::delete))
+        .routes(routes!(volumes::resize))
+        .routes(routes!(images::list, images::pull))
+        .routes(routes!(images::show, images::delete))
+        .routes(routes!(networks::list))
+        .routes(routes!(networks::show))
+        .routes(routes!(operations::list))
+        .routes(routes!(operations::show_operation))
+        .routes(routes!(operations::events))
+        .routes(routes!(history::list))
+        .routes(routes!(status::status))
+        .routes(routes!(status::healthz))
+}
+
+/// The description of the API, as `openapi/v1.json` holds it.
+pub fn description() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+/// All routes, behind the layer that gives every answer a request id and every failure a shape.
+pub fn router(app: Shared) -> Router {
+    Router::from(routes())
+        .route("/v1/openapi.json", axum::routing::get(openapi))
+        .fallback(|| async {
+            Failure::from(
+                Problem::new(Code::RouteNotFound, "there is nothing at this address")
+                    .hint("the API is described at /v1/openapi.json"),
+            )
+        })
+        .method_not_allowed_fallback(|| async {
+            Failure::from(
+                Problem::new(Code::RouteNotFound, "this address does not know this method")
+                    .hint("the API is described at /v1/openapi.json"),
+            )
+            .status(StatusCode::METHOD_NOT_ALLOWED)
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::from_fn(layer::around))
+        .with_state(app)
+}
+
+/// Made when it is asked for: it is rarely needed and large to keep.
+async fn openapi() -> axum::Json<utoipa::openapi::OpenApi> {
+    axum::Json(description())
+}

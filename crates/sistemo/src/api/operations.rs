@@ -1,0 +1,80 @@
+//! Operations.
+
+use super::call::{call, view};
+use super::extract::{Args, Seg};
+use super::problem::Failure;
+use super::{ProblemBody, Shared, body, events};
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use serde::Deserialize;
+use types::{Code, List, Operation, OperationId, Problem};
+use utoipa::IntoParams;
+
+/// How many.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct ListArgs {
+    /// At most this many, the newest first; 50 unless given, 10000 at most.
+    limit: Option<usize>,
+}
+
+/// Lists operations, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/operations",
+    tag = "operations",
+    operation_id = "operations_list",
+    params(ListArgs),
+    responses(
+        (status = 200, description = "The newest", body = List<Operation>),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
+    let limit = args.limit.unwrap_or(50).min(10_000);
+    call(&app, move |engine| engine.operations(limit)).await.map(body::list)
+}
+
+/// Shows an operation.
+#[utoipa::path(
+    get,
+    path = "/v1/operations/{operation}",
+    tag = "operations",
+    operation_id = "operations_show",
+    params(("operation" = String, Path, description = "Id")),
+    responses(
+        (status = 200, description = "The operation", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn show_operation(
+    State(app): State<Shared>,
+    Seg(id): Seg<String>,
+) -> Result<Json<Operation>, Failure> {
+    let id = parse(&id)?;
+    view(&app, move |engine| engine.operation(id)).await
+}
+
+/// Follows an operation: a server-sent event `operation` with the whole operation for each change,
+/// progress included, ending after the last; comments in between show that the connection lives.
+#[utoipa::path(
+    get,
+    path = "/v1/operations/{operation}/events",
+    tag = "operations",
+    operation_id = "operations_events",
+    params(("operation" = String, Path, description = "Id")),
+    responses(
+        (status = 200, description = "Events", body = Operation, content_type = "text/event-stream"),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn events(State(app): State<Shared>, Seg(id): Seg<String>) -> Result<Response, Failure> {
+    events::follow(app, parse(&id)?).await
+}
+
+fn parse(id: &str) -> Result<OperationId, Problem> {
+    id.parse().map_err(|_| {
+        Problem::new(Code::OperationNotFound, format!("there is no operation \"{}\"", id.escape_debug()))
+    })
+}

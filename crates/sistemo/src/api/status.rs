@@ -1,0 +1,89 @@
+//! How the daemon is.
+
+use super::call::call;
+use super::problem::Failure;
+use super::{ProblemBody, Shared};
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use types::Timestamp;
+use types::machine::Phase;
+use utoipa::ToSchema;
+
+/// Room in a pool.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PoolRoom {
+    /// The pool.
+    pub name: String,
+    /// The size of the file system it is on.
+    pub total_bytes: u64,
+    /// What is free there.
+    pub free_bytes: u64,
+}
+
+/// How the daemon is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// Its version.
+    pub version: String,
+    /// Its host's name in the store.
+    pub node: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its data directory.
+    pub data_dir: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How many machines there are.
+    pub machines: u64,
+    /// How many of them run.
+    pub machines_running: u64,
+    /// How many volumes there are.
+    pub volumes: u64,
+    /// Room in the pools.
+    pub pools: Vec<PoolRoom>,
+}
+
+/// Tells how the daemon is.
+#[utoipa::path(
+    get,
+    path = "/v1/status",
+    tag = "status",
+    operation_id = "status",
+    responses(
+        (status = 200, description = "How it is", body = Status),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn status(State(app): State<Shared>) -> Result<Json<Status>, Failure> {
+    let capacity = app.capacity.clone();
+    let (machines, running, volumes, pools) = call(&app, move |engine| {
+        let machines = engine.machines()?;
+        let running = machines.iter().filter(|m| m.phase == Phase::Running).count();
+        Ok((machines.len(), running, engine.volumes()?.len(), vec![capacity()?]))
+    })
+    .await?;
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        node: app.about.node.clone(),
+        pid: std::process::id(),
+        data_dir: app.about.data_dir.display().to_string(),
+        started_at: app.about.started_at,
+        machines: machines as u64,
+        machines_running: running as u64,
+        volumes: volumes as u64,
+        pools,
+    }))
+}
+
+/// Says that the daemon answers.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "status",
+    operation_id = "healthz",
+    responses((status = 200, description = "It answers", body = String, content_type = "text/plain"))
+)]
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}

@@ -1,0 +1,76 @@
+//! What every verb has: the global flags and what follows from them.
+
+use super::render::Format;
+use super::{Ended, Stop};
+use crate::client::Client;
+use crate::config::{Config, Flags};
+use clap::Args;
+use types::{Code, Problem};
+
+/// Flags of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// Where everything of one daemon lives [default: /var/lib/sistemo, or below the home directory without root]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Where the API is, such as unix:///path/to/sistemo.sock
+    #[arg(long, global = true, value_name = "URL")]
+    pub url: Option<String>,
+    /// How to print data
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_default_value = true
+    )]
+    pub output: Format,
+}
+
+/// The surroundings of a verb.
+pub struct Context {
+    global: Global,
+}
+
+impl Context {
+    /// From the global flags.
+    pub fn new(global: Global) -> Self {
+        Self { global }
+    }
+
+    /// How to print data.
+    pub fn format(&self) -> Format {
+        self.global.output
+    }
+
+    /// The settings; a client does without a file that it may not read.
+    pub fn config(&self, more: Flags, file_required: bool) -> Result<Config, Problem> {
+        let mut flags = more;
+        if let Some(dir) = &self.global.data_dir {
+            flags.push(("data_dir", dir.clone()));
+        }
+        if let Some(url) = &self.global.url {
+            flags.push(("url", url.clone()));
+        }
+        Config::load(&flags, file_required)
+    }
+
+    /// A client of the API.
+    pub fn client(&self) -> Result<Client, Problem> {
+        Client::new(&self.config(Vec::new(), false)?.url)
+    }
+}
+
+/// Runs a verb on this thread: a command is cheap, a pool of threads is not.
+pub fn block_on(verb: impl Future<Output = Ended>) -> Ended {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Stop::from(Problem::new(Code::Internal, format!("cannot begin: {e}"))))?;
+    let ended = runtime.block_on(verb);
+    // A thread that still waits for standard input must not hold up the end.
+    runtime.shutdown_background();
+    ended
+}

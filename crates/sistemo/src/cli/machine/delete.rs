@@ -1,0 +1,65 @@
+//! `sistemo machine delete NAME [-y] [--preserve-storage]`.
+//!
+//! Invariant: the question names what goes and what stays, as the daemon tells it.
+
+use crate::cli::confirm::confirm;
+use crate::cli::context::Context;
+use crate::cli::wait::wait;
+use crate::cli::{Ended, input, render};
+use clap::Args;
+use types::Name;
+use types::machine::{DeletePlan, Machine};
+
+/// Which.
+#[derive(Args)]
+pub struct Delete {
+    /// Name or id
+    machine: String,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Keep the root volume too
+    #[arg(long)]
+    preserve_storage: bool,
+}
+
+impl Delete {
+    /// Deletes it.
+    pub async fn run(self, context: &Context) -> Ended {
+        let client = context.client()?;
+        let machine = input::reference(&self.machine)?;
+        let query = format!("preserve_storage={}", self.preserve_storage);
+        let found: Machine = client.get(&["machines", machine]).await?;
+        // By id: between the question and the answer the name may have come to mean another.
+        let id = found.id.to_string();
+        let plan: DeletePlan = client.query(&["machines", &id, "delete-plan"], &query).await?;
+        let what = format!("Delete machine \"{}\"", plan.machine);
+        confirm(self.yes, &what, &explain(&plan))?;
+        let ended = wait(&client, client.delete(&["machines", &id], &query).await?).await?;
+        render::one(context.format(), &ended, |_| {
+            let stays = names(&plan.stays);
+            let kept = match plan.stays.len() {
+                0 => String::new(),
+                1 => format!("; volume {stays} stays"),
+                _ => format!("; volumes {stays} stay"),
+            };
+            format!("machine \"{}\" is deleted{kept}\n", plan.machine)
+        })
+    }
+}
+
+fn explain(plan: &DeletePlan) -> Vec<String> {
+    let mut lines = Vec::new();
+    if plan.running {
+        lines.push(format!("machine \"{}\" is running and will be stopped first", plan.machine));
+    }
+    let or_nothing = |text: String| if text.is_empty() { "no volume".into() } else { text };
+    lines.push(format!("goes:  {}", or_nothing(names(&plan.goes))));
+    lines.push(format!("stays: {}", or_nothing(names(&plan.stays))));
+    lines
+}
+
+fn names(names: &[Name]) -> String {
+    let names: Vec<_> = names.iter().map(Name::as_str).collect();
+    names.join(", ")
+}

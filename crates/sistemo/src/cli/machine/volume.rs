@@ -1,0 +1,61 @@
+//! `sistemo machine volume attach|detach NAME VOL`.
+
+use crate::cli::context::Context;
+use crate::cli::wait::wait;
+use crate::cli::{Ended, input, render};
+use clap::{Args, Subcommand};
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum Volume {
+    /// Attach a volume to a stopped machine
+    Attach(Attach),
+    /// Detach a volume from a stopped machine
+    Detach(Detach),
+}
+
+/// What to attach where.
+#[derive(Args)]
+pub struct Attach {
+    /// The machine's name or id
+    machine: String,
+    /// The volume's name or id, mounted at /mnt/VOL, at PATH or, with :none, nowhere
+    #[arg(value_name = "VOL[:PATH[:ro]]")]
+    volume: String,
+}
+
+/// What to detach from where.
+#[derive(Args)]
+pub struct Detach {
+    /// The machine's name or id
+    machine: String,
+    /// The volume's name or id
+    volume: String,
+}
+
+impl Volume {
+    /// Runs the verb.
+    pub async fn run(self, context: &Context) -> Ended {
+        let client = context.client()?;
+        match self {
+            Self::Attach(Attach { machine, volume }) => {
+                let machine = input::reference(&machine)?;
+                let asked = input::attach(&volume)?;
+                let accepted = client.post(&["machines", machine, "volumes"], &asked).await?;
+                let ended = wait(&client, accepted).await?;
+                render::one(context.format(), &ended, |_| {
+                    format!("volume \"{}\" is attached to machine \"{machine}\"\n", asked.volume)
+                })
+            }
+            Self::Detach(Detach { machine, volume }) => {
+                let machine = input::reference(&machine)?;
+                let volume = input::reference(&volume)?;
+                let accepted = client.delete(&["machines", machine, "volumes", volume], "").await?;
+                let ended = wait(&client, accepted).await?;
+                render::one(context.format(), &ended, |_| {
+                    format!("volume \"{volume}\" is detached from machine \"{machine}\"\n")
+                })
+            }
+        }
+    }
+}

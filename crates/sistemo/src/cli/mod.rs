@@ -1,0 +1,149 @@
+//! The command line: one file per verb, each a request to the API and a way to show its answer.
+//!
+//! Invariant: exit codes and `error[code]: …` lines are a contract (`docs/codes/`); data goes to
+//! standard output, everything else to standard error.
+
+mod completion;
+mod config;
+mod confirm;
+mod context;
+mod explain;
+mod history;
+mod image;
+mod input;
+mod machine;
+mod network;
+mod not_yet;
+mod progress;
+mod render;
+mod status;
+mod up;
+mod usage;
+mod version;
+mod volume;
+mod wait;
+
+pub use explain::page;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use context::{Context, Global};
+use std::ffi::OsString;
+use types::Problem;
+
+/// Self-hosted virtual machines, storage first.
+#[derive(Parser)]
+#[command(
+    name = "sistemo",
+    version,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    after_help = "Start the daemon with `sistemo up`, then: sistemo machine deploy debian --name web --storage 5GB"
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the daemon in the foreground
+    Up(up::Up),
+    /// Machines: deploy, run, look inside
+    #[command(visible_alias = "vm", subcommand)]
+    Machine(machine::Machine),
+    /// Volumes: the disks, with a life of their own
+    #[command(subcommand)]
+    Volume(volume::Volume),
+    /// Images: what root volumes start as
+    #[command(subcommand)]
+    Image(image::Image),
+    /// Networks
+    #[command(subcommand)]
+    Network(network::Network),
+    /// Show what was asked, by whom, and how it ended
+    History(history::History),
+    /// Show how the daemon is
+    Status(status::Status),
+    /// Show each setting and where it came from
+    Config(config::Config),
+    /// Explain an error code
+    Explain(explain::Explain),
+    /// Print a completion script for a shell
+    Completion(completion::Completion),
+    /// Print the version
+    Version(version::Version),
+    #[command(hide = true)]
+    Doctor(not_yet::NotYet),
+    #[command(hide = true)]
+    Recover(not_yet::NotYet),
+    #[command(hide = true)]
+    Service(not_yet::NotYet),
+}
+
+/// Why a command ends other than well.
+enum Stop {
+    /// Something to tell.
+    Problem(Problem),
+    /// Everything was told; this is the exit code.
+    Exit(u8),
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+/// How a verb ends.
+type Ended = Result<(), Stop>;
+
+/// Runs the command of this process and returns its exit code.
+pub fn main() -> u8 {
+    run(std::env::args_os().collect())
+}
+
+fn run(args: Vec<OsString>) -> u8 {
+    let cli = match command().try_get_matches_from(args).and_then(|found| Cli::from_arg_matches(&found)) {
+        Ok(cli) => cli,
+        Err(e) => return usage::tell(&e),
+    };
+    match dispatch(cli) {
+        Ok(()) => 0,
+        Err(Stop::Exit(code)) => code,
+        Err(Stop::Problem(problem)) => {
+            render::problem(&problem);
+            problem.code.exit()
+        }
+    }
+}
+
+/// The whole command line as clap knows it.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn dispatch(cli: Cli) -> Ended {
+    let context = Context::new(cli.global);
+    match cli.verb {
+        // These need no daemon, and the daemon makes a runtime of its own.
+        Verb::Up(verb) => verb.run(&context),
+        Verb::Config(verb) => verb.run(&context),
+        Verb::Explain(verb) => verb.run(&context),
+        Verb::Completion(verb) => verb.run(),
+        Verb::Version(verb) => verb.run(&context),
+        Verb::Doctor(verb) => verb.run("doctor"),
+        Verb::Recover(verb) => verb.run("recover"),
+        Verb::Service(verb) => verb.run("service"),
+        Verb::Machine(verb) => context::block_on(verb.run(&context)),
+        Verb::Volume(verb) => context::block_on(verb.run(&context)),
+        Verb::Image(verb) => context::block_on(verb.run(&context)),
+        Verb::Network(verb) => context::block_on(verb.run(&context)),
+        Verb::History(verb) => context::block_on(verb.run(&context)),
+        Verb::Status(verb) => context::block_on(verb.run(&context)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

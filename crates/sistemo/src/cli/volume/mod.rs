@@ -1,0 +1,42 @@
+//! `sistemo volume`: the disks.
+
+mod create;
+mod delete;
+mod list;
+mod resize;
+mod show;
+
+use super::Ended;
+use super::context::Context;
+use clap::Subcommand;
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum Volume {
+    /// Create an empty data volume
+    Create(create::Create),
+    /// List the volumes
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show a volume
+    #[command(visible_alias = "status")]
+    Show(show::Show),
+    /// Make a volume larger
+    Resize(resize::Resize),
+    /// Delete a detached volume; the trash keeps it for a while
+    #[command(visible_alias = "rm")]
+    Delete(delete::Delete),
+}
+
+impl Volume {
+    /// Runs the verb.
+    pub async fn run(self, context: &Context) -> Ended {
+        match self {
+            Self::Create(verb) => verb.run(context).await,
+            Self::List => list::run(context).await,
+            Self::Show(verb) => verb.run(context).await,
+            Self::Resize(verb) => verb.run(context).await,
+            Self::Delete(verb) => verb.run(context).await,
+        }
+    }
+}

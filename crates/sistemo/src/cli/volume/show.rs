@@ -1,0 +1,42 @@
+//! `sistemo volume show V`.
+
+use crate::cli::context::Context;
+use crate::cli::{Ended, input, render};
+use clap::Args;
+use types::ByteSize;
+use types::volume::Volume;
+
+/// Which.
+#[derive(Args)]
+pub struct Show {
+    /// Name or id
+    volume: String,
+}
+
+impl Show {
+    /// Shows it.
+    pub async fn run(self, context: &Context) -> Ended {
+        let path = ["volumes", input::reference(&self.volume)?];
+        let found: Volume = context.client()?.get(&path).await?;
+        render::one(context.format(), &found, text)
+    }
+}
+
+fn text(v: &Volume) -> String {
+    let or_empty = |name: &Option<types::Name>| name.as_ref().map(ToString::to_string);
+    let fault = v.fault.as_ref().map(|f| format!("{}: {}", f.code, f.message));
+    render::fields(&[
+        ("Name", v.name.to_string()),
+        ("Id", v.id.to_string()),
+        ("Size", ByteSize(v.size_bytes).to_string()),
+        ("Status", v.status.to_string()),
+        ("Condition", v.condition.map(|c| c.to_string()).unwrap_or_default()),
+        ("Attached to", render::or_dash(v.attached_to.as_ref())),
+        ("Type", v.role.to_string()),
+        ("Pool", v.pool.clone()),
+        ("Image", or_empty(&v.image).unwrap_or_default()),
+        ("Goes with", or_empty(&v.owner).unwrap_or_default()),
+        ("Created", render::time(v.created_at)),
+        ("Fault", fault.unwrap_or_default()),
+    ])
+}

@@ -1,0 +1,45 @@
+//! Waiting for an operation.
+//!
+//! Invariant: whoever stops waiting is told that the operation goes on.
+
+use super::Stop;
+use super::progress::Shown;
+use crate::client::Client;
+use std::cell::RefCell;
+use std::time::Duration;
+use types::{Code, Operation, OperationState, Problem};
+
+/// The exit code of a command that was interrupted: 128 and the signal's number, as a shell has it.
+const INTERRUPTED: u8 = 130;
+
+/// Follows `operation` to its end and shows how far it is; one that failed is an error.
+pub async fn wait(client: &Client, operation: Operation) -> Result<Operation, Stop> {
+    let id = operation.id;
+    let shown = RefCell::new(Shown::new());
+    let following = client.follow(operation, |now| shown.borrow_mut().update(now));
+    tokio::pin!(following);
+    let mut ticks = tokio::time::interval(Duration::from_millis(120));
+    let ended = loop {
+        tokio::select! {
+            ended = &mut following => break ended,
+            _ = ticks.tick() => shown.borrow().tick(),
+            _ = tokio::signal::ctrl_c() => {
+                shown.borrow().clear();
+                eprintln!("interrupted: operation {id} goes on in the daemon; see `sistemo history`");
+                return Err(Stop::Exit(INTERRUPTED));
+            }
+        }
+    };
+    shown.borrow().clear();
+    let ended = ended?;
+    for warning in &ended.warnings {
+        eprintln!("warning: {}", super::render::plain(warning));
+    }
+    match (ended.state, &ended.problem) {
+        (OperationState::Failed, Some(problem)) => Err(problem.clone().into()),
+        (OperationState::Failed, None) => {
+            Err(Problem::new(Code::Internal, "the operation failed without a reason").into())
+        }
+        _ => Ok(ended),
+    }
+}

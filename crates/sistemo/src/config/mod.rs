@@ -1,0 +1,190 @@
+//! Settings: what they are, where each value came from, and what they mean.
+//!
+//! Invariant: a value comes from exactly one place, the last of default, `config.toml`, `SISTEMO_*`
+//! and flag that names it; an unknown key or a value that makes no sense is refused with its place.
+
+mod file;
+mod keys;
+mod parse;
+
+pub use keys::{KEYS, Key};
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use types::Problem;
+
+/// Where a value came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// Nobody said otherwise.
+    Default,
+    /// A line of `config.toml`.
+    File(PathBuf, usize),
+    /// An environment variable.
+    Env(&'static str),
+    /// A flag of the command.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Env(name) => f.write_str(name),
+            Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One setting with its value as text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Setting {
+    /// Which.
+    pub key: &'static Key,
+    /// What it is set to.
+    pub value: String,
+    /// Who said so.
+    pub origin: Origin,
+}
+
+/// Values that came as flags, by key.
+pub type Flags = Vec<(&'static str, String)>;
+
+/// Everything that can be set, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everything of one daemon lives.
+    pub data_dir: PathBuf,
+    /// Where the API is.
+    pub url: String,
+    /// Where TCP will listen once it can ask who is there.
+    pub listen: SocketAddr,
+    /// Whether somebody set `listen`.
+    pub listen_set: bool,
+    /// What is logged.
+    pub log: String,
+    /// The name of this host in the store.
+    pub node: String,
+    /// How long a guest may take to shut down.
+    pub stop_timeout: Duration,
+    /// How long `ssh` waits for sshd.
+    pub ssh_timeout: Duration,
+    /// How often everything is looked at without a reason.
+    pub reconciler_interval: Duration,
+    /// How long a stopping daemon waits for steps under way.
+    pub drain_timeout: Duration,
+    /// How long a deleted volume is kept.
+    pub trash_keep: Duration,
+    /// How many steps run at once.
+    pub workers: usize,
+    /// `auto`, `kvm` or `tcg`.
+    pub accel: String,
+    /// A kernel to boot instead of the distribution's.
+    pub kernel: Option<String>,
+    /// The default network's bridge.
+    pub bridge: String,
+    /// The host's address on it.
+    pub gateway: Ipv4Addr,
+    /// The length of its prefix.
+    pub prefix: u8,
+    /// Each setting with its origin, in the order of [`KEYS`].
+    pub settings: Vec<Setting>,
+}
+
+/// What the process was given besides flags; a value of its own so that tests need no environment.
+pub struct Surroundings<'a> {
+    /// Reads an environment variable.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether the user is root.
+    pub root: bool,
+    /// The working directory.
+    pub cwd: PathBuf,
+    /// Whether a `config.toml` that may not be read is an error (a client does without).
+    pub file_required: bool,
+}
+
+impl Config {
+    /// Reads the process's own environment.
+    ///
+    /// # Errors
+    /// `invalid-config`, naming the key and where it was set.
+    pub fn load(flags: &Flags, file_required: bool) -> Result<Self, Problem> {
+        let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+        Self::resolve(
+            flags,
+            &Surroundings {
+                env: &env,
+                root: rustix::process::geteuid().is_root(),
+                cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+                file_required,
+            },
+        )
+    }
+
+    /// Puts flags, environment and file together.
+    ///
+    /// # Errors
+    /// `invalid-config`, naming the key and where it was set.
+    pub fn resolve(flags: &Flags, around: &Surroundings<'_>) -> Result<Self, Problem> {
+        let pick = |key: &'static Key| -> Option<(String, Origin)> {
+            if let Some((_, value)) = flags.iter().find(|(name, _)| *name == key.name) {
+                return Some((value.clone(), Origin::Flag(key.flag)));
+            }
+            (around.env)(key.env).map(|value| (value, Origin::Env(key.env)))
+        };
+        // The data directory is settled first: the file is in it.
+        let data_dir_key = keys::find("data_dir");
+        let (data_dir, data_dir_origin) =
+            pick(data_dir_key).unwrap_or_else(|| (default_data_dir(around), Origin::Default));
+        let data_dir = around.cwd.join(data_dir);
+        let in_file = file::read(&data_dir.join("config.toml"), around.file_required)?;
+
+        let mut settings = Vec::with_capacity(KEYS.len());
+        for key in KEYS {
+            let (value, origin) = if key.name == "data_dir" {
+                (data_dir.display().to_string(), data_dir_origin.clone())
+            } else if let Some(found) = pick(key) {
+                found
+            } else if let Some(line) = in_file.iter().find(|l| l.key.name == key.name) {
+                (line.value.clone(), line.origin.clone())
+            } else {
+                (default_value(key, &data_dir), Origin::Default)
+            };
+            settings.push(Setting { key, value, origin });
+        }
+        parse::typed(data_dir, settings)
+    }
+
+    /// The daemon's socket in this data directory.
+    pub fn socket(&self) -> PathBuf {
+        socket_in(&self.data_dir)
+    }
+}
+
+/// The daemon's socket in `data_dir`.
+pub fn socket_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("sistemo.sock")
+}
+
+fn default_value(key: &Key, data_dir: &Path) -> String {
+    match key.name {
+        "url" => format!("unix://{}", socket_in(data_dir).display()),
+        _ => key.default.to_owned(),
+    }
+}
+
+fn default_data_dir(around: &Surroundings<'_>) -> String {
+    if around.root {
+        return "/var/lib/sistemo".into();
+    }
+    match (around.env)("XDG_DATA_HOME") {
+        Some(dir) => format!("{dir}/sistemo"),
+        None => format!("{}/.local/share/sistemo", (around.env)("HOME").unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! From texts to values that make sense.
+//!
+//! Invariant: an error names the key, the value and the place it came from.
+
+use super::{Config, Origin, Setting};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+use types::{Code, Problem};
+
+/// Checks every setting.
+pub(super) fn typed(data_dir: PathBuf, settings: Vec<Setting>) -> Result<Config, Problem> {
+    let get = |name: &str| {
+        settings
+            .iter()
+            .find(|s| s.key.name == name)
+            .ok_or_else(|| Problem::new(Code::Internal, format!("there is no setting {name}")))
+    };
+    let span = |name: &str| -> Result<Duration, Problem> {
+        let setting = get(name)?;
+        duration(&setting.value).ok_or_else(|| {
+            bad(setting, "is not a length of time")
+                .hint("write a number and a unit, such as 90s, 5m or 24h; a bare number means seconds")
+        })
+    };
+    let text = |name: &str| get(name).map(|s| s.value.clone());
+    let listen = get("listen")?;
+    let (gateway, prefix) = subnet(get("network.address")?)?;
+    Ok(Config {
+        url: text("url")?,
+        listen: listen
+            .value
+            .parse()
+            .map_err(|_| bad(listen, "is not an address with a port").hint("write it like 127.0.0.1:7777"))?,
+        listen_set: listen.origin != Origin::Default,
+        log: text("log")?,
+        node: node(get("node")?)?,
+        stop_timeout: span("stop_timeout")?,
+        ssh_timeout: span("ssh_timeout")?,
+        reconciler_interval: positive(get("reconciler_interval")?, span("reconciler_interval")?)?,
+        drain_timeout: span("drain_timeout")?,
+        trash_keep: span("trash_keep")?,
+        workers: workers(get("workers")?)?,
+        accel: accel(get("hypervisor.accel")?)?,
+        kernel: Some(text("hypervisor.kernel")?).filter(|k| !k.is_empty()),
+        bridge: bridge(get("network.bridge")?)?,
+        gateway,
+        prefix,
+        data_dir,
+        settings,
+    })
+}
+
+fn bad(setting: &Setting, why: &str) -> Problem {
+    Problem::new(
+        Code::InvalidConfig,
+        format!(
+            "{} = \"{}\" {why} (from {})",
+            setting.key.name,
+            setting.value.escape_debug(),
+            setting.origin
+        ),
+    )
+}
+
+/// `90s`, `5m`, `24h`, `7d`, `500ms` or a bare number of seconds.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let millis: u64 = match unit.trim_start() {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    // A hundred years keeps every later addition to a point in time in range.
+    let millis = number.checked_mul(millis)?;
+    (millis <= 100 * 366 * 86_400_000).then(|| Duration::from_millis(millis))
+}
+
+fn positive(setting: &Setting, span: Duration) -> Result<Duration, Problem> {
+    if span < Duration::from_secs(1) {
+        return Err(bad(setting, "is too short").hint("the least is 1s"));
+    }
+    Ok(span)
+}
+
+fn node(setting: &Setting) -> Result<String, Problem> {
+    types::Name::new(&setting.value)
+        .map(|n| n.to_string())
+        .map_err(|e| bad(setting, &format!("is no name of a host: {}", e.message)))
+}
+
+fn workers(setting: &Setting) -> Result<usize, Problem> {
+    match setting.value.parse() {
+        Ok(n @ 1..=64) => Ok(n),
+        _ => Err(bad(setting, "is not a number from 1 to 64")),
+    }
+}
+
+fn accel(setting: &Setting) -> Result<String, Problem> {
+    match setting.value.as_str() {
+        "auto" | "kvm" | "tcg" => Ok(setting.value.clone()),
+        _ => Err(bad(setting, "is not auto, kvm or tcg")),
+    }
+}
+
+fn bridge(setting: &Setting) -> Result<String, Problem> {
+    let name = &setting.value;
+    let fits = (1..=15).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    fits.then(|| name.clone()).ok_or_else(|| {
+        bad(setting, "is no name of an interface").hint("it has 1 to 15 letters, digits, - and _")
+    })
+}
+
+fn subnet(setting: &Setting) -> Result<(Ipv4Addr, u8), Problem> {
+    let wrong = || bad(setting, "is not an address with a prefix").hint("write it like 10.200.0.1/16");
+    let (address, prefix) = setting.value.split_once('/').ok_or_else(wrong)?;
+    let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
+    let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
+    if !(8..=30).contains(&prefix) {
+        return Err(bad(setting, "has a prefix that is not 8 to 30"));
+    }
+    let hosts = u32::MAX >> prefix;
+    let host = u32::from(address) & hosts;
+    if host == 0 || host == hosts {
+        return Err(bad(setting, "is the subnet's first or last address"));
+    }
+    Ok((address, prefix))
+}

@@ -1,0 +1,94 @@
+use super::*;
+use types::Code;
+
+fn resolve(flags: &Flags, env: &[(&str, &str)], file: Option<&str>) -> Result<Config, Problem> {
+    let dir = tempfile::tempdir().unwrap();
+    if let Some(text) = file {
+        std::fs::write(dir.path().join("config.toml"), text).unwrap();
+    }
+    let env = |name: &str| {
+        env.iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| (*v).to_owned())
+            .or_else(|| (name == "SISTEMO_DATA_DIR").then(|| dir.path().display().to_string()))
+    };
+    Config::resolve(flags, &Surroundings { env: &env, root: true, cwd: "/".into(), file_required: true })
+}
+
+fn origin(config: &Config, key: &str) -> String {
+    let setting = config.settings.iter().find(|s| s.key.name == key).unwrap();
+    let text = setting.origin.to_string();
+    text.rsplit('/').next().unwrap().to_owned()
+}
+
+#[test]
+fn flags_beat_environment_beats_file_beats_default() {
+    let file = "stop_timeout = 10\nssh_timeout = \"5m\"\n[hypervisor]\naccel = \"tcg\"\n";
+    let none = resolve(&vec![], &[], None).unwrap();
+    assert_eq!(none.stop_timeout, Duration::from_secs(90));
+    assert_eq!(origin(&none, "stop_timeout"), "default");
+
+    let from_file = resolve(&vec![], &[], Some(file)).unwrap();
+    assert_eq!(from_file.stop_timeout, Duration::from_secs(10));
+    assert_eq!(from_file.ssh_timeout, Duration::from_secs(300));
+    assert_eq!(from_file.accel, "tcg");
+    assert_eq!(origin(&from_file, "hypervisor.accel"), "config.toml:4");
+
+    let env = [("SISTEMO_STOP_TIMEOUT", "20s"), ("SISTEMO_LOG", "debug")];
+    let from_env = resolve(&vec![], &env, Some(file)).unwrap();
+    assert_eq!(from_env.stop_timeout, Duration::from_secs(20));
+    assert_eq!(origin(&from_env, "stop_timeout"), "SISTEMO_STOP_TIMEOUT");
+
+    let flags = vec![("log", "trace".to_owned())];
+    let from_flag = resolve(&flags, &env, Some(file)).unwrap();
+    assert_eq!(from_flag.log, "trace");
+    assert_eq!(origin(&from_flag, "log"), "--log");
+}
+
+#[test]
+fn data_directory_and_url_follow_the_user() {
+    let env = |name: &str| (name == "HOME").then(|| "/home/ada".to_owned());
+    let mut around = Surroundings { env: &env, root: false, cwd: "/srv".into(), file_required: true };
+    let config = Config::resolve(&vec![], &around).unwrap();
+    assert_eq!(config.url, "unix:///home/ada/.local/share/sistemo/sistemo.sock");
+    let flags = vec![("data_dir", "here".to_owned())];
+    let config = Config::resolve(&flags, &around).unwrap();
+    assert_eq!(config.data_dir, Path::new("/srv/here"));
+    around.root = true;
+    let config = Config::resolve(&vec![], &around).unwrap();
+    assert_eq!(config.data_dir, Path::new("/var/lib/sistemo"));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_its_place() {
+    for (file, place) in [
+        ("\nstop_timout = 3", ":2: there is no setting \"stop_timout\""),
+        ("[hypervisor]\n\nspeed = 1", ":3: there is no setting \"hypervisor.speed\""),
+        ("[nonsense]\na = 1", ":1: there is no setting \"nonsense\""),
+        ("log = [1]", ":1: \"log\" is not a text or number"),
+        ("a = = 1", ":1: "),
+        ("data_dir = \"/x\"", "cannot be set here"),
+        ("listen = \"7777\"", "config.toml:1)"),
+        ("stop_timeout = \"soon\"", "is not a length of time"),
+        ("stop_timeout = \"99999999999999999d\"", "is not a length of time"),
+        ("workers = 0", "1 to 64"),
+        ("[hypervisor]\naccel = \"xen\"", "auto, kvm or tcg"),
+        ("[network]\naddress = \"10.0.0.0/8\"", "first or last"),
+        ("[network]\naddress = \"10.0.0.1\"", "with a prefix"),
+        ("[network]\nbridge = \"a-name-too-long-for-linux\"", "name of an interface"),
+        ("reconciler_interval = 0", "too short"),
+        ("node = \"A B\"", "no name of a host"),
+    ] {
+        let problem = resolve(&vec![], &[], Some(file)).unwrap_err();
+        assert_eq!(problem.code, Code::InvalidConfig, "{file:?}");
+        assert!(problem.message.contains(place), "{file:?}: {}", problem.message);
+    }
+}
+
+#[test]
+fn every_key_has_its_variable() {
+    for key in KEYS {
+        let expected = format!("SISTEMO_{}", key.name.to_uppercase().replace('.', "_"));
+        assert_eq!(key.env, expected);
+    }
+}

@@ -1,0 +1,95 @@
+//! The daemon: puts store, host, engine and API together and ends them in order.
+//!
+//! Invariant: one daemon per data directory (a lock, held from before the first look at the store
+//! until the process ends); machines outlive it.
+
+mod agent;
+mod datadir;
+mod key;
+mod lock;
+mod logging;
+mod memory;
+mod signals;
+mod socket;
+mod wire;
+
+use crate::api;
+use crate::config::Config;
+use std::time::Duration;
+use tokio::sync::watch;
+use types::{Code, Problem};
+
+/// How long answers under way may take once the steps are done.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// `daemon-running`, `data-dir-invalid`, and whatever keeps store or host from being opened.
+pub fn up(config: Config) -> Result<(), Problem> {
+    memory::frugal();
+    logging::init(&config.log)?;
+    if config.listen_set {
+        tracing::warn!(
+            "listen = {}: TCP stays closed until it can ask who is there (not-yet); the API is at {}",
+            config.listen,
+            config.socket().display()
+        );
+    }
+    datadir::make(&config.data_dir)?;
+    let _lock = lock::take(&config.data_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(64)
+        .thread_stack_size(1 << 20)
+        .thread_keep_alive(Duration::from_secs(5))
+        .enable_all()
+        .build()
+        .map_err(|e| Problem::new(Code::Internal, format!("cannot begin: {e}")))?;
+    let ended = runtime.block_on(run(config));
+    // Whatever still blocks in a thread must not hold up the end: a step that is cut short is
+    // taken up again by the next daemon.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn run(config: Config) -> Result<(), Problem> {
+    let mut signals = signals::Signals::new()?;
+    let (stop, stopping) = watch::channel(false);
+    let wired = wire::wire(&config, stopping.clone())?;
+    let listener = socket::bind(&config.socket())?;
+    wired.engine.start();
+    let router = api::router(wired.app);
+    let server = tokio::spawn(api::serve(listener, router, stopping));
+    tracing::info!("sistemo {} is up, data in {}", env!("CARGO_PKG_VERSION"), config.data_dir.display());
+    notify(sd_notify::NotifyState::Ready);
+
+    let signal = signals.next().await;
+    tracing::info!("{signal}: ending; machines go on running. Once more to leave at once");
+    notify(sd_notify::NotifyState::Stopping);
+    let _ = stop.send(true);
+    // Only ours: another daemon may have replaced it once the lock is free.
+    socket::remove(&config.socket());
+    tokio::select! {
+        () = drain(&wired.engine, config.drain_timeout, server) => tracing::info!("ended"),
+        signal = signals.next() => tracing::warn!("{signal}: leaving at once"),
+    }
+    Ok(())
+}
+
+async fn drain(engine: &crate::mind::Engine, deadline: Duration, server: tokio::task::JoinHandle<()>) {
+    let engine = engine.clone();
+    let drained = tokio::task::spawn_blocking(move || engine.drain(deadline)).await;
+    if let Err(e) = drained {
+        tracing::error!("the steps under way did not end well: {e}");
+    }
+    if tokio::time::timeout(LAST_ANSWERS, server).await.is_err() {
+        tracing::warn!("some connections were cut");
+    }
+}
+
+fn notify(state: sd_notify::NotifyState<'_>) {
+    if let Err(e) = sd_notify::notify(false, &[state]) {
+        tracing::warn!("cannot tell the service manager: {e}");
+    }
+}

@@ -1,0 +1,60 @@
+//! The API's socket.
+//!
+//! Invariant: it appears complete: bound, with its mode, under its name in one rename; a stale one
+//! is replaced only by the daemon that holds the data directory's lock.
+
+use crate::sockpath::Short;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use tokio::net::UnixListener;
+use types::{Code, Problem};
+
+/// Local users of the socket's group may talk to the daemon.
+const MODE: u32 = 0o660;
+
+/// Binds the socket.
+pub fn bind(path: &Path) -> Result<UnixListener, Problem> {
+    publish(path)
+        .map_err(|e| Problem::new(Code::DataDirInvalid, format!("cannot listen at {}: {e}", path.display())))
+}
+
+fn publish(path: &Path) -> io::Result<UnixListener> {
+    let fresh = path.with_extension("sock.new");
+    match std::fs::remove_file(&fresh) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(Short::new(&fresh)?.path())?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(MODE))?;
+    std::fs::rename(&fresh, path)?;
+    Ok(listener)
+}
+
+/// Removes the socket, so that clients learn at once that nobody is there.
+pub fn remove(path: &Path) {
+    if let Err(e) = std::fs::remove_file(path) {
+        tracing::warn!("cannot remove {}: {e}", path.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn replaces_a_stale_one_below_a_long_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(120));
+        std::fs::create_dir(&deep).unwrap();
+        let path = deep.join("sistemo.sock");
+        drop(bind(&path).unwrap());
+        let _listener = bind(&path).unwrap();
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, MODE);
+        let short = Short::new(&path).unwrap();
+        assert!(tokio::net::UnixStream::connect(short.path()).await.is_ok());
+        remove(&path);
+        assert!(!path.exists());
+    }
+}
