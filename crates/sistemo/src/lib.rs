@@ -8,5 +8,6 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
+mod frame;
 mod mind;
 mod sockpath;

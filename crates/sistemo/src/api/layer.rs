@@ -45,7 +45,7 @@ fn failed(code: Code, what: &str, id: &str) -> Response {
 
 fn shape(mut answer: Response, id: &str) -> Response {
     if let Some(failure) = answer.extensions_mut().remove::<Failure>() {
-        if answer.status().is_server_error() {
+        if failure.problem().code.exit() == 1 {
             tracing::warn!(request = %id, code = %failure.problem().code, "{}", failure.problem());
         }
         return failure.answer(id);

@@ -7,14 +7,17 @@ use crate::config::{Config, Flags};
 use clap::Args;
 use types::{Code, Problem};
 
+/// Where the help lists what every command has, so that a verb's own flags come first.
+const HEADING: &str = "Global options";
+
 /// Flags of every command.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
     /// Where everything of one daemon lives [default: /var/lib/sistemo, or below the home directory without root]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = HEADING)]
     pub data_dir: Option<String>,
     /// Where the API is, such as unix:///path/to/sistemo.sock
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help_heading = HEADING)]
     pub url: Option<String>,
     /// How to print data
     #[arg(
@@ -24,7 +27,8 @@ pub struct Global {
         value_enum,
         value_name = "FORMAT",
         default_value = "text",
-        hide_default_value = true
+        hide_default_value = true,
+        help_heading = HEADING
     )]
     pub output: Format,
 }

@@ -144,6 +144,3 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Status(verb) => context::block_on(verb.run(&context)),
     }
 }
-
-#[cfg(test)]
-mod tests;

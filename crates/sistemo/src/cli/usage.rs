@@ -13,8 +13,12 @@ pub fn tell(error: &Error) -> u8 {
             let _ = error.print();
             0
         }
-        _ => {
-            let problem = problem(&error.render().to_string());
+        kind => {
+            let mut problem = problem(&error.render().to_string());
+            if kind == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                // What clap renders then is the whole help.
+                problem.message = "it is not said what to do".into();
+            }
             render::problem(&problem);
             problem.code.exit()
         }

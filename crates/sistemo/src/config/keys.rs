@@ -35,10 +35,12 @@ keys! {
         "where TCP will listen; it stays closed until it can ask who is there";
     "log", "SISTEMO_LOG", "--log", "info",
         "what the daemon logs: error, warn, info, debug, trace, or a list such as info,engine=debug";
-    "node", "SISTEMO_NODE", "", "local",
+    "node", "SISTEMO_NODE", "", "localhost",
         "the name of this host in the store; never change it while there are machines or volumes";
     "stop_timeout", "SISTEMO_STOP_TIMEOUT", "", "90s",
         "how long a guest may take to shut down before the plug is pulled";
+    "boot_timeout", "SISTEMO_BOOT_TIMEOUT", "", "5m",
+        "how long a guest may take to boot until its agent answers";
     "ssh_timeout", "SISTEMO_SSH_TIMEOUT", "", "60s",
         "how long `machine ssh` waits for the guest's sshd";
     "reconciler_interval", "SISTEMO_RECONCILER_INTERVAL", "", "30s",
@@ -47,7 +49,7 @@ keys! {
         "how long a stopping daemon waits for the steps under way";
     "trash_keep", "SISTEMO_TRASH_KEEP", "", "24h",
         "how long a deleted volume can be taken back";
-    "workers", "SISTEMO_WORKERS", "", "4",
+    "workers", "SISTEMO_WORKERS", "", "8",
         "how many steps run at the same time";
     "hypervisor.accel", "SISTEMO_HYPERVISOR_ACCEL", "", "auto",
         "auto, kvm or tcg";

@@ -70,6 +70,8 @@ pub struct Config {
     pub node: String,
     /// How long a guest may take to shut down.
     pub stop_timeout: Duration,
+    /// How long a guest may take to boot.
+    pub boot_timeout: Duration,
     /// How long `ssh` waits for sshd.
     pub ssh_timeout: Duration,
     /// How often everything is looked at without a reason.

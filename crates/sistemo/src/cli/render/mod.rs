@@ -19,11 +19,9 @@ use types::{Code, Problem, Timestamp};
 /// The forms that data is printed in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Format {
-    /// For people
+    // No doc comments: clap would print a line for each in every help.
     Text,
-    /// JSON
     Json,
-    /// YAML
     Yaml,
 }
 

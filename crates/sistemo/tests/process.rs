@@ -1,0 +1,105 @@
+//! The real daemon as a process.
+
+mod common;
+
+use common::{Ran, command, run};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+/// A daemon that is up; killed when dropped.
+struct Daemon(Child);
+
+impl Daemon {
+    /// Starts one and waits until it says so.
+    fn up(data_dir: &Path) -> Self {
+        let mut child = command(data_dir, &["up"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut seen = String::new();
+        while !seen.contains(" is up, ") {
+            seen.push_str(&lines.next().unwrap_or_else(|| panic!("{seen}")).unwrap());
+        }
+        // Its log must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self(child)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn data() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+    dir
+}
+
+fn refused(ran: &Ran, code: &str, exit: i32) {
+    assert_eq!(ran.code, exit, "{ran:?}");
+    assert!(ran.err.contains(&format!("error[{code}]: ")), "{ran:?}");
+}
+
+#[test]
+fn one_daemon_per_data_directory_and_a_clean_end() {
+    let dir = data();
+    let data_dir = dir.path().join("data");
+    let mut daemon = Daemon::up(&data_dir);
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&data_dir), 0o711);
+    assert_eq!(mode(&data_dir.join("sistemo.sock")), 0o660);
+
+    let second = run(&data_dir, &["up"]);
+    refused(&second, "daemon-running", 4);
+    assert!(second.err.contains(&format!("process {}", daemon.0.id())));
+
+    let status = run(&data_dir, &["status", "-o", "json"]);
+    assert_eq!(status.code, 0, "{status:?}");
+    let status: serde_json::Value = serde_json::from_str(&status.out).unwrap();
+    assert_eq!(status["pid"], daemon.0.id());
+
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
+    assert!(!data_dir.join("sistemo.sock").exists());
+    refused(&run(&data_dir, &["volume", "list"]), "daemon-unreachable", 5);
+}
+
+#[test]
+fn a_killed_daemon_leaves_nothing_in_the_way_of_the_next() {
+    let dir = data();
+    let mut first = Daemon::up(dir.path());
+    first.signal(rustix::process::Signal::KILL);
+    first.0.wait().unwrap();
+    assert!(dir.path().join("sistemo.sock").exists());
+    refused(&run(dir.path(), &["volume", "list"]), "daemon-unreachable", 5);
+    let _second = Daemon::up(dir.path());
+    assert_eq!(run(dir.path(), &["volume", "list"]).code, 0);
+}
+
+#[test]
+fn a_bad_setting_or_directory_keeps_it_down() {
+    let dir = data();
+    std::fs::write(dir.path().join("config.toml"), "workers = 0\n").unwrap();
+    refused(&run(dir.path(), &["up"]), "invalid-config", 2);
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    refused(&run(&file, &["up"]), "data-dir-invalid", 4);
+    refused(&run(&dir.path().join("new"), &["up", "--log", "=="]), "invalid-config", 2);
+}
+
+#[test]
+fn the_socket_is_found_below_a_long_path() {
+    let dir = data();
+    let deep = dir.path().join("d".repeat(60)).join("e".repeat(60));
+    let _daemon = Daemon::up(&deep);
+    assert_eq!(run(&deep, &["volume", "list"]).code, 0);
+}
