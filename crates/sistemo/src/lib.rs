@@ -8,6 +8,6 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
-mod frame;
-mod mind;
+#[path = "frame.rs"]
+pub mod exec;
 mod sockpath;

@@ -2,10 +2,10 @@
 
 use super::Shared;
 use super::problem::Failure;
-use crate::mind::Engine;
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use engine::Engine;
 use types::{Code, Operation, Problem};
 
 /// Runs `f` where it may block.

@@ -29,11 +29,11 @@ pub use serve::serve;
 pub use ssh::SshAccess;
 pub use status::{PoolRoom, Status};
 
-use crate::mind::Engine;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use bytes::Bytes;
+use engine::Engine;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use problem::Failure;

@@ -77,7 +77,7 @@ async fn run(config: Config) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn drain(engine: &crate::mind::Engine, deadline: Duration, server: tokio::task::JoinHandle<()>) {
+async fn drain(engine: &engine::Engine, deadline: Duration, server: tokio::task::JoinHandle<()>) {
     let engine = engine.clone();
     let drained = tokio::task::spawn_blocking(move || engine.drain(deadline)).await;
     if let Err(e) = drained {

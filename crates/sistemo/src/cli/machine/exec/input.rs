@@ -1,7 +1,7 @@
 //! What goes to the guest: bytes, sizes of the terminal, signals.
 
 use super::terminal;
-use crate::frame::Frame;
+use crate::exec::Frame;
 use std::io::Read;
 use std::pin::Pin;
 use tokio::signal::unix::{SignalKind, signal};

@@ -4,7 +4,7 @@
 //! heard, and the other way round.
 
 use crate::cli::{Stop, render};
-use crate::frame::Frame;
+use crate::exec::Frame;
 use bytes::BytesMut;
 use std::io::Write;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
