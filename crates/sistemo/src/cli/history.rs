@@ -17,19 +17,18 @@ impl History {
     /// Lists it.
     pub async fn run(self, context: &Context) -> Ended {
         let query = format!("limit={}", self.limit);
-        let items = context.client()?.list(&["history"], &query).await?;
         let header = ["TIME", "ACTOR", "ACTION", "TARGET", "OUTCOME", "DURATION", "PROBLEM"];
-        render::list(context.format(), items, header, row).await
+        render::list::<HistoryEntry, HistoryEntry, _>(context, &["history"], &query, header, row).await
     }
 }
 
-fn row(entry: &HistoryEntry) -> [String; 7] {
-    let name = &entry.target.name;
+fn row(entry: HistoryEntry) -> [String; 7] {
+    let name = entry.target.name;
     [
         render::time(entry.time),
         entry.actor.to_string(),
         entry.action.to_string(),
-        if name.is_empty() { "-".into() } else { name.clone() },
+        if name.is_empty() { "-".into() } else { name },
         entry.outcome.to_string(),
         render::or_dash(entry.duration_ms.map(|ms| format!("{}.{}s", ms / 1000, ms % 1000 / 100))),
         render::or_dash(entry.problem.as_ref().map(|p| p.code)),

@@ -7,6 +7,7 @@ use super::progress::Shown;
 use crate::client::Client;
 use std::cell::RefCell;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use types::{Code, Operation, OperationState, Problem};
 
 /// The exit code of a command that was interrupted: 128 and the signal's number, as a shell has it.
@@ -15,6 +16,9 @@ const INTERRUPTED: u8 = 130;
 /// Follows `operation` to its end and shows how far it is; one that failed is an error.
 pub async fn wait(client: &Client, operation: Operation) -> Result<Operation, Stop> {
     let id = operation.id;
+    // One listener for the whole wait: one per round would miss what comes in between.
+    let mut interrupt = signal(SignalKind::interrupt())
+        .map_err(|e| Problem::new(Code::Internal, format!("cannot take signals: {e}")))?;
     let shown = RefCell::new(Shown::new());
     let following = client.follow(operation, |now| shown.borrow_mut().update(now));
     tokio::pin!(following);
@@ -23,7 +27,7 @@ pub async fn wait(client: &Client, operation: Operation) -> Result<Operation, St
         tokio::select! {
             ended = &mut following => break ended,
             _ = ticks.tick() => shown.borrow().tick(),
-            _ = tokio::signal::ctrl_c() => {
+            _ = interrupt.recv() => {
                 shown.borrow().clear();
                 eprintln!("interrupted: operation {id} goes on in the daemon; see `sistemo history`");
                 return Err(Stop::Exit(INTERRUPTED));

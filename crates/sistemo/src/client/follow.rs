@@ -68,6 +68,7 @@ impl Client {
                 }
             };
             last_sign = Instant::now();
+            wait = self.patience.first_wait;
         }
     }
 

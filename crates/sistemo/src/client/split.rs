@@ -24,17 +24,13 @@ impl Splitter {
         mut found: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), String> {
         let mut from = 0;
-        for (at, &byte) in piece.iter().enumerate() {
+        let mut at = 0;
+        while at < piece.len() {
             if self.in_string {
-                match byte {
-                    _ if self.escaped => self.escaped = false,
-                    b'\\' => self.escaped = true,
-                    b'"' => self.in_string = false,
-                    _ => {}
-                }
+                at = self.skip_string(piece, at);
                 continue;
             }
-            match byte {
+            match piece[at] {
                 b'"' => self.in_string = true,
                 b'{' | b'[' => {
                     self.depth += 1;
@@ -61,6 +57,7 @@ impl Splitter {
                 }
                 _ => {}
             }
+            at += 1;
         }
         if self.depth >= 3 {
             self.item.extend_from_slice(&piece[from..]);
@@ -69,6 +66,23 @@ impl Splitter {
             }
         }
         Ok(())
+    }
+
+    /// Where to go on after what is left of a string. Most of a list is strings, so they are
+    /// searched and not walked through.
+    fn skip_string(&mut self, piece: &[u8], at: usize) -> usize {
+        if self.escaped {
+            self.escaped = false;
+            return at + 1;
+        }
+        match memchr::memchr2(b'"', b'\\', &piece[at..]) {
+            Some(found) => {
+                self.escaped = piece[at + found] == b'\\';
+                self.in_string = self.escaped;
+                at + found + 1
+            }
+            None => piece.len(),
+        }
     }
 
     /// Whether the list was closed; one that was not is a broken connection.

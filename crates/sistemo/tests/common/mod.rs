@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 pub struct Stub {
     dir: tempfile::TempDir,
     _stop: tokio::sync::oneshot::Sender<()>,
+    seen: std::sync::Mutex<std::sync::mpsc::Receiver<String>>,
 }
 
 impl Stub {
@@ -17,6 +18,12 @@ impl Stub {
         let dir = tempfile::tempdir().unwrap();
         let listener = std::os::unix::net::UnixListener::bind(dir.path().join("sistemo.sock")).unwrap();
         listener.set_nonblocking(true).unwrap();
+        let (tell, seen) = std::sync::mpsc::channel();
+        let note = move |request: axum::extract::Request, next: axum::middleware::Next| {
+            let _ = tell.send(request.uri().path().to_owned());
+            next.run(request)
+        };
+        let router = router.layer(axum::middleware::from_fn(note));
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -28,7 +35,18 @@ impl Stub {
                 }
             });
         });
-        Self { dir, _stop: stop }
+        Self { dir, _stop: stop, seen: seen.into() }
+    }
+
+    /// Returns once a request whose path ends so has come.
+    pub fn wait_for_request(&self, end: &str) {
+        let seen = self.seen.lock().unwrap();
+        while !seen.recv().unwrap().ends_with(end) {}
+    }
+
+    /// `sistemo` with these arguments, against the stub.
+    pub fn command(&self, args: &[&str]) -> Command {
+        command(self.dir.path(), args)
     }
 
     /// Runs `sistemo` with these arguments against the stub.

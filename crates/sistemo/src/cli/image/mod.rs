@@ -55,9 +55,8 @@ impl Image {
     pub async fn run(self, context: &Context) -> Ended {
         match self {
             Self::List => {
-                let items = context.client()?.list(&["images"], "").await?;
                 let header = ["NAME", "STATUS", "SIZE", "VOLUMES", "SOURCE"];
-                render::list(context.format(), items, header, row).await
+                render::list::<image::Image, image::Image, _>(context, &["images"], "", header, row).await
             }
             Self::Pull(make) | Self::Build(make) => make.run(context).await,
             Self::Show(which) => {
@@ -103,10 +102,10 @@ fn source(source: &ImageSource) -> String {
     }
 }
 
-fn row(i: &image::Image) -> [String; 5] {
+fn row(i: image::Image) -> [String; 5] {
     [
         i.name.to_string(),
-        i.status.clone(),
+        i.status,
         render::or_dash(i.size_bytes.map(ByteSize)),
         i.volumes.to_string(),
         source(&i.source),

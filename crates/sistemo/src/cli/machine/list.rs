@@ -7,12 +7,11 @@ use types::machine::Machine;
 
 /// Lists the machines.
 pub async fn run(context: &Context) -> Ended {
-    let items = context.client()?.list(&["machines"], "").await?;
     let header = ["NAME", "PHASE", "ADDRESS", "VCPUS", "MEMORY", "ROOT VOLUME", "IMAGE"];
-    render::list(context.format(), items, header, row).await
+    render::list::<Machine, Machine, _>(context, &["machines"], "", header, row).await
 }
 
-fn row(m: &Machine) -> [String; 7] {
+fn row(m: Machine) -> [String; 7] {
     [
         m.name.to_string(),
         m.phase.to_string(),

@@ -33,9 +33,9 @@ impl Network {
     pub async fn run(self, context: &Context) -> Ended {
         match self {
             Self::List => {
-                let items = context.client()?.list(&["networks"], "").await?;
                 let header = ["NAME", "SUBNET", "GATEWAY", "BRIDGE", "MACHINES"];
-                render::list(context.format(), items, header, row).await
+                render::list::<network::Network, network::Network, _>(context, &["networks"], "", header, row)
+                    .await
             }
             Self::Show(Show { network }) => {
                 let path = ["networks", input::reference(&network)?];
@@ -48,7 +48,7 @@ impl Network {
     }
 }
 
-fn row(n: &network::Network) -> [String; 5] {
+fn row(n: network::Network) -> [String; 5] {
     [n.name.to_string(), n.subnet.clone(), n.gateway.to_string(), n.bridge.clone(), n.machines.to_string()]
 }
 

@@ -4,30 +4,39 @@
 //! the middle ends as an error, whatever was printed by then.
 
 use super::{Format, Table, unprintable, written};
+use crate::cli::context::Context;
 use crate::cli::{Ended, Stop};
 use crate::client::Items;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{BufWriter, Write};
 
-/// Prints every item: as data, or as the row that `row` makes of it.
-pub async fn list<T: Serialize + DeserializeOwned, const N: usize>(
-    format: Format,
-    mut items: Items<T>,
+/// Prints every item of the list at `path`: as data, with every field of `T`, or as the row that
+/// `row` makes of `R`, which holds the few that a table shows.
+pub async fn list<T, R, const N: usize>(
+    context: &Context,
+    path: &[&str],
+    query: &str,
     header: [&str; N],
-    row: impl Fn(&T) -> [String; N],
-) -> Ended {
+    row: impl Fn(R) -> [String; N],
+) -> Ended
+where
+    T: Serialize + DeserializeOwned,
+    R: DeserializeOwned,
+{
+    let client = context.client()?;
     let mut out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
-    match format {
+    match context.format() {
         Format::Text => {
+            let mut items = client.list::<R>(path, query).await?;
             let mut table = Table::new(&header);
             while let Some(item) = items.next().await? {
-                table.row(&row(&item));
+                table.row(&row(item));
             }
             table.lines(|line| out.write_all(line.as_bytes()))
         }
-        Format::Json => json(&mut out, &mut items).await?,
-        Format::Yaml => yaml(&mut out, &mut items).await?,
+        Format::Json => json(&mut out, &mut client.list::<T>(path, query).await?).await?,
+        Format::Yaml => yaml(&mut out, &mut client.list::<T>(path, query).await?).await?,
     }
     .and_then(|()| out.flush())
     .map_err(|e| written(&e))

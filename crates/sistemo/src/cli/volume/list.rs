@@ -2,22 +2,32 @@
 
 use crate::cli::context::Context;
 use crate::cli::{Ended, render};
+use serde::Deserialize;
 use types::ByteSize;
-use types::volume::Volume;
+use types::volume::{AttachStatus, Volume, VolumeRole};
 
 /// Lists the volumes.
 pub async fn run(context: &Context) -> Ended {
-    let items = context.client()?.list(&["volumes"], "").await?;
     let header = ["NAME", "SIZE", "STATUS", "ATTACHED TO", "TYPE"];
-    render::list(context.format(), items, header, row).await
+    render::list::<Volume, Row, _>(context, &["volumes"], "", header, row).await
 }
 
-fn row(v: &Volume) -> [String; 5] {
+/// What the table shows of a volume: there can be very many of them.
+#[derive(Deserialize)]
+struct Row {
+    name: String,
+    size_bytes: u64,
+    status: AttachStatus,
+    attached_to: Option<String>,
+    role: VolumeRole,
+}
+
+fn row(v: Row) -> [String; 5] {
     [
-        v.name.to_string(),
+        v.name,
         ByteSize(v.size_bytes).to_string(),
         v.status.to_string(),
-        render::or_dash(v.attached_to.as_ref()),
+        v.attached_to.unwrap_or_else(|| "-".into()),
         v.role.to_string(),
     ]
 }
