@@ -8,6 +8,5 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
-#[path = "frame.rs"]
 pub mod exec;
 mod sockpath;

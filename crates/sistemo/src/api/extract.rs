@@ -8,6 +8,7 @@ use crate::api::call::call;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
+use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use types::operation::{Kind, Target, Verb};
 use types::{Actor, Code, Name, Problem};
@@ -57,11 +58,15 @@ pub struct Raw(Bytes);
 impl FromRequest<Shared> for Raw {
     type Rejection = Failure;
     async fn from_request(request: Request, state: &Shared) -> Result<Self, Failure> {
-        Bytes::from_request(request, state).await.map(Self).map_err(|e| {
-            invalid(format!("the body cannot be read: {}", e.body_text()))
+        let refuse = |why: String| {
+            invalid(format!("the body cannot be read: {why}"))
                 .hint(format!("it has at most {MAX_BODY} bytes"))
-                .into()
-        })
+        };
+        // One that says beforehand that it is too large need not come first.
+        if request.body().size_hint().lower() > MAX_BODY as u64 {
+            return Err(refuse("it is too large".into()).into());
+        }
+        Bytes::from_request(request, state).await.map(Self).map_err(|e| refuse(e.body_text()).into())
     }
 }
 

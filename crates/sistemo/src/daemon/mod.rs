@@ -9,7 +9,10 @@ mod key;
 mod lock;
 mod logging;
 mod memory;
+mod ports;
 mod signals;
+#[cfg(debug_assertions)]
+mod sim;
 mod socket;
 mod wire;
 
@@ -80,8 +83,10 @@ async fn run(config: Config) -> Result<(), Problem> {
 async fn drain(engine: &engine::Engine, deadline: Duration, server: tokio::task::JoinHandle<()>) {
     let engine = engine.clone();
     let drained = tokio::task::spawn_blocking(move || engine.drain(deadline)).await;
-    if let Err(e) = drained {
-        tracing::error!("the steps under way did not end well: {e}");
+    match drained {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!("some steps did not end in time; the next daemon takes them up"),
+        Err(e) => tracing::error!("the steps under way did not end well: {e}"),
     }
     if tokio::time::timeout(LAST_ANSWERS, server).await.is_err() {
         tracing::warn!("some connections were cut");

@@ -1,10 +1,18 @@
-//! Store, host and engine, put together.
-use crate::api::{About, App, ExecRequest, Frames, Guests, PoolRoom, Shared, events};
+//! Store, ports and engine, put together.
+//!
+//! Invariant: the engine exists before anything of it is woken: a wake that comes earlier is
+//! dropped, since the engine looks at everything when it starts.
+
+use super::ports;
+use crate::api::{About, App, PoolRoom, Shared, events};
 use crate::config::Config;
 use engine::Engine;
-use std::sync::Arc;
+use engine::port::Ports;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
-use types::{MachineId, Problem, RunId, Timestamp};
+use types::{Code, Problem};
 
 /// What the daemon runs.
 pub struct Wired {
@@ -16,29 +24,63 @@ pub struct Wired {
 
 /// Opens everything.
 pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, Problem> {
-    let store = engine::store::Sqlite::open(&config.data_dir.join("sistemo.db"))?;
-    let world = engine::sim::World::new();
-    let ports = world.ports();
-    let engine = Engine::open(Arc::new(store), ports.clone(), settings(config))?;
+    let key = match super::key::ensure(&config.data_dir) {
+        Ok(key) => Some(key),
+        // Everything but `ssh` works without.
+        Err(problem) => {
+            tracing::warn!(code = %problem.code, "{problem}; `machine ssh` will not work");
+            None
+        }
+    };
+    let place: Arc<OnceLock<Engine>> = Arc::default();
+    let woken = Arc::clone(&place);
+    let opened = ports::open(
+        config,
+        key.as_ref().map(|k| k.public.as_str()),
+        Arc::new(move |kind, id| {
+            if let Some(engine) = woken.get() {
+                engine.wake(kind, id);
+            }
+        }),
+    )?;
+    let store = store(&config.data_dir.join("sistemo.db"))?;
+    let engine = Engine::open(Arc::new(store), opened.ports.clone(), settings(config))?;
+    let engine = place.get_or_init(|| engine).clone();
+
     let hub = events::Hub::default();
     let news = hub.clone();
     engine.on_operation(Arc::new(move |operation| news.tell(operation)));
-    let _ = super::agent::find();
-    let key = super::key::ensure(&config.data_dir)?;
     let app = App {
         engine: engine.clone(),
         events: hub,
-        guests: Arc::new(Nobody),
-        capacity: Arc::new(|| Ok(PoolRoom { name: "default".into(), total_bytes: 0, free_bytes: 0 })),
+        guests: opened.guests,
         about: About {
             node: config.node.clone(),
-            started_at: Timestamp::from_millis(0),
+            started_at: opened.ports.clock.now(),
             data_dir: config.data_dir.clone(),
-            ssh_key: Some(key.private),
+            ssh_key: key.map(|k| k.private),
         },
+        capacity: Arc::new(move || room(&opened.ports)),
         stopping,
     };
     Ok(Wired { engine, app: Arc::new(app) })
+}
+
+/// The database. It is made with its mode, which SQLite then gives to the files beside it: the
+/// data directory may be passed through by everybody.
+fn store(path: &Path) -> Result<engine::store::Sqlite, Problem> {
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| Problem::new(Code::DatabaseFailed, format!("cannot open {}: {e}", path.display())))?;
+    Ok(engine::store::Sqlite::open(path)?)
+}
+
+fn room(ports: &Ports) -> Result<PoolRoom, Problem> {
+    let room = ports.pool.capacity().map_err(|fault| fault.problem)?;
+    Ok(PoolRoom { name: "default".into(), total_bytes: room.total.bytes(), free_bytes: room.free.bytes() })
 }
 
 fn settings(config: &Config) -> engine::Settings {
@@ -53,24 +95,5 @@ fn settings(config: &Config) -> engine::Settings {
         prefix: config.prefix,
         workers: config.workers,
         ..engine::Settings::default()
-    }
-}
-
-struct Nobody;
-impl Guests for Nobody {
-    fn exec(
-        &self,
-        _: MachineId,
-        _: RunId,
-        _: ExecRequest,
-    ) -> futures_util::future::BoxFuture<'_, Result<Box<dyn Frames>, Problem>> {
-        Box::pin(async { Err(Problem::new(types::Code::NotYet, "stub")) })
-    }
-    fn console(
-        &self,
-        _: MachineId,
-        _: bool,
-    ) -> Result<futures_util::stream::BoxStream<'static, std::io::Result<bytes::Bytes>>, Problem> {
-        Err(Problem::new(types::Code::NotYet, "stub"))
     }
 }

@@ -1,6 +1,8 @@
 //! Runs the real binary, against a stub of the API where one is needed.
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
+pub mod daemon;
+
 use axum::Router;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -87,6 +89,7 @@ pub fn command(data_dir: &Path, args: &[&str]) -> Command {
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("SISTEMO_DATA_DIR", data_dir)
+        .env("SISTEMO_SIM", "1")
         .args(args)
         .stdin(Stdio::null());
     command

@@ -77,7 +77,7 @@ fn signals(
                 }
             };
             // A channel that is full is a guest that does not listen.
-            if !std::mem::take(&mut patient) || send.try_send(Frame::Signal(number.into())).is_err() {
+            if !std::mem::take(&mut patient) || send.try_send(Frame::Signal(number)).is_err() {
                 return 128 + number;
             }
         }
