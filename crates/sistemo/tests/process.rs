@@ -103,3 +103,21 @@ fn the_socket_is_found_below_a_long_path() {
     let _daemon = Daemon::up(&deep);
     assert_eq!(run(&deep, &["volume", "list"]).code, 0);
 }
+
+#[test]
+fn the_service_manager_is_told() {
+    let dir = data();
+    let path = dir.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let mut command = command(dir.path(), &["up"]);
+    let mut daemon = Daemon(command.env("NOTIFY_SOCKET", &path).stderr(Stdio::null()).spawn().unwrap());
+    let told = || {
+        let mut bytes = [0; 256];
+        let n = manager.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..n]).into_owned()
+    };
+    assert!(told().contains("READY=1"));
+    daemon.signal(rustix::process::Signal::TERM);
+    assert!(told().contains("STOPPING=1"));
+    assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
+}

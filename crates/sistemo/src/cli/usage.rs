@@ -56,6 +56,9 @@ fn problem(text: &str) -> Problem {
     let help = format!("see `{command} --help`");
     let hint = match tip {
         Some(tip) => format!("{tip}; {help}"),
+        None if command.ends_with(" exec") => {
+            format!("put -- before the command that runs in the guest; {help}")
+        }
         None => help,
     };
     Problem::new(Code::Usage, message.replace('\'', "\"")).hint(hint.replace('\'', "\""))
