@@ -6,9 +6,9 @@
 mod agent;
 mod datadir;
 mod key;
+mod limits;
 mod lock;
 mod logging;
-mod memory;
 mod ports;
 mod signals;
 #[cfg(debug_assertions)]
@@ -30,7 +30,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// # Errors
 /// `daemon-running`, `data-dir-invalid`, and whatever keeps store or host from being opened.
 pub fn up(config: Config) -> Result<(), Problem> {
-    memory::frugal();
+    limits::set();
     logging::init(&config.log)?;
     if config.listen_set {
         tracing::warn!(
