@@ -7,22 +7,34 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::mpsc;
 
-/// A daemon that is up; killed when dropped.
-struct Daemon(Child);
+/// A daemon that is up, and its log; killed when dropped.
+struct Daemon(Child, mpsc::Receiver<String>);
 
 impl Daemon {
     /// Starts one and waits until it says so.
     fn up(data_dir: &Path) -> Self {
-        let mut child = command(data_dir, &["up"]).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut child = command(data_dir, &["up", "--log", "debug"]).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (tell, log) = mpsc::channel();
+        // Read to the end, since its log must not fill the pipe.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = tell.send(line);
+            }
+        });
+        let daemon = Self(child, log);
+        daemon.wait_for(" is up, ");
+        daemon
+    }
+
+    /// Returns once its log has a line with `text`.
+    fn wait_for(&self, text: &str) {
         let mut seen = String::new();
-        while !seen.contains(" is up, ") {
-            seen.push_str(&lines.next().unwrap_or_else(|| panic!("{seen}")).unwrap());
+        while !seen.contains(text) {
+            seen.push_str(&self.1.recv().unwrap_or_else(|_| panic!("{seen}")));
         }
-        // Its log must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self(child)
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -110,7 +122,8 @@ fn the_service_manager_is_told() {
     let path = dir.path().join("notify");
     let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     let mut command = command(dir.path(), &["up"]);
-    let mut daemon = Daemon(command.env("NOTIFY_SOCKET", &path).stderr(Stdio::null()).spawn().unwrap());
+    let child = command.env("NOTIFY_SOCKET", &path).stderr(Stdio::null()).spawn().unwrap();
+    let mut daemon = Daemon(child, mpsc::channel().1);
     let told = || {
         let mut bytes = [0; 256];
         let n = manager.recv(&mut bytes).unwrap();
@@ -120,4 +133,23 @@ fn the_service_manager_is_told() {
     daemon.signal(rustix::process::Signal::TERM);
     assert!(told().contains("STOPPING=1"));
     assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn an_operation_survives_its_daemon_and_whoever_waits_sees_its_end() {
+    let dir = data();
+    let first = Daemon::up(dir.path());
+    assert_eq!(run(dir.path(), &["vm", "deploy", "debian", "--name", "web"]).code, 0);
+    while first.1.try_recv().is_ok() {}
+    let waiting = command(dir.path(), &["machine", "stop", "web"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    first.wait_for("/events");
+    drop(first);
+    let _second = Daemon::up(dir.path());
+    let ran = Ran::from(waiting.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.out, "machine \"web\" is stopped\n");
 }
