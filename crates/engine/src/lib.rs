@@ -4,5 +4,59 @@
 //! change of what is wanted or known goes through one [`store`] transaction, so all behaviour can
 //! be tested by killing it between any two of those.
 
+mod admit;
+mod db;
+mod history;
+mod key;
+mod live;
+pub mod plan;
 pub mod port;
+mod run;
+mod settings;
+pub mod sim;
 pub mod store;
+mod view;
+
+pub use live::OnOperation;
+pub use run::Next;
+pub use settings::Settings;
+
+use db::Db;
+use port::Ports;
+use std::sync::Arc;
+use store::Store;
+use types::Problem;
+
+/// The engine: admission, reading and the reconciler over one store and one set of ports.
+/// Cloning shares it.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    db: Db,
+    ports: Ports,
+    settings: Settings,
+    live: live::Live,
+    queue: run::queue::Queue,
+}
+
+impl Engine {
+    /// An engine over `store` and `ports`. Makes the default network if it is not there yet; does
+    /// nothing else until [`Engine::start`].
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn open(store: Arc<dyn Store>, ports: Ports, settings: Settings) -> Result<Self, Problem> {
+        let inner = Inner {
+            db: Db(store),
+            ports,
+            settings,
+            live: live::Live::default(),
+            queue: run::queue::Queue::default(),
+        };
+        let engine = Self(Arc::new(inner));
+        engine.ensure_default_network()?;
+        engine.reload_live()?;
+        Ok(engine)
+    }
+}

@@ -33,6 +33,8 @@ pub struct ImageSpec {
     pub created_at: Timestamp,
     /// Where it comes from.
     pub source: ImageSource,
+    /// What makes two sources the same: the recipe, or the file with its time of change.
+    pub stamp: String,
     /// Set once the image is to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleting: Option<OperationId>,

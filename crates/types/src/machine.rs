@@ -150,8 +150,9 @@ pub struct Run {
 pub struct LastExit {
     /// When the end was seen.
     pub at: Timestamp,
-    /// `shutdown` (asked for), `guest` (the guest powered off), `killed` (the plug was pulled after
-    /// the stop timeout), `host` (the host restarted) or `died` (the hypervisor ended by itself).
+    /// `shutdown` (asked for), `killed` (the plug was pulled after the stop timeout), `host` (the
+    /// host restarted), `failed` (it could not be started) or `ended` (the guest powered off, or its
+    /// hypervisor ended by itself).
     pub how: String,
 }
 

@@ -10,7 +10,9 @@ use types::{ByteSize, MachineId, Name, Problem, RunId, VolumeId};
 pub enum ProcessObs {
     /// It was never fully started, and no process of it is left.
     Absent,
-    /// A process of this run is there and may hold the disks.
+    /// A process of this run is there and may hold the disks, but [`Vmm::start`] never completed.
+    Starting,
+    /// The run was started, and its process is there and may hold the disks.
     Alive,
     /// It was started, and no process of it is left.
     Exited,

@@ -1,0 +1,554 @@
+//! Requests about machines.
+
+use super::volume::{
+    cannot_shrink, in_use, mark_deleting, refuse_deleting, refuse_lost, refuse_running, size,
+};
+use super::{Draft, made_up, network, taken};
+use crate::db::{Change, MachineRecord, Rev, VolumeRecord};
+use crate::plan::volume::too_small;
+use crate::{Engine, key};
+use rand::Rng;
+use types::machine::{
+    AttachVolume, DISK_SLOTS, DeletePlan, DeployMachine, Desired, DetachVolume, Disk, MAX_MEMORY, MAX_VCPUS,
+    MIN_MEMORY, MachineDeletion, MachineSpec, Mount,
+};
+use types::network::NetworkSpec;
+use types::operation::Kind;
+use types::volume::{VolumeRole, VolumeSource, VolumeSpec};
+use types::{Actor, ByteSize, Code, ImageId, MachineId, Name, Operation, Problem, Verb, VolumeId};
+
+/// The first of the users that hypervisors run as: systemd leaves 1879048192…2147483647 unused
+/// (<https://systemd.io/UIDS-GIDS/>).
+const FIRST_UID: u32 = 1_879_048_192;
+
+fn invalid(message: impl Into<String>) -> Problem {
+    Problem::new(Code::InvalidRequest, message)
+}
+
+impl Engine {
+    /// Accepts a new machine with its root volume and attachments.
+    ///
+    /// # Errors
+    /// Whatever can be seen now to be impossible.
+    pub fn deploy(&self, actor: &Actor, req: DeployMachine) -> Result<Operation, Problem> {
+        let typed = req.name.as_ref().map_or("", Name::as_str).to_owned();
+        self.admit(actor, Verb::MachineDeploy, (Kind::Machine, &typed), |draft| {
+            self.decide_deploy(draft, &req)
+        })
+    }
+
+    fn decide_deploy(&self, draft: &mut Draft, req: &DeployMachine) -> Result<(), Problem> {
+        let settings = &self.0.settings;
+        let vcpus = req.vcpus.unwrap_or(settings.default_vcpus);
+        if !(1..=MAX_VCPUS).contains(&vcpus) {
+            return Err(invalid(format!("{vcpus} vCPUs: the number must be 1 to {MAX_VCPUS}")));
+        }
+        let memory = match req.memory_bytes {
+            Some(bytes) => size(bytes, MIN_MEMORY)?,
+            None => settings.default_memory,
+        };
+        if memory > MAX_MEMORY {
+            return Err(Problem::new(
+                Code::InvalidSize,
+                format!("{memory} of memory: the most is {MAX_MEMORY}"),
+            ));
+        }
+        self.0.ports.vmm.preflight()?;
+        let id = self.new_machine_id(draft)?;
+        let name = match &req.name {
+            Some(name) => Name::machine(name.as_str())?,
+            None => Name::machine(&made_up(base_name(req), id.0))?,
+        };
+        let claim = key::name(Kind::Machine, name.as_str());
+        if self.0.db.0.get(&claim)?.is_some() {
+            return Err(taken(Kind::Machine, name.as_str()));
+        }
+        draft.change.claim(claim, &id);
+        draft.about(Kind::Machine, id.0, name.as_str(), 1);
+
+        let network = self.0.db.find::<NetworkSpec>(req.network.as_deref().unwrap_or(network::DEFAULT))?.spec;
+        let nic = self.take_nic(draft, &network, id)?;
+        let (image, root) = match (&req.image, &req.volume) {
+            (Some(image), None) => {
+                let (image, root) = self.new_root(draft, id, &name, image, req.storage_bytes)?;
+                (Some(image), root)
+            }
+            (None, Some(volume)) => self.old_root(draft, id, volume, req.storage_bytes)?,
+            (Some(_), Some(_)) => {
+                return Err(invalid("an image and a volume to boot from exclude each other")
+                    .hint("give either IMAGE or --volume"));
+            }
+            (None, None) => {
+                return Err(invalid("nothing to boot from")
+                    .hint("give an image, such as `debian`, or --volume with a root volume"));
+            }
+        };
+        let mut spec = MachineSpec {
+            id,
+            name,
+            generation: 1,
+            node: settings.node.clone(),
+            created_at: self.0.ports.clock.now(),
+            vcpus,
+            memory,
+            image,
+            desired: Desired::Running,
+            epoch: 1,
+            disks: vec![Disk {
+                volume: root,
+                slot: 0,
+                role: VolumeRole::Root,
+                mount: Mount::Default,
+                read_only: false,
+            }],
+            nics: vec![nic],
+            uid: self.take_uid(draft, id)?,
+            deleting: None,
+        };
+        for attach in &req.attach {
+            self.take_volume(draft, &mut spec, attach)?;
+        }
+        draft.change.claim(key::spec(Kind::Machine, id.0), &spec);
+        Ok(())
+    }
+
+    /// A new root volume, made from an image.
+    fn new_root(
+        &self,
+        draft: &mut Draft,
+        machine: MachineId,
+        name: &Name,
+        image: &str,
+        storage: Option<u64>,
+    ) -> Result<(ImageId, VolumeId), Problem> {
+        let image = self.resolve_image(draft, image)?;
+        // Without a wish, an image that is larger than the default still fits.
+        let wanted = match storage {
+            Some(bytes) => size(bytes, ByteSize::mib(1))?,
+            None => self.0.settings.default_storage.max(image.size.unwrap_or_default().round_up_mib()),
+        };
+        if let Some(least) = image.size.filter(|s| *s > wanted) {
+            return Err(too_small(wanted, least));
+        }
+        let id = self.new_volume_id(draft)?;
+        let source = VolumeSource::Image { image: image.id };
+        let root = name.root_volume();
+        self.new_volume(draft, id, root, VolumeRole::Root, wanted, source, Some(machine))?;
+        draft.change.claim(key::attach(id), &machine);
+        Ok((image.id, id))
+    }
+
+    /// An existing root volume, grown if more is asked for.
+    fn old_root(
+        &self,
+        draft: &mut Draft,
+        machine: MachineId,
+        volume: &str,
+        storage: Option<u64>,
+    ) -> Result<(Option<ImageId>, VolumeId), Problem> {
+        let record = self.free_volume(draft, volume)?;
+        let spec = &record.spec;
+        let VolumeSource::Image { image } = spec.source else {
+            return Err(Problem::new(
+                Code::VolumeNotBootable,
+                format!("volume \"{}\" is a data volume: there is no system on it to boot", spec.name),
+            )
+            .hint("give a root volume; `sistemo volume list` shows them"));
+        };
+        let wanted = storage.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?.unwrap_or(spec.size);
+        if wanted < spec.size {
+            return Err(cannot_shrink(&spec.name, spec.size, wanted));
+        }
+        let mut new = spec.value.clone();
+        if wanted > spec.size {
+            new.size = wanted;
+            new.generation += 1;
+        }
+        draft.change.update(spec, &new);
+        draft.change.put(key::attach(new.id), &machine);
+        draft.touch(Kind::Volume, new.id.0, new.name.as_str());
+        Ok((Some(image), new.id))
+    }
+
+    /// A volume that no machine holds; the draft takes its claim's absence.
+    fn free_volume(&self, draft: &mut Draft, volume: &str) -> Result<VolumeRecord, Problem> {
+        if volume.starts_with('/') {
+            return Err(Problem::new(
+                Code::InvalidName,
+                format!("\"{}\" is a path, not a volume", volume.escape_debug()),
+            )
+            .hint("give the name or id of a volume; `sistemo volume list` shows them"));
+        }
+        let record = self.0.db.find::<VolumeSpec>(volume)?;
+        refuse_deleting(&record)?;
+        if let Some(holder) = self.holder(draft, record.spec.id)? {
+            return Err(in_use(&record.spec.name, &holder.spec.name));
+        }
+        refuse_lost(&record)?;
+        Ok(record)
+    }
+
+    /// Attaches a free volume to a machine's next free slot.
+    fn take_volume(
+        &self,
+        draft: &mut Draft,
+        spec: &mut MachineSpec,
+        req: &AttachVolume,
+    ) -> Result<(), Problem> {
+        let record = self.free_volume(draft, &req.volume)?;
+        let volume = &record.spec;
+        if spec.disks.iter().any(|d| d.volume == volume.id) {
+            return Err(Problem::new(
+                Code::VolumeInUse,
+                format!("volume \"{}\" is named twice", volume.name),
+            )
+            .hint("name each volume once"));
+        }
+        let mount = mount(req.mount.as_deref())?;
+        if let Mount::At(path) = &mount {
+            if spec.disks.iter().any(|d| d.mount == mount) {
+                return Err(invalid(format!("two volumes cannot both be mounted at {path}"))
+                    .hint("give each volume a mount point of its own"));
+            }
+        }
+        let slot = (1..DISK_SLOTS).find(|s| spec.disks.iter().all(|d| d.slot != *s)).ok_or_else(|| {
+            Problem::new(Code::NoFreeSlot, format!("machine \"{}\" has no free disk slot", spec.name)).hint(
+                format!(
+                    "a machine holds {} data volumes; detach one, or use fewer and larger ones",
+                    DISK_SLOTS - 1
+                ),
+            )
+        })?;
+        spec.disks.push(Disk {
+            volume: volume.id,
+            slot,
+            role: VolumeRole::Data,
+            mount,
+            read_only: req.read_only,
+        });
+        spec.disks.sort_by_key(|d| d.slot);
+        draft.change.on(volume).put(key::attach(volume.id), &spec.id);
+        draft.touch(Kind::Volume, volume.id.0, volume.name.as_str());
+        Ok(())
+    }
+
+    fn new_machine_id(&self, draft: &mut Draft) -> Result<MachineId, Problem> {
+        loop {
+            let id = MachineId(self.0.ports.clock.new_id());
+            let tail = key::tail(&id.short());
+            if self.0.db.0.get(&tail)?.is_none() {
+                draft.change.claim(tail, &id);
+                return Ok(id);
+            }
+        }
+    }
+
+    fn take_uid(&self, draft: &mut Draft, machine: MachineId) -> Result<u32, Problem> {
+        loop {
+            let uid = FIRST_UID + rand::rng().random_range(0..1 << 24);
+            if self.0.db.0.get(&key::uid(uid))?.is_none() {
+                draft.change.claim(key::uid(uid), &machine);
+                return Ok(uid);
+            }
+        }
+    }
+
+    /// Accepts to run a machine. One that runs is left as it is.
+    ///
+    /// # Errors
+    /// `machine-not-found`, `being-deleted`, what [`crate::port::Vmm::preflight`] refuses.
+    pub fn start_machine(&self, actor: &Actor, machine: &str) -> Result<Operation, Problem> {
+        self.change_machine(actor, Verb::MachineStart, machine, |spec, record| {
+            self.0.ports.vmm.preflight()?;
+            let ended = record.status.ended_epoch >= spec.epoch;
+            if spec.desired == Desired::Stopped || ended {
+                spec.desired = Desired::Running;
+                spec.epoch += 1;
+            }
+            Ok(())
+        })
+    }
+
+    /// Accepts to stop a machine. One that is stopped is left as it is.
+    ///
+    /// # Errors
+    /// `machine-not-found`, `being-deleted`.
+    pub fn stop_machine(&self, actor: &Actor, machine: &str) -> Result<Operation, Problem> {
+        self.change_machine(actor, Verb::MachineStop, machine, |spec, _| {
+            spec.desired = Desired::Stopped;
+            Ok(())
+        })
+    }
+
+    /// Accepts to stop a machine, if it runs, and run it anew.
+    ///
+    /// # Errors
+    /// `machine-not-found`, `being-deleted`, what [`crate::port::Vmm::preflight`] refuses.
+    pub fn restart_machine(&self, actor: &Actor, machine: &str) -> Result<Operation, Problem> {
+        self.change_machine(actor, Verb::MachineRestart, machine, |spec, _| {
+            self.0.ports.vmm.preflight()?;
+            spec.desired = Desired::Running;
+            spec.epoch += 1;
+            Ok(())
+        })
+    }
+
+    /// Accepts to attach a volume to a stopped machine.
+    ///
+    /// # Errors
+    /// `machine-running`, `volume-in-use`, `volume-not-found`, `no-free-slot`, …
+    pub fn attach_volume(
+        &self,
+        actor: &Actor,
+        machine: &str,
+        req: AttachVolume,
+    ) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::VolumeAttach, (Kind::Machine, machine), |draft| {
+            let record = self.0.db.find::<MachineSpec>(machine)?;
+            refuse_running(draft, &record, "attach the volume")?;
+            let mut spec = record.spec.value.clone();
+            self.take_volume(draft, &mut spec, &req)?;
+            spec.generation += 1;
+            draft.change.update(&record.spec, &spec);
+            draft.about(Kind::Machine, spec.id.0, spec.name.as_str(), spec.generation);
+            Ok(())
+        })
+    }
+
+    /// Accepts to detach a data volume from a stopped machine.
+    ///
+    /// # Errors
+    /// `machine-running`, `volume-not-attached`, `volume-not-found`, `volume-in-use` for its root.
+    pub fn detach_volume(
+        &self,
+        actor: &Actor,
+        machine: &str,
+        req: DetachVolume,
+    ) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::VolumeDetach, (Kind::Machine, machine), |draft| {
+            let record = self.0.db.find::<MachineSpec>(machine)?;
+            let volume = self.0.db.find::<VolumeSpec>(&req.volume)?;
+            let mut spec = record.spec.value.clone();
+            let Some(at) = spec.disks.iter().position(|d| d.volume == volume.spec.id) else {
+                return Err(not_attached(&volume, &spec.name, self.holder(draft, volume.spec.id)?));
+            };
+            if spec.disks[at].slot == 0 {
+                return Err(Problem::new(
+                    Code::VolumeInUse,
+                    format!("volume \"{}\" is what machine \"{}\" boots from", volume.spec.name, spec.name),
+                )
+                .hint(format!("`sistemo machine delete {} --preserve-storage` keeps it", spec.name)));
+            }
+            refuse_running(draft, &record, "detach the volume")?;
+            spec.disks.remove(at);
+            spec.generation += 1;
+            draft.change.update(&record.spec, &spec);
+            // No process holds the file: `refuse_running` checked that in this transaction.
+            draft.change.delete(key::attach(volume.spec.id));
+            draft.about(Kind::Machine, spec.id.0, spec.name.as_str(), spec.generation);
+            draft.touch(Kind::Volume, volume.spec.id.0, volume.spec.name.as_str());
+            Ok(())
+        })
+    }
+
+    /// Accepts the end of a machine. A running one is stopped cleanly first. Its root volume goes
+    /// with it if its deploy made it, unless `preserve_storage`; data volumes always stay.
+    ///
+    /// # Errors
+    /// `machine-not-found`, `being-deleted`.
+    pub fn delete_machine(
+        &self,
+        actor: &Actor,
+        machine: &str,
+        preserve_storage: bool,
+    ) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::MachineDelete, (Kind::Machine, machine), |draft| {
+            let record = self.0.db.find::<MachineSpec>(machine)?;
+            refuse_going(&record)?;
+            let mut spec = record.spec.value.clone();
+            spec.deleting = Some(MachineDeletion {
+                at: self.0.ports.clock.now(),
+                operation: draft.operation.id,
+                because: None,
+            });
+            spec.desired = Desired::Stopped;
+            spec.generation += 1;
+            draft.change.update(&record.spec, &spec);
+            draft.about(Kind::Machine, spec.id.0, spec.name.as_str(), spec.generation);
+            for disk in &spec.disks {
+                let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
+                draft.touch(Kind::Volume, disk.volume.0, volume.spec.name.as_str());
+                if preserve_storage && volume.spec.owner == Some(spec.id) {
+                    let mut kept = volume.spec.value.clone();
+                    kept.owner = None;
+                    kept.generation += 1;
+                    draft.change.update(&volume.spec, &kept);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What would go and what would stay.
+    ///
+    /// # Errors
+    /// `machine-not-found`, `being-deleted`.
+    pub fn plan_delete(&self, machine: &str, preserve_storage: bool) -> Result<DeletePlan, Problem> {
+        let record = self.0.db.find::<MachineSpec>(machine)?;
+        refuse_going(&record)?;
+        let mut plan = DeletePlan {
+            machine: record.spec.name.clone(),
+            running: record.status.run.is_some(),
+            goes: vec![],
+            stays: vec![],
+        };
+        for disk in &record.spec.disks {
+            let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
+            let goes = volume.spec.owner == Some(record.spec.id) && !preserve_storage;
+            if goes { &mut plan.goes } else { &mut plan.stays }.push(volume.spec.name.clone());
+        }
+        Ok(plan)
+    }
+
+    /// Accepts a change of a machine's spec that touches nothing else. One that changes nothing is
+    /// accepted too, and ends once the machine is as it says.
+    fn change_machine(
+        &self,
+        actor: &Actor,
+        verb: Verb,
+        machine: &str,
+        change: impl Fn(&mut MachineSpec, &MachineRecord) -> Result<(), Problem>,
+    ) -> Result<Operation, Problem> {
+        self.admit(actor, verb, (Kind::Machine, machine), |draft| {
+            let record = self.0.db.find::<MachineSpec>(machine)?;
+            refuse_going(&record)?;
+            let mut spec = record.spec.value.clone();
+            change(&mut spec, &record)?;
+            let read: &Rev<MachineSpec> = &record.spec;
+            if spec == read.value {
+                draft.change.on(read);
+            } else {
+                spec.generation += 1;
+                draft.change.update(read, &spec);
+            }
+            draft.about(Kind::Machine, spec.id.0, spec.name.as_str(), spec.generation);
+            for disk in &spec.disks {
+                draft.touch(Kind::Volume, disk.volume.0, "");
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Puts into `draft` the end of a machine whose first deploy failed before it ever booted: its
+/// names and files are released, the operation ends with the reason once they are.
+pub(crate) fn abandon(
+    change: &mut Change,
+    record: &MachineRecord,
+    operation: &Operation,
+    now: types::Timestamp,
+    why: &Problem,
+) {
+    let mut spec = record.spec.value.clone();
+    spec.deleting = Some(MachineDeletion { at: now, operation: operation.id, because: Some(why.clone()) });
+    spec.desired = Desired::Stopped;
+    spec.generation += 1;
+    change.update(&record.spec, &spec);
+}
+
+fn refuse_going(record: &MachineRecord) -> Result<(), Problem> {
+    match record.spec.deleting {
+        Some(_) => {
+            Err(Problem::new(Code::Deleting, format!("machine \"{}\" is being deleted", record.spec.name)))
+        }
+        None => Ok(()),
+    }
+}
+
+fn not_attached(volume: &VolumeRecord, machine: &Name, holder: Option<MachineRecord>) -> Problem {
+    let name = &volume.spec.name;
+    let p = Problem::new(
+        Code::VolumeNotAttached,
+        format!("volume \"{name}\" is not attached to machine \"{machine}\""),
+    );
+    match holder {
+        Some(other) => p.hint(format!("it is attached to machine \"{}\"", other.spec.name)),
+        None => p.hint("it is not attached to any machine"),
+    }
+}
+
+/// What a made-up machine name begins with.
+fn base_name(req: &DeployMachine) -> &str {
+    match &req.image {
+        Some(image) if Name::new(image).is_ok() && image.len() < 50 => image,
+        _ => "machine",
+    }
+}
+
+/// Where a volume is to be mounted.
+fn mount(asked: Option<&str>) -> Result<Mount, Problem> {
+    let path = match asked {
+        None | Some("") => return Ok(Mount::Default),
+        Some("none") => return Ok(Mount::None),
+        Some(path) => path,
+    };
+    let bad = |why: &str| {
+        Err(invalid(format!("\"{}\" cannot be a mount point: {why}", path.escape_debug()))
+            .hint("give an absolute path inside the machine, such as /var/lib/app, or `none`"))
+    };
+    if !path.starts_with('/') {
+        return bad("it is not an absolute path");
+    }
+    if path.len() > 255 || path.chars().any(char::is_control) {
+        return bad("it is too long or has control characters");
+    }
+    if path.split('/').any(|p| p == ".." || p == ".") {
+        return bad("it has \".\" or \"..\" in it");
+    }
+    let tidy: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+    match tidy.first() {
+        None => bad("it is the root"),
+        Some(&("proc" | "sys" | "dev" | "run")) => bad("the system keeps its own things there"),
+        Some(_) => Ok(Mount::At(format!("/{}", tidy.join("/")))),
+    }
+}
+
+/// Puts into `change` the last of a machine: its claims and records go, the volumes it owns are
+/// marked as going, the others are free.
+pub(crate) fn forget(
+    change: &mut Change,
+    record: &MachineRecord,
+    volumes: &[VolumeRecord],
+    keep_until: types::Timestamp,
+) {
+    let spec = &record.spec;
+    for key in [
+        key::name(Kind::Machine, spec.name.as_str()),
+        key::uid(spec.uid),
+        key::tail(&spec.id.short()),
+        spec.key.clone(),
+        record.status.key.clone(),
+    ] {
+        change.delete(key);
+    }
+    change.on(spec).on(&record.status);
+    for nic in &spec.nics {
+        change.delete(key::address(nic.network, nic.address));
+        change.delete(key::mac(&nic.mac));
+    }
+    for disk in &spec.disks {
+        change.delete(key::attach(disk.volume));
+    }
+    let Some(going) = &spec.deleting else { return };
+    for volume in volumes.iter().filter(|v| v.spec.owner == Some(spec.id)) {
+        // A disk of a deploy that failed never held anyone's data.
+        let keep = (volume.status.filled && going.because.is_none()).then_some(keep_until);
+        let gone = types::volume::VolumeDeletion {
+            at: going.at,
+            keep_until: keep,
+            operation: going.operation,
+            because: None,
+        };
+        mark_deleting(change, volume, gone);
+    }
+}

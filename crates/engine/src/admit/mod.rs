@@ -1,0 +1,129 @@
+//! Admission: what can be seen to be impossible is refused before anything is written.
+//!
+//! Invariant: a request is decided on what was read, and what was read is checked in the one
+//! transaction that accepts it; a refused request leaves a line in the history and nothing else.
+
+mod image;
+mod machine;
+mod network;
+mod volume;
+
+pub(crate) use machine::{abandon as abandon_machine, forget as forget_machine};
+pub(crate) use volume::mark_deleting;
+
+use crate::db::Change;
+use crate::store::StoreError;
+use crate::{Engine, key};
+use types::operation::{Kind, OperationState, Target};
+use types::{Actor, Code, Operation, OperationId, Problem, Verb};
+use uuid::Uuid;
+
+/// How often a request is decided anew because what it was decided on has changed. Every conflict
+/// means that somebody else's change went through, so this bounds unfairness, not progress.
+const TRIES: usize = 200;
+
+/// An accepted request before it is committed.
+pub(crate) struct Draft {
+    pub change: Change,
+    pub operation: Operation,
+}
+
+impl Draft {
+    /// Touches one more resource.
+    pub fn touch(&mut self, kind: Kind, id: Uuid, name: &str) {
+        let target = Target { kind, id: Some(id), name: name.to_owned() };
+        if !self.operation.resources.contains(&target) {
+            self.operation.resources.push(target);
+        }
+    }
+
+    /// The request is about this resource, at this generation of its spec.
+    pub fn about(&mut self, kind: Kind, id: Uuid, name: &str, generation: u64) {
+        self.operation.target = Target { kind, id: Some(id), name: name.to_owned() };
+        self.operation.generation = generation;
+        self.touch(kind, id, name);
+    }
+}
+
+impl Engine {
+    /// Decides and commits a request, again if it raced with others.
+    fn admit(
+        &self,
+        actor: &Actor,
+        verb: Verb,
+        (kind, name): (Kind, &str),
+        decide: impl Fn(&mut Draft) -> Result<(), Problem>,
+    ) -> Result<Operation, Problem> {
+        let mut outcome = Err(StoreError::Conflict(name.to_owned()).into());
+        for _ in 0..TRIES {
+            outcome = match self.try_admit(actor, verb, (kind, name), &decide) {
+                Ok(Ok(op)) => Ok(op),
+                Ok(Err(StoreError::Conflict(_))) => continue,
+                Ok(Err(other)) => Err(other.into()),
+                Err(problem) => Err(problem),
+            };
+            break;
+        }
+        match &outcome {
+            Ok(op) => {
+                self.0.live.changed(op);
+                for r in &op.resources {
+                    if let Some(id) = r.id {
+                        self.wake(r.kind, id);
+                    }
+                }
+            }
+            Err(problem) => {
+                // Names in refused requests are whatever was typed: keep the record small.
+                let name = name.chars().take(128).collect();
+                self.refused(actor, verb, Target { kind, id: None, name }, problem);
+            }
+        }
+        outcome
+    }
+
+    fn try_admit(
+        &self,
+        actor: &Actor,
+        verb: Verb,
+        (kind, name): (Kind, &str),
+        decide: &impl Fn(&mut Draft) -> Result<(), Problem>,
+    ) -> Result<Result<Operation, StoreError>, Problem> {
+        let id = OperationId(self.0.ports.clock.new_id());
+        let mut draft = Draft {
+            change: Change::new(actor, Some(id), verb),
+            operation: Operation {
+                id,
+                verb,
+                actor: actor.clone(),
+                target: Target { kind, id: None, name: name.to_owned() },
+                resources: vec![],
+                generation: 0,
+                state: OperationState::Running,
+                problem: None,
+                warnings: vec![],
+                progress: None,
+                created_at: self.0.ports.clock.now(),
+                ended_at: None,
+            },
+        };
+        decide(&mut draft)?;
+        let Draft { mut change, operation } = draft;
+        let target = operation.target.id.expect("a decided request is about something");
+        change.put(key::operation(id), &operation);
+        change.put(key::open(operation.target.kind, target, id), &id);
+        Ok(change.commit(&self.0.db).map(|_| operation))
+    }
+}
+
+/// The refusal of a name that is in use.
+fn taken(kind: Kind, name: &str) -> Problem {
+    Problem::new(Code::NameTaken, format!("there is a {kind} \"{name}\" already"))
+        .hint(format!("choose another name, or see `sistemo {kind} show {name}`"))
+}
+
+/// A made-up name: `prefix-xxxx`.
+fn made_up(prefix: &str, id: Uuid) -> String {
+    let tail = id.simple().to_string();
+    format!("{prefix}-{}", &tail[tail.len() - 5..])
+}

@@ -1,0 +1,248 @@
+//! Requests about volumes.
+
+use super::{Draft, made_up, taken};
+use crate::db::{Change, MachineRecord, VolumeRecord};
+use crate::plan::machine::after;
+use crate::{Engine, key};
+use types::machine::{Desired, MachineSpec};
+use types::operation::Kind;
+use types::volume::{CreateVolume, ResizeVolume, VolumeDeletion, VolumeRole, VolumeSource, VolumeSpec};
+use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, Verb, VolumeId};
+use uuid::Uuid;
+
+/// The name of the one pool there is.
+pub const DEFAULT_POOL: &str = "default";
+/// The smallest data volume: ext4 with a journal needs a little over one MiB of its own.
+pub const MIN_VOLUME: ByteSize = ByteSize::mib(8);
+
+/// A size in a request as a size that can be had.
+pub(super) fn size(bytes: u64, least: ByteSize) -> Result<ByteSize, Problem> {
+    let hint = "write a number and a unit, such as 512M or 5GB";
+    if bytes == 0 {
+        return Err(Problem::new(Code::InvalidSize, "a size must be more than zero").hint(hint));
+    }
+    if bytes > ByteSize::MAX.bytes() {
+        return Err(Problem::new(Code::InvalidSize, format!("the most is {}", ByteSize::MAX)).hint(hint));
+    }
+    let size = ByteSize(bytes).round_up_mib();
+    if size < least {
+        let m = least.bytes() / ByteSize::MIB;
+        return Err(Problem::new(Code::InvalidSize, format!("{size} is too small: the least is {least}"))
+            .hint(format!("ask for {m}M or more")));
+    }
+    Ok(size)
+}
+
+impl Engine {
+    /// Accepts a new, empty data volume.
+    ///
+    /// # Errors
+    /// `invalid-size`, `name-taken`, `conflict`, `database-failed`.
+    pub fn create_volume(&self, actor: &Actor, req: CreateVolume) -> Result<Operation, Problem> {
+        let typed = req.name.as_ref().map_or("", Name::as_str);
+        self.admit(actor, Verb::VolumeCreate, (Kind::Volume, typed), |draft| {
+            let size = size(req.size_bytes, MIN_VOLUME)?;
+            let id = self.new_volume_id(draft)?;
+            let name = match &req.name {
+                Some(name) => name.clone(),
+                None => Name::new(&made_up("vol", id.0))?,
+            };
+            let source = VolumeSource::Blank { fs_uuid: Uuid::from_u128(rand::random()) };
+            let spec = self.new_volume(draft, id, name, VolumeRole::Data, size, source, None)?;
+            draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
+            Ok(())
+        })
+    }
+
+    /// Puts a new volume into a draft.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn new_volume(
+        &self,
+        draft: &mut Draft,
+        id: VolumeId,
+        name: Name,
+        role: VolumeRole,
+        size: ByteSize,
+        source: VolumeSource,
+        owner: Option<MachineId>,
+    ) -> Result<VolumeSpec, Problem> {
+        let claim = key::name(Kind::Volume, name.as_str());
+        if self.0.db.0.get(&claim)?.is_some() {
+            return Err(taken(Kind::Volume, name.as_str()));
+        }
+        let spec = VolumeSpec {
+            id,
+            name,
+            generation: 1,
+            node: self.0.settings.node.clone(),
+            created_at: self.0.ports.clock.now(),
+            role,
+            pool: DEFAULT_POOL.into(),
+            size,
+            source,
+            owner,
+            deleting: None,
+        };
+        draft.change.claim(claim, &id);
+        draft.change.claim(key::spec(Kind::Volume, id.0), &spec);
+        draft.touch(Kind::Volume, id.0, spec.name.as_str());
+        Ok(spec)
+    }
+
+    /// A volume id whose random tail nobody has.
+    pub(super) fn new_volume_id(&self, draft: &mut Draft) -> Result<VolumeId, Problem> {
+        loop {
+            let id = VolumeId(self.0.ports.clock.new_id());
+            let tail = key::tail(&id.short());
+            if self.0.db.0.get(&tail)?.is_none() {
+                draft.change.claim(tail, &id);
+                return Ok(id);
+            }
+        }
+    }
+
+    /// The machine that holds a volume, if one does; whether or not, the draft holds only while
+    /// that stays so.
+    pub(super) fn holder(
+        &self,
+        draft: &mut Draft,
+        volume: VolumeId,
+    ) -> Result<Option<MachineRecord>, Problem> {
+        let claim_key = key::attach(volume);
+        match self.0.db.get::<MachineId>(&claim_key)? {
+            None => {
+                draft.change.absent(claim_key);
+                Ok(None)
+            }
+            Some(claim) => {
+                draft.change.on(&claim);
+                let machine = self.0.db.record::<MachineSpec>(claim.value.0)?;
+                machine.map(Some).ok_or_else(|| {
+                    Problem::new(Code::Internal, "a volume is claimed by a machine that does not exist")
+                })
+            }
+        }
+    }
+
+    /// Accepts a larger size. The same size is accepted and changes nothing.
+    ///
+    /// # Errors
+    /// `volume-not-found`, `invalid-size`, `cannot-shrink`, `machine-running`, `being-deleted`.
+    pub fn resize_volume(
+        &self,
+        actor: &Actor,
+        volume: &str,
+        req: ResizeVolume,
+    ) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::VolumeResize, (Kind::Volume, volume), |draft| {
+            let record = self.0.db.find::<VolumeSpec>(volume)?;
+            let size = size(req.size_bytes, ByteSize::mib(1))?;
+            refuse_deleting(&record)?;
+            let spec = &record.spec;
+            if size < spec.size {
+                return Err(cannot_shrink(&spec.name, spec.size, size));
+            }
+            if let Some(machine) = self.holder(draft, spec.id)? {
+                refuse_running(draft, &machine, "resize its volumes")?;
+            }
+            refuse_lost(&record)?;
+            let mut new = spec.value.clone();
+            if size > spec.size {
+                new.size = size;
+                new.generation += 1;
+                draft.change.update(spec, &new);
+            } else {
+                draft.change.on(spec);
+            }
+            draft.about(Kind::Volume, new.id.0, new.name.as_str(), new.generation);
+            Ok(())
+        })
+    }
+
+    /// Accepts the end of a volume: its name is free at once, its file goes to the trash.
+    ///
+    /// # Errors
+    /// `volume-not-found`, `volume-in-use`, `being-deleted`.
+    pub fn delete_volume(&self, actor: &Actor, volume: &str) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::VolumeDelete, (Kind::Volume, volume), |draft| {
+            let record = self.0.db.find::<VolumeSpec>(volume)?;
+            refuse_deleting(&record)?;
+            if let Some(machine) = self.holder(draft, record.spec.id)? {
+                return Err(in_use(&record.spec.name, &machine.spec.name));
+            }
+            let keep = after(self.0.ports.clock.now(), self.0.settings.trash_keep);
+            // What was never filled never held anyone's data.
+            let keep = record.status.filled.then_some(keep);
+            let going = VolumeDeletion {
+                at: self.0.ports.clock.now(),
+                keep_until: keep,
+                operation: draft.operation.id,
+                because: None,
+            };
+            let new = mark_deleting(&mut draft.change, &record, going);
+            draft.about(Kind::Volume, new.id.0, new.name.as_str(), new.generation);
+            Ok(())
+        })
+    }
+}
+
+/// Marks a volume as going and frees its name.
+pub(crate) fn mark_deleting(change: &mut Change, record: &VolumeRecord, going: VolumeDeletion) -> VolumeSpec {
+    let mut new = record.spec.value.clone();
+    new.deleting = Some(going);
+    new.owner = None;
+    new.generation += 1;
+    change.update(&record.spec, &new);
+    change.delete(key::name(Kind::Volume, new.name.as_str()));
+    new
+}
+
+/// The refusal to shrink.
+pub(super) fn cannot_shrink(name: &Name, have: ByteSize, asked: ByteSize) -> Problem {
+    Problem::new(Code::CannotShrink, format!("volume \"{name}\" is {have}; {asked} would be less"))
+        .hint("a volume only grows; copy the data to a smaller new volume instead")
+}
+
+/// The refusal of a volume that another machine holds.
+pub(super) fn in_use(volume: &Name, machine: &Name) -> Problem {
+    Problem::new(Code::VolumeInUse, format!("volume \"{volume}\" is attached to machine \"{machine}\""))
+        .hint(format!("`sistemo machine volume detach {machine} {volume}` first"))
+}
+
+/// Refuses a volume that is going.
+pub(super) fn refuse_deleting(record: &VolumeRecord) -> Result<(), Problem> {
+    match record.spec.deleting {
+        Some(_) => {
+            Err(Problem::new(Code::Deleting, format!("volume \"{}\" is being deleted", record.spec.name)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses a volume whose file is gone.
+pub(super) fn refuse_lost(record: &VolumeRecord) -> Result<(), Problem> {
+    if record.status.condition == Some(types::volume::Condition::Lost) {
+        return Err(Problem::new(
+            Code::VolumeLost,
+            format!("the file of volume \"{}\" is gone", record.spec.name),
+        )
+        .hint(format!("put {}.raw back into the pool, or delete the volume", record.spec.id)));
+    }
+    Ok(())
+}
+
+/// Refuses while a machine runs or shall run; the draft holds only while it stays stopped.
+pub(super) fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
+    let name = &machine.spec.name;
+    if machine.spec.deleting.is_some() {
+        return Err(Problem::new(Code::Deleting, format!("machine \"{name}\" is being deleted")));
+    }
+    let starting =
+        machine.spec.desired == Desired::Running && machine.status.ended_epoch < machine.spec.epoch;
+    if machine.status.run.is_some() || starting {
+        return Err(Problem::new(Code::MachineRunning, format!("machine \"{name}\" is running"))
+            .hint(format!("stop it first: `sistemo machine stop {name}`, then {what}")));
+    }
+    draft.change.on(&machine.spec).on(&machine.status);
+    Ok(())
+}

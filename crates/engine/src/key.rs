@@ -1,0 +1,107 @@
+//! The names of the keys in the store.
+//!
+//! Invariant: records come in pairs, `<kind>/<id>/spec` and `<kind>/<id>/status`, so that a status
+//! never changes the revision a user holds; everything that must be unique is a claim key, put with
+//! [`Check::Absent`](crate::store::Check::Absent) in the transaction that takes it.
+
+use std::net::Ipv4Addr;
+use types::operation::Kind;
+use types::{NetworkId, OperationId, VolumeId};
+use uuid::Uuid;
+
+/// All records of a kind.
+pub fn all(kind: Kind) -> String {
+    format!("{kind}/")
+}
+
+/// What is wanted of a resource.
+pub fn spec(kind: Kind, id: Uuid) -> String {
+    format!("{kind}/{id}/spec")
+}
+
+/// What was seen of a resource.
+pub fn status(kind: Kind, id: Uuid) -> String {
+    format!("{kind}/{id}/status")
+}
+
+/// The id in a record's key, if it ends in `leaf`.
+pub fn id_of<'a>(key: &'a str, leaf: &str) -> Option<(&'a str, Uuid)> {
+    let mut parts = key.split('/');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(kind), Some(id), Some(l), None) if l == leaf => Some((kind, id.parse().ok()?)),
+        _ => None,
+    }
+}
+
+/// Claim of a name; its value is the id.
+pub fn name(kind: Kind, name: &str) -> String {
+    format!("claim/name/{kind}/{name}")
+}
+
+/// Claim of a volume by the machine that holds it; its value is the machine's id.
+pub fn attach(volume: VolumeId) -> String {
+    format!("claim/attach/{}", volume.0)
+}
+
+/// All claims of volumes.
+pub const ATTACH: &str = "claim/attach/";
+
+/// Claim of an address.
+pub fn address(network: NetworkId, address: Ipv4Addr) -> String {
+    // Fixed width, so that a scan is in the order of the addresses.
+    format!("{}{:08x}", addresses(network), u32::from(address))
+}
+
+/// All claims of addresses in a network.
+pub fn addresses(network: NetworkId) -> String {
+    format!("claim/address/{}/", network.0)
+}
+
+/// Claim of an Ethernet address.
+pub fn mac(mac: &str) -> String {
+    format!("claim/mac/{mac}")
+}
+
+/// Claim of an unprivileged user.
+pub fn uid(uid: u32) -> String {
+    format!("claim/uid/{uid}")
+}
+
+/// Claim of an id's random tail, from which taps, cgroups and disk serials are named.
+pub fn tail(short: &str) -> String {
+    format!("claim/tail/{short}")
+}
+
+/// Claim of an image's source, so that one file makes one image.
+pub fn image_source(source: &str) -> String {
+    format!("claim/image-source/{source}")
+}
+
+/// An operation.
+pub fn operation(id: OperationId) -> String {
+    format!("operation/{}", id.0)
+}
+
+/// All operations, in the order of time.
+pub const OPERATIONS: &str = "operation/";
+
+/// The mark of an operation that has not ended; its value is the operation's id.
+pub fn open(kind: Kind, resource: Uuid, id: OperationId) -> String {
+    format!("{}{}", opens(kind, resource), id.0)
+}
+
+/// All operations on a resource that have not ended.
+pub fn opens(kind: Kind, resource: Uuid) -> String {
+    format!("open/{kind}/{resource}/")
+}
+
+/// All operations that have not ended.
+pub const OPEN: &str = "open/";
+
+/// A line of the audit log.
+pub fn history(id: Uuid) -> String {
+    format!("history/{id}")
+}
+
+/// The audit log, in the order of time.
+pub const HISTORY: &str = "history/";

@@ -1,0 +1,72 @@
+//! What is known of operations between two transactions: progress, and who wants to hear of it.
+//!
+//! Invariant: nothing here is truth. Losing all of it loses no more than a progress bar.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use types::operation::{Kind, OperationState, Progress};
+use types::{Operation, OperationId};
+use uuid::Uuid;
+
+/// Told of every change of an operation, progress included. Must not block.
+pub type OnOperation = Arc<dyn Fn(&Operation) + Send + Sync>;
+
+#[derive(Default)]
+struct State {
+    open: HashMap<OperationId, Operation>,
+    listeners: Vec<OnOperation>,
+}
+
+/// The operations that have not ended, as far as this process knows.
+#[derive(Default)]
+pub struct Live(Mutex<State>);
+
+impl Live {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a listener, for good.
+    pub fn listen(&self, f: OnOperation) {
+        self.state().listeners.push(f);
+    }
+
+    /// An operation was accepted, changed or ended.
+    pub fn changed(&self, op: &Operation) {
+        let mut s = self.state();
+        if op.state == OperationState::Running {
+            s.open.insert(op.id, op.clone());
+        } else {
+            s.open.remove(&op.id);
+        }
+        let listeners = s.listeners.clone();
+        drop(s);
+        for l in listeners {
+            l(op);
+        }
+    }
+
+    /// Something that operations wait for got further.
+    pub fn progress(&self, kind: Kind, id: Uuid, progress: &Progress) {
+        let mut s = self.state();
+        let mut told = Vec::new();
+        for op in s.open.values_mut() {
+            if op.resources.iter().any(|t| t.kind == kind && t.id == Some(id)) {
+                op.progress = Some(progress.clone());
+                told.push(op.clone());
+            }
+        }
+        let listeners = s.listeners.clone();
+        drop(s);
+        for op in &told {
+            for l in &listeners {
+                l(op);
+            }
+        }
+    }
+
+    /// The last progress of an operation.
+    pub fn progress_of(&self, id: OperationId) -> Option<Progress> {
+        self.state().open.get(&id).and_then(|op| op.progress.clone())
+    }
+}

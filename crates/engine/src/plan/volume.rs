@@ -1,0 +1,127 @@
+//! What a volume needs next.
+//!
+//! Invariant: a file is made at most once: when it was once complete and is missing, that is a
+//! loss to be reported, never a reason to make an empty one. A size only grows.
+
+use super::{Answer, Wait};
+use crate::port::VolumeObs;
+use types::operation::Kind;
+use types::volume::{VolumeSource, VolumeSpec, VolumeStatus};
+use types::{ByteSize, Code, ImageId, Problem, Timestamp};
+use uuid::Uuid;
+
+/// A step towards what is wanted of a volume.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Make the file with an empty file system, and its sidecar.
+    CreateBlank {
+        /// How large.
+        size: ByteSize,
+        /// The file system's UUID.
+        fs_uuid: Uuid,
+    },
+    /// Make the file from an image, and its sidecar.
+    Clone {
+        /// Which image.
+        image: ImageId,
+        /// How large.
+        size: ByteSize,
+    },
+    /// Make the file at least this large.
+    Grow {
+        /// How large.
+        to: ByteSize,
+    },
+    /// Somebody made the file larger by hand: want what is there.
+    AdoptSize {
+        /// How large it is.
+        size: ByteSize,
+    },
+    /// Publish the sidecar of this generation.
+    WriteSidecar,
+    /// Move the file to the trash or, without a time, remove it for good.
+    Discard {
+        /// Until when the trash keeps it.
+        keep_until: Option<Timestamp>,
+    },
+    /// Nothing is left of it: remove the record.
+    Forget,
+}
+
+/// The image a volume starts from, as far as the volume cares.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ImageLook {
+    /// Complete, of this size.
+    Ready(ByteSize),
+    /// Being made.
+    Coming,
+    /// It cannot be made.
+    Failed(Problem),
+    /// There is no such image.
+    Missing,
+}
+
+/// What was seen of a volume's world.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Look {
+    /// The pool's view.
+    pub pool: VolumeObs,
+    /// Whether a machine's claim holds it.
+    pub claimed: bool,
+    /// Its image; only looked at while there is no file.
+    pub image: ImageLook,
+}
+
+/// Answers for a volume.
+pub fn plan(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {
+    if let Some(going) = &spec.deleting {
+        // The claim's end wakes this volume.
+        return match look.pool {
+            _ if look.claimed => Answer::Wait(Wait::default()),
+            VolumeObs { file: None, sidecar: None, .. } => Answer::Do(Step::Forget),
+            _ => Answer::Do(Step::Discard { keep_until: going.keep_until }),
+        };
+    }
+    let Some(file) = look.pool.file else {
+        return make(spec, status, look);
+    };
+    if file.size < spec.size {
+        return Answer::Do(Step::Grow { to: spec.size });
+    }
+    if file.size > spec.size {
+        return Answer::Do(Step::AdoptSize { size: file.size });
+    }
+    if look.pool.sidecar != Some(spec.generation) {
+        return Answer::Do(Step::WriteSidecar);
+    }
+    Answer::Settled
+}
+
+fn make(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {
+    if status.filled {
+        return Answer::Stuck(
+            Problem::new(Code::VolumeLost, format!("the file of volume \"{}\" is gone", spec.name))
+                .hint(format!("put {}.raw back into the pool, or delete the volume", spec.id)),
+        );
+    }
+    match &spec.source {
+        VolumeSource::Blank { fs_uuid } => {
+            Answer::Do(Step::CreateBlank { size: spec.size, fs_uuid: *fs_uuid })
+        }
+        VolumeSource::Image { image } => match &look.image {
+            ImageLook::Ready(size) if *size > spec.size => Answer::Stuck(too_small(spec.size, *size)),
+            ImageLook::Ready(_) => Answer::Do(Step::Clone { image: *image, size: spec.size }),
+            ImageLook::Coming => Answer::Wait(Wait { until: None, on: vec![(Kind::Image, image.0)] }),
+            ImageLook::Failed(problem) => Answer::Stuck(problem.clone()),
+            ImageLook::Missing => {
+                Answer::Stuck(Problem::new(Code::ImageNotFound, "the image was deleted meanwhile"))
+            }
+        },
+    }
+}
+
+/// The refusal of a root volume that would cut its image.
+pub fn too_small(asked: ByteSize, image: ByteSize) -> Problem {
+    Problem::new(Code::VolumeTooSmall, format!("{asked} is smaller than the image, which needs {image}"))
+        .hint(format!("ask for --storage {}M or more", image.round_up_mib().bytes() / ByteSize::MIB))
+}

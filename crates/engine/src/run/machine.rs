@@ -1,0 +1,397 @@
+//! Machines: looking and doing.
+
+use super::close::Ending;
+use super::{Broken, Next};
+use crate::Engine;
+use crate::admit::{abandon_machine, forget_machine};
+use crate::db::{Change, MachineRecord, encode};
+use crate::plan::Answer;
+use crate::plan::machine::{DiskLook, Look, Step, after, plan};
+use crate::port::{GuestObs, NicPlan, ProcessObs, RunDisk, RunPlan};
+use types::machine::{Desired, LastExit, MachineSpec, MachineStatus, Mount, Phase, Run, phase};
+use types::network::NetworkSpec;
+use types::operation::{Kind, Progress};
+use types::volume::{VolumeRole, VolumeSpec};
+use types::{Code, MachineId, Operation, Problem, RunId, Verb};
+
+impl Engine {
+    pub(super) fn look_at_machine(&self, id: MachineId) -> Result<Next, Broken> {
+        let Some(record) = self.0.db.record::<MachineSpec>(id.0)? else { return Ok(Next::Idle) };
+        let look = self.machine_look(&record)?;
+        match plan(&record.spec, &record.status, &look, self.0.settings.boot_timeout) {
+            Answer::Do(step) => self.do_machine(&record, &look, &step),
+            Answer::Wait(wait) => Ok(self.wait((Kind::Machine, id.0), &wait)),
+            Answer::Settled => {
+                let mut status = record.status.value.clone();
+                status.observed_generation = record.spec.generation;
+                if record.spec.desired == Desired::Stopped {
+                    // It is as it shall be: an earlier failure to start is history.
+                    status.fault = None;
+                }
+                self.conclude_machine(&record, status, &look.guest.notes)?;
+                Ok(Next::Idle)
+            }
+            Answer::Stuck(problem) => {
+                let again = self.give_up_machine(id, &problem)?;
+                Ok(if again { Next::Again } else { Next::Idle })
+            }
+        }
+    }
+
+    fn machine_look(&self, record: &MachineRecord) -> Result<Look, Broken> {
+        let (spec, status) = (&record.spec, &record.status);
+        let ports = &self.0.ports;
+        let mut look = Look {
+            now: ports.clock.now(),
+            host_boot: ports.clock.host_boot(),
+            process: ProcessObs::Absent,
+            guest: GuestObs::default(),
+            sidecar: ports.vmm.sidecar(spec.id)?,
+            kernel: false,
+            nics: true,
+            disks: vec![],
+        };
+        match &status.run {
+            Some(run) => {
+                look.process = ports.vmm.observe(spec.id, run.id)?;
+                if look.process == ProcessObs::Alive {
+                    look.guest = ports.guest.observe(spec.id, run.id)?;
+                }
+                for (network, nic) in self.nics(spec)? {
+                    look.nics &= ports.net.has_nic(&network, &nic)?;
+                }
+            }
+            None if spec.deleting.is_none() => {
+                for disk in &spec.disks {
+                    look.disks.push(self.disk_look(disk.volume)?);
+                }
+                look.kernel = match &status.kernel {
+                    Some(version) => ports.images.has_kernel(version)?,
+                    None => false,
+                };
+            }
+            None => {}
+        }
+        Ok(look)
+    }
+
+    fn disk_look(&self, id: types::VolumeId) -> Result<DiskLook, Problem> {
+        let Some(v) = self.0.db.record::<VolumeSpec>(id.0)? else {
+            let gone = Problem::new(Code::VolumeNotFound, "one of its volumes does not exist any more");
+            return Ok(DiskLook { id, settled: false, fault: Some(gone) });
+        };
+        let fault = v.status.fault.clone();
+        let settled = fault.is_none()
+            && v.status.filled
+            && v.spec.deleting.is_none()
+            && v.status.observed_generation == v.spec.generation;
+        Ok(DiskLook { id, settled, fault })
+    }
+
+    fn nics(&self, spec: &MachineSpec) -> Result<Vec<(NetworkSpec, NicPlan)>, Problem> {
+        spec.nics
+            .iter()
+            .enumerate()
+            .map(|(n, nic)| {
+                let network = self.0.db.find::<NetworkSpec>(&nic.network.to_string())?.spec.value;
+                // 2 + 12 characters for the first interface: a name holds 15.
+                let tap = match n {
+                    0 => format!("st{}", spec.id.short()),
+                    n => format!("s{n}{}", spec.id.short()),
+                };
+                let plan = NicPlan {
+                    machine: spec.id,
+                    tap,
+                    uid: spec.uid,
+                    mac: nic.mac.clone(),
+                    address: nic.address,
+                };
+                Ok((network, plan))
+            })
+            .collect()
+    }
+
+    fn do_machine(&self, record: &MachineRecord, look: &Look, step: &Step) -> Result<Next, Broken> {
+        let (spec, status) = (&record.spec, &record.status);
+        let ports = &self.0.ports;
+        let mut new = status.value.clone();
+        match (step, &mut new.run) {
+            (Step::WriteSidecar, _) => {
+                ports.vmm.write_sidecar(spec.id, &encode(&spec.value))?;
+                return Ok(Next::Again);
+            }
+            (Step::PinKernel, _) => {
+                let tell = |p: Progress| self.0.live.progress(Kind::Machine, spec.id.0, &p);
+                new.kernel = Some(ports.images.ensure_kernel(&tell)?);
+            }
+            (Step::Begin, _) => {
+                return self.begin(record);
+            }
+            (Step::EnsureNetwork, _) => {
+                for (network, nic) in self.nics(spec)? {
+                    ports.net.ensure_network(&network)?;
+                    ports.net.ensure_nic(&network, &nic)?;
+                }
+                return Ok(Next::Again);
+            }
+            (Step::Start, Some(run)) => {
+                self.0.live.progress(
+                    Kind::Machine,
+                    spec.id.0,
+                    &Progress { what: "starting".into(), done: 0, total: None, unit: "steps".into() },
+                );
+                ports.vmm.start(&self.run_plan(spec, run)?)?;
+                return Ok(Next::Again);
+            }
+            (Step::NoteHello, Some(run)) => {
+                run.hello_at = Some(look.now);
+                new.booted = true;
+                new.fault = None;
+            }
+            (Step::BeginStop, Some(run)) => {
+                run.stop_deadline = Some(after(look.now, self.0.settings.stop_timeout));
+            }
+            (Step::AskShutdown, Some(run)) => {
+                if let Err(fault) = ports.guest.shutdown(spec.id, run.id) {
+                    // The deadline ends this, not patience: a stop never fails for want of an agent.
+                    tracing::warn!(machine = %spec.name, code = %fault.problem.code, "shutdown: {fault}");
+                    return Ok(Next::Later(std::time::Duration::from_secs(1)));
+                }
+                run.stop_asked = true;
+            }
+            (Step::DecideKill, Some(run)) => run.kill = true,
+            (Step::Kill, Some(run)) => {
+                ports.vmm.kill(spec.id, run.id)?;
+                return Ok(Next::Again);
+            }
+            (Step::End { how }, Some(run)) => {
+                self.clear_away(spec, run.id)?;
+                let epoch = run.epoch;
+                new.run = None;
+                new.last_exit = Some(LastExit { at: look.now, how: (*how).to_owned() });
+                if *how != "host" {
+                    new.ended_epoch = new.ended_epoch.max(epoch);
+                }
+            }
+            (Step::Forget, _) => return self.finish_machine(record),
+            (_, None) => return Err(Broken::Raced),
+        }
+        let mut change = Change::system();
+        change.update(status, &new).on(spec);
+        change.commit(&self.0.db)?;
+        Ok(Next::Again)
+    }
+
+    /// Commits a run. That every disk is settled was seen, and is checked here: a resize that was
+    /// accepted meanwhile makes this a conflict.
+    fn begin(&self, record: &MachineRecord) -> Result<Next, Broken> {
+        let (spec, status) = (&record.spec, &record.status);
+        let mut change = Change::system();
+        for disk in &spec.disks {
+            let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else {
+                return Err(Broken::Raced);
+            };
+            change.on(&volume.spec).on(&volume.status);
+        }
+        let mut new = status.value.clone();
+        new.run = Some(Run {
+            id: RunId(self.0.ports.clock.new_id()),
+            epoch: spec.epoch,
+            kernel: status.kernel.clone().unwrap_or_default(),
+            host_boot: self.0.ports.clock.host_boot(),
+            began_at: self.0.ports.clock.now(),
+            hello_at: None,
+            stop_deadline: None,
+            stop_asked: false,
+            kill: false,
+        });
+        new.fault = None;
+        change.update(status, &new).on(spec);
+        change.commit(&self.0.db)?;
+        Ok(Next::Again)
+    }
+
+    fn run_plan(&self, spec: &MachineSpec, run: &Run) -> Result<RunPlan, Problem> {
+        let mut disks = Vec::new();
+        for disk in &spec.disks {
+            let volume = self.0.db.find::<VolumeSpec>(&disk.volume.to_string())?.spec;
+            let mount = match (&disk.mount, disk.role) {
+                (_, VolumeRole::Root) => Some("/".to_owned()),
+                (Mount::Default, _) => Some(format!("/mnt/{}", volume.name)),
+                (Mount::At(path), _) => Some(path.clone()),
+                (Mount::None, _) => None,
+            };
+            disks.push(RunDisk {
+                volume: disk.volume,
+                name: volume.name.clone(),
+                slot: disk.slot,
+                serial: disk.volume.short(),
+                role: disk.role,
+                mount,
+                read_only: disk.read_only,
+            });
+        }
+        Ok(RunPlan {
+            machine: spec.id,
+            name: spec.name.clone(),
+            run: run.id,
+            uid: spec.uid,
+            vcpus: spec.vcpus,
+            memory: spec.memory,
+            kernel: run.kernel.clone(),
+            disks,
+            nics: self.nics(spec)?,
+        })
+    }
+
+    /// Removes what a run without processes left behind.
+    fn clear_away(&self, spec: &MachineSpec, run: RunId) -> Result<(), Broken> {
+        self.0.ports.vmm.clean(spec.id, run)?;
+        for (_, nic) in self.nics(spec)? {
+            self.0.ports.net.remove_nic(&nic)?;
+        }
+        Ok(())
+    }
+
+    fn conclude_machine(
+        &self,
+        record: &MachineRecord,
+        status: MachineStatus,
+        notes: &[String],
+    ) -> Result<(), Broken> {
+        let spec = &record.spec;
+        let mut change = Change::system();
+        if status != record.status.value {
+            change.update(&record.status, &status).on(spec);
+        }
+        let phase = phase(spec, &status);
+        self.commit_and_close(change, Kind::Machine, spec.id.0, |op| {
+            (op.generation <= spec.generation).then(|| ending(op, phase, &status, notes, spec))
+        })
+    }
+
+    /// Start-up that failed is not tried again until somebody asks: the epoch counts as ended. A
+    /// first deploy that never booted releases everything. A guest that runs but does not answer
+    /// keeps running, so that somebody can look.
+    pub(super) fn give_up_machine(&self, id: MachineId, problem: &Problem) -> Result<bool, Broken> {
+        let Some(record) = self.0.db.record::<MachineSpec>(id.0)? else { return Ok(false) };
+        let (spec, status) = (&record.spec, &record.status);
+        let mut new = status.value.clone();
+        new.fault = Some(problem.clone());
+        if spec.deleting.is_some() {
+            self.fail_machine(&record, new, problem)?;
+            return Ok(false);
+        }
+        if let Some(run) = &status.run {
+            if self.0.ports.vmm.observe(id, run.id)? == ProcessObs::Alive {
+                self.fail_machine(&record, new, problem)?;
+                return Ok(false);
+            }
+            self.0.ports.vmm.kill(id, run.id)?;
+            self.clear_away(spec, run.id)?;
+            new.run = None;
+            new.last_exit = Some(LastExit { at: self.0.ports.clock.now(), how: "failed".into() });
+        }
+        new.ended_epoch = new.ended_epoch.max(spec.epoch);
+        let open = self.open_operations(Kind::Machine, id.0)?;
+        match open.iter().find(|op| op.verb == Verb::MachineDeploy) {
+            Some(op) if !status.booted => {
+                let mut change = Change::system();
+                change.update(status, &new);
+                abandon_machine(&mut change, &record, op, self.0.ports.clock.now(), problem);
+                change.commit(&self.0.db)?;
+                Ok(true)
+            }
+            _ => {
+                self.fail_machine(&record, new, problem)?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn fail_machine(
+        &self,
+        record: &MachineRecord,
+        status: MachineStatus,
+        problem: &Problem,
+    ) -> Result<(), Broken> {
+        let mut change = Change::system();
+        if status != record.status.value {
+            change.update(&record.status, &status).on(&record.spec);
+        }
+        let generation = record.spec.generation;
+        self.commit_and_close(change, Kind::Machine, record.spec.id.0, |op| {
+            (op.generation <= generation).then(|| Ending::failed(problem.clone()))
+        })
+    }
+
+    fn finish_machine(&self, record: &MachineRecord) -> Result<Next, Broken> {
+        let spec = &record.spec;
+        self.0.ports.vmm.remove(spec.id)?;
+        let mut volumes = Vec::new();
+        for disk in &spec.disks {
+            volumes.extend(self.0.db.record::<VolumeSpec>(disk.volume.0)?);
+        }
+        let keep = after(self.0.ports.clock.now(), self.0.settings.trash_keep);
+        let mut change = Change::system();
+        forget_machine(&mut change, record, &volumes, keep);
+        let because = spec.deleting.as_ref().and_then(|d| d.because.clone());
+        let killed = record.status.last_exit.as_ref().is_some_and(|e| e.how == "killed");
+        self.commit_and_close(change, Kind::Machine, spec.id.0, |op| {
+            Some(match (op.verb, &because) {
+                (Verb::MachineDelete, _) => {
+                    Ending { problem: None, warnings: if killed { vec![plug_pulled(spec)] } else { vec![] } }
+                }
+                (_, Some(problem)) => Ending::failed(problem.clone()),
+                (_, None) => Ending::failed(superseded(spec)),
+            })
+        })?;
+        for disk in &spec.disks {
+            self.wake(Kind::Volume, disk.volume.0);
+        }
+        Ok(Next::Idle)
+    }
+}
+
+fn superseded(spec: &MachineSpec) -> Problem {
+    Problem::new(Code::Superseded, format!("a later request for machine \"{}\" went before it", spec.name))
+        .hint("`sistemo history` shows which")
+}
+
+fn plug_pulled(spec: &MachineSpec) -> String {
+    format!("machine \"{}\" did not shut down in time; the plug was pulled", spec.name)
+}
+
+/// How an operation ends, now that its machine is as it shall be.
+fn ending(
+    op: &Operation,
+    phase: Phase,
+    status: &MachineStatus,
+    notes: &[String],
+    spec: &MachineSpec,
+) -> Ending {
+    match (op.verb, phase) {
+        (Verb::MachineDeploy | Verb::MachineStart | Verb::MachineRestart, Phase::Running) => {
+            Ending { problem: None, warnings: notes.to_vec() }
+        }
+        (Verb::MachineDeploy | Verb::MachineStart | Verb::MachineRestart, _) => {
+            let ended = status.ended_epoch >= spec.epoch && spec.desired == Desired::Running;
+            Ending::failed(match &status.fault {
+                Some(problem) => problem.clone(),
+                None if ended => Problem::new(
+                    Code::BootFailed,
+                    format!("machine \"{}\" ended before its agent said hello", spec.name),
+                )
+                .hint(format!("`sistemo machine logs {}` shows its console", spec.name)),
+                None => superseded(spec),
+            })
+        }
+        (Verb::MachineStop, Phase::Running) => Ending::failed(superseded(spec)),
+        (Verb::MachineStop, _) => {
+            let killed =
+                status.last_exit.as_ref().is_some_and(|e| e.how == "killed" && e.at >= op.created_at);
+            Ending { problem: None, warnings: if killed { vec![plug_pulled(spec)] } else { vec![] } }
+        }
+        _ => Ending::well(),
+    }
+}

@@ -1,0 +1,233 @@
+//! The reconciler: look, ask the planner, do one step, look again.
+//!
+//! Invariant: start-up, retry, normal work and recovery are this one path. A step's effect is
+//! never assumed: the next look sees it or not.
+
+mod close;
+mod image;
+mod machine;
+pub mod queue;
+mod volume;
+
+use crate::Engine;
+use crate::db::Spec;
+use crate::plan::Wait;
+use crate::port::Fault;
+use crate::store::StoreError;
+use queue::Key;
+use std::time::{Duration, Instant};
+use types::image::ImageSpec;
+use types::machine::MachineSpec;
+use types::operation::Kind;
+use types::volume::VolumeSpec;
+use types::{Problem, Timestamp};
+use uuid::Uuid;
+
+/// How often a passing fault may recur before an operation that waits for it ends.
+const PATIENCE: u32 = 5;
+
+/// What to do about a resource after one look.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// Look again at once: a step was done.
+    Again,
+    /// Nothing to do until it is woken.
+    Idle,
+    /// Nothing to do until this time, or until it is woken.
+    At(Timestamp),
+    /// It failed: look again after a while.
+    Later(Duration),
+}
+
+/// Why one look came to nothing.
+enum Broken {
+    /// The record changed meanwhile.
+    Raced,
+    /// A port said no.
+    Fault(Fault),
+    /// The store, or a record in it.
+    Problem(Problem),
+}
+
+impl From<Fault> for Broken {
+    fn from(f: Fault) -> Self {
+        Self::Fault(f)
+    }
+}
+
+impl From<Problem> for Broken {
+    fn from(p: Problem) -> Self {
+        Self::Problem(p)
+    }
+}
+
+impl From<StoreError> for Broken {
+    fn from(e: StoreError) -> Self {
+        match e {
+            StoreError::Conflict(_) => Self::Raced,
+            other => Self::Problem(other.into()),
+        }
+    }
+}
+
+/// 0.2 s, 0.4 s, … up to 30 s.
+fn back_off(failures: u32) -> Duration {
+    Duration::from_millis(200u64 << failures.saturating_sub(1).min(8)).min(Duration::from_secs(30))
+}
+
+impl Engine {
+    /// Something about a resource may have changed.
+    pub fn wake(&self, kind: Kind, id: Uuid) {
+        self.0.queue.wake((kind, id));
+    }
+
+    /// Looks once at a resource and does at most one step.
+    pub fn reconcile(&self, kind: Kind, id: Uuid) -> Next {
+        let key = (kind, id);
+        let outcome = match kind {
+            Kind::Machine => self.look_at_machine(types::MachineId(id)),
+            Kind::Volume => self.look_at_volume(types::VolumeId(id)),
+            Kind::Image => self.look_at_image(types::ImageId(id)),
+            Kind::Network => Ok(Next::Idle),
+        };
+        match outcome {
+            Ok(next) => {
+                self.0.queue.succeeded(key);
+                next
+            }
+            Err(Broken::Raced) => Next::Again,
+            Err(Broken::Fault(fault)) => {
+                let n = self.0.queue.failed(key);
+                tracing::warn!(%kind, %id, failures = n, code = %fault.problem.code, "{}", fault.problem);
+                let gave_up = !fault.passing || n >= PATIENCE;
+                match gave_up.then(|| self.give_up(key, &fault.problem)) {
+                    Some(Ok(true)) => Next::Again,
+                    Some(Err(Broken::Raced)) => Next::Again,
+                    _ => Next::Later(back_off(n)),
+                }
+            }
+            Err(Broken::Problem(problem)) => {
+                let n = self.0.queue.failed(key);
+                tracing::error!(%kind, %id, failures = n, code = %problem.code, "{problem}");
+                Next::Later(back_off(n))
+            }
+        }
+    }
+
+    /// A fault that will not pass by itself: operations end with it, and what can be released is.
+    /// Returns whether that changed what is wanted, so that there is something new to do.
+    fn give_up(&self, (kind, id): Key, problem: &Problem) -> Result<bool, Broken> {
+        match kind {
+            Kind::Machine => self.give_up_machine(types::MachineId(id), problem),
+            Kind::Volume => self.give_up_volume(types::VolumeId(id), problem),
+            Kind::Image => self.give_up_image(types::ImageId(id), problem),
+            Kind::Network => Ok(false),
+        }
+    }
+
+    /// Registers what a planner waits for.
+    fn wait(&self, key: Key, wait: &Wait) -> Next {
+        let new = wait.on.iter().filter(|on| self.0.queue.wait_for(key, **on)).count();
+        if new > 0 {
+            return Next::Again;
+        }
+        wait.until.map_or(Next::Idle, Next::At)
+    }
+
+    /// Starts the workers, and looks at everything once.
+    pub fn start(&self) {
+        for n in 0..self.0.settings.workers.max(1) {
+            let engine = self.clone();
+            std::thread::Builder::new()
+                .name(format!("reconcile-{n}"))
+                .stack_size(512 * 1024)
+                .spawn(move || engine.work())
+                .expect("the host can start a thread");
+        }
+        let engine = self.clone();
+        std::thread::Builder::new()
+            .name("resync".into())
+            .stack_size(256 * 1024)
+            .spawn(move || engine.resync_for_ever())
+            .expect("the host can start a thread");
+    }
+
+    fn work(&self) {
+        while let Some(key) = self.0.queue.take() {
+            let next = self.reconcile(key.0, key.1);
+            match next {
+                Next::Again => self.0.queue.wake(key),
+                Next::Idle => {}
+                Next::At(t) => {
+                    let ms = t.millis() - self.0.ports.clock.now().millis();
+                    // A little late rather than a little early, which would be one look more.
+                    self.0.queue.wake_in(key, Duration::from_millis(u64::try_from(ms).unwrap_or(0) + 1));
+                }
+                Next::Later(d) => self.0.queue.wake_in(key, d),
+            }
+            self.0.queue.done(key);
+        }
+    }
+
+    fn resync_for_ever(&self) {
+        loop {
+            if let Err(problem) = self.resync() {
+                tracing::error!(code = %problem.code, "resync: {problem}");
+            }
+            if self.0.queue.closed_within(self.0.settings.reconciler_interval) {
+                return;
+            }
+        }
+    }
+
+    /// Wakes everything there is, and empties the trash of what has expired.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn resync(&self) -> Result<(), Problem> {
+        self.wake_all::<ImageSpec>()?;
+        self.wake_all::<VolumeSpec>()?;
+        self.wake_all::<MachineSpec>()?;
+        match self.0.ports.pool.purge_trash(self.0.ports.clock.now()) {
+            Ok(gone) if !gone.is_empty() => tracing::info!(count = gone.len(), "emptied expired trash"),
+            Ok(_) => {}
+            Err(fault) => tracing::warn!(code = %fault.problem.code, "trash: {fault}"),
+        }
+        Ok(())
+    }
+
+    fn wake_all<S: Spec>(&self) -> Result<(), Problem> {
+        for e in self.0.db.0.scan(&crate::key::all(S::KIND), crate::store::Limit::All)? {
+            if let Some((_, id)) = crate::key::id_of(&e.key, "spec") {
+                self.wake(S::KIND, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up no further step, and waits for those in flight, at most so long. Returns whether
+    /// all of them ended; those that did not are taken up again at the next start.
+    pub fn drain(&self, at_most: Duration) -> bool {
+        self.0.queue.close();
+        self.0.queue.idle_until(Instant::now() + at_most)
+    }
+
+    /// Looks at whatever is ready, in order, until nothing is; returns the earliest time something
+    /// waits for. For tests, in place of [`Engine::start`].
+    pub fn run_until_idle(&self, at_most: usize) -> Result<Option<Timestamp>, &'static str> {
+        let mut earliest: Option<Timestamp> = None;
+        for _ in 0..at_most {
+            let Some(key) = self.0.queue.try_take() else { return Ok(earliest) };
+            let now = self.0.ports.clock.now();
+            let mut wait = |t: Timestamp| earliest = Some(earliest.map_or(t, |e| e.min(t)));
+            match self.reconcile(key.0, key.1) {
+                Next::Again => self.0.queue.wake(key),
+                Next::Idle => {}
+                Next::At(t) => wait(t),
+                Next::Later(d) => wait(crate::plan::machine::after(now, d)),
+            }
+            self.0.queue.done(key);
+        }
+        Err("it does not settle")
+    }
+}

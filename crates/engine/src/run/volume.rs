@@ -1,0 +1,197 @@
+//! Volumes: looking and doing.
+
+use super::close::Ending;
+use super::{Broken, Next};
+use crate::admit::mark_deleting;
+use crate::db::{Change, VolumeRecord, encode};
+use crate::plan::Answer;
+use crate::plan::volume::{ImageLook, Look, Step, plan};
+use crate::{Engine, key};
+use types::operation::{Kind, Progress};
+use types::volume::{Condition, VolumeDeletion, VolumeSource, VolumeSpec, VolumeStatus};
+use types::{ByteSize, Code, MachineId, Operation, Problem, Verb, VolumeId};
+
+impl Engine {
+    pub(super) fn look_at_volume(&self, id: VolumeId) -> Result<Next, Broken> {
+        let Some(record) = self.0.db.record::<VolumeSpec>(id.0)? else {
+            self.0.queue.settled((Kind::Volume, id.0));
+            return Ok(Next::Idle);
+        };
+        let look = self.volume_look(&record)?;
+        match plan(&record.spec, &record.status, &look) {
+            Answer::Do(step) => self.do_volume(&record, &step),
+            Answer::Wait(wait) => Ok(self.wait((Kind::Volume, id.0), &wait)),
+            Answer::Settled => {
+                let status = VolumeStatus {
+                    observed_generation: record.spec.generation,
+                    filled: true,
+                    size: look.pool.file.map_or(record.spec.size, |f| f.size),
+                    fault: None,
+                    condition: None,
+                };
+                self.conclude_volume(&record, status)?;
+                Ok(Next::Idle)
+            }
+            Answer::Stuck(problem) => {
+                self.give_up_volume(id, &problem)?;
+                Ok(Next::Idle)
+            }
+        }
+    }
+
+    fn volume_look(&self, record: &VolumeRecord) -> Result<Look, Broken> {
+        let spec = &record.spec;
+        let pool = self.0.ports.pool.observe(spec.id)?;
+        let image = match spec.source {
+            VolumeSource::Image { image } if pool.file.is_none() => self.image_look(image)?,
+            _ => ImageLook::Missing,
+        };
+        let claimed = spec.deleting.is_some() && self.0.db.0.get(&key::attach(spec.id))?.is_some();
+        Ok(Look { pool, claimed, image })
+    }
+
+    fn do_volume(&self, record: &VolumeRecord, step: &Step) -> Result<Next, Broken> {
+        let spec = &record.spec;
+        let pool = &self.0.ports.pool;
+        let tell = |p: Progress| self.tell_volume(spec.id, &p);
+        match step {
+            Step::CreateBlank { size, fs_uuid } => {
+                pool.create_blank(spec.id, *size, *fs_uuid, &encode(&spec.value), &tell)?;
+            }
+            Step::Clone { image, size } => {
+                pool.create_from_image(spec.id, *image, *size, &encode(&spec.value), &tell)?;
+            }
+            Step::Grow { to } => pool.grow(spec.id, *to)?,
+            Step::WriteSidecar => pool.write_sidecar(spec.id, &encode(&spec.value))?,
+            Step::AdoptSize { size } => {
+                let mut new = spec.value.clone();
+                new.size = *size;
+                new.generation += 1;
+                let mut change = Change::system();
+                change.update(spec, &new);
+                change.commit(&self.0.db)?;
+                tracing::warn!(volume = %new.name, size = %size, "the file was made larger by hand");
+            }
+            Step::Discard { keep_until: Some(t) } => pool.trash(spec.id, *t)?,
+            Step::Discard { keep_until: None } => pool.remove(spec.id)?,
+            Step::Forget => return self.forget_volume(record),
+        }
+        Ok(Next::Again)
+    }
+
+    /// Progress of a volume is also that of a machine's operation that waits for it.
+    fn tell_volume(&self, id: VolumeId, progress: &Progress) {
+        self.0.live.progress(Kind::Volume, id.0, progress);
+    }
+
+    fn forget_volume(&self, record: &VolumeRecord) -> Result<Next, Broken> {
+        let spec = &record.spec;
+        if spec.deleting.as_ref().is_some_and(|d| d.keep_until.is_none()) {
+            // Nothing is published, so what is left are temporaries of a fill that was cut short.
+            self.0.ports.pool.remove(spec.id)?;
+        }
+        let mut change = Change::system();
+        change
+            .on(spec)
+            .on(&record.status)
+            .delete(spec.key.clone())
+            .delete(record.status.key.clone())
+            .delete(key::tail(&spec.id.short()));
+        let because = spec.deleting.as_ref().and_then(|d| d.because.clone());
+        self.commit_and_close(change, Kind::Volume, spec.id.0, |op| {
+            Some(match (&because, op.verb) {
+                (_, Verb::VolumeDelete) => Ending::well(),
+                (Some(problem), _) => Ending::failed(problem.clone()),
+                (None, _) => {
+                    Ending::failed(Problem::new(Code::Superseded, "the volume was deleted meanwhile"))
+                }
+            })
+        })?;
+        self.0.queue.settled((Kind::Volume, spec.id.0));
+        Ok(Next::Idle)
+    }
+
+    fn conclude_volume(&self, record: &VolumeRecord, status: VolumeStatus) -> Result<(), Broken> {
+        let mut change = Change::system();
+        if status != record.status.value {
+            change.update(&record.status, &status).on(&record.spec);
+        }
+        let generation = record.spec.generation;
+        self.commit_and_close(change, Kind::Volume, record.spec.id.0, |op| {
+            (op.generation <= generation).then(|| match &status.fault {
+                Some(problem) => Ending::failed(problem.clone()),
+                None => Ending::well(),
+            })
+        })?;
+        self.0.queue.settled((Kind::Volume, record.spec.id.0));
+        self.wake_holder(record.spec.id)?;
+        Ok(())
+    }
+
+    fn wake_holder(&self, id: VolumeId) -> Result<(), Problem> {
+        if let Some(claim) = self.0.db.get::<MachineId>(&key::attach(id))? {
+            self.wake(Kind::Machine, claim.value.0);
+        }
+        Ok(())
+    }
+
+    /// A volume that could not be made is released, if a request for just it is open; one that
+    /// could not be grown wants its old size again, so that a failed resize has changed nothing.
+    pub(super) fn give_up_volume(&self, id: VolumeId, problem: &Problem) -> Result<bool, Broken> {
+        let Some(record) = self.0.db.record::<VolumeSpec>(id.0)? else { return Ok(false) };
+        let spec = &record.spec;
+        if spec.deleting.is_some() {
+            let generation = spec.generation;
+            self.commit_and_close(Change::system(), Kind::Volume, id.0, |op| {
+                (op.generation <= generation).then(|| Ending::failed(problem.clone()))
+            })?;
+            return Ok(false);
+        }
+        let open = self.open_operations(Kind::Volume, id.0)?;
+        let creating = open.iter().find(|op| op.verb == Verb::VolumeCreate);
+        if let (false, Some(op)) = (record.status.filled, creating) {
+            return self.release_volume(&record, op, problem).map(|()| true);
+        }
+        let resizing = open.iter().any(|op| op.verb == Verb::VolumeResize);
+        let file = self.0.ports.pool.observe(id).ok().and_then(|o| o.file);
+        if let (true, Some(file)) = (resizing && problem.code != Code::VolumeLost, file) {
+            if file.size < spec.size {
+                return self.revert_size(&record, file.size, problem).map(|()| true);
+            }
+        }
+        let condition = match problem.code {
+            Code::VolumeLost => Some(Condition::Lost),
+            Code::PoolFull => Some(Condition::PoolFull),
+            Code::IoError => Some(Condition::IoError),
+            _ => None,
+        };
+        let status = VolumeStatus { fault: Some(problem.clone()), condition, ..record.status.value.clone() };
+        self.conclude_volume(&record, status)?;
+        Ok(false)
+    }
+
+    fn release_volume(&self, record: &VolumeRecord, op: &Operation, problem: &Problem) -> Result<(), Broken> {
+        let going = VolumeDeletion {
+            at: self.0.ports.clock.now(),
+            keep_until: None,
+            operation: op.id,
+            because: Some(problem.clone()),
+        };
+        let mut change = Change::system();
+        change.on(&record.status);
+        mark_deleting(&mut change, record, going);
+        change.commit(&self.0.db)?;
+        Ok(())
+    }
+
+    fn revert_size(&self, record: &VolumeRecord, size: ByteSize, problem: &Problem) -> Result<(), Broken> {
+        let mut new = record.spec.value.clone();
+        new.size = size;
+        new.generation += 1;
+        let mut change = Change::system();
+        change.update(&record.spec, &new);
+        self.commit_and_close(change, Kind::Volume, new.id.0, |op| {
+            (op.verb == Verb::VolumeResize).then(|| Ending::failed(problem.clone()))
+        })
+    }
+}

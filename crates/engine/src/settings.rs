@@ -1,0 +1,53 @@
+//! What the operator can set that the engine heeds.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+use types::ByteSize;
+
+/// The engine's settings; see the configuration reference for defaults and ranges.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name of this host.
+    pub node: String,
+    /// How long a guest may take to shut down before the plug is pulled.
+    pub stop_timeout: Duration,
+    /// How long a guest may take until its agent says hello.
+    pub boot_timeout: Duration,
+    /// How often everything is looked at without a cause.
+    pub reconciler_interval: Duration,
+    /// How long the trash keeps a deleted volume.
+    pub trash_keep: Duration,
+    /// The bridge of the default network.
+    pub bridge: String,
+    /// The host's address in the default network.
+    pub gateway: Ipv4Addr,
+    /// Length of the default network's prefix.
+    pub prefix: u8,
+    /// How many steps may be in flight at once.
+    pub workers: usize,
+    /// Virtual processors of a machine that does not ask for a number.
+    pub default_vcpus: u32,
+    /// Memory of a machine that does not ask for a size.
+    pub default_memory: ByteSize,
+    /// Root volume of a machine that does not ask for a size.
+    pub default_storage: ByteSize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            node: "localhost".into(),
+            stop_timeout: Duration::from_secs(90),
+            boot_timeout: Duration::from_secs(300),
+            reconciler_interval: Duration::from_secs(30),
+            trash_keep: Duration::from_secs(24 * 3600),
+            bridge: "sistemo0".into(),
+            gateway: Ipv4Addr::new(10, 200, 0, 1),
+            prefix: 16,
+            workers: 8,
+            default_vcpus: 2,
+            default_memory: ByteSize::mib(512),
+            default_storage: ByteSize::gib(2),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What must hold of a world at rest.
+//!
+//! Invariant: every line of the promise "nothing is lost, nothing disagrees, nothing is stranded"
+//! that can be seen from store and world together is checked here, for every explored state.
+
+use super::World;
+use crate::store::{Limit, Store};
+use crate::{Engine, key};
+use std::collections::{BTreeMap, BTreeSet};
+use types::machine::{Desired, MachineSpec, MachineStatus};
+use types::operation::Kind;
+use types::volume::{VolumeSpec, VolumeStatus};
+use types::{MachineId, VolumeId};
+
+fn records<S: serde::de::DeserializeOwned, T: serde::de::DeserializeOwned + Default>(
+    world: &World,
+    kind: Kind,
+) -> Vec<(S, T)> {
+    let disk = world.disk();
+    let all = disk.scan(&key::all(kind), Limit::All).expect("memory does not fail");
+    all.iter()
+        .filter_map(|e| key::id_of(&e.key, "spec").map(|(_, id)| (e, id)))
+        .map(|(e, id)| {
+            let status = disk.get(&key::status(kind, id)).expect("memory does not fail");
+            let status =
+                status.map(|s| serde_json::from_slice(&s.value).expect("a status")).unwrap_or_default();
+            (serde_json::from_slice(&e.value).expect("a spec"), status)
+        })
+        .collect()
+}
+
+/// Everything that is wrong with a world in which nothing is left to do; empty if all is well.
+pub fn at_rest(world: &World, engine: &Engine) -> Vec<String> {
+    let mut wrong = world.state().violations.clone();
+    wrong.extend(unfinished(world, engine));
+    wrong
+}
+
+/// What is not yet as it shall be; of a world at rest, what is wrong with it.
+pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let volumes: Vec<(VolumeSpec, VolumeStatus)> = records(world, Kind::Volume);
+    let machines: Vec<(MachineSpec, MachineStatus)> = records(world, Kind::Machine);
+    operations_ended(world, &mut wrong);
+    volumes_agree(world, &volumes, &mut wrong);
+    machines_agree(world, &machines, &mut wrong);
+    claims_agree(world, &machines, &volumes, &mut wrong);
+    if let Err(p) = engine.volumes().and_then(|_| engine.machines()).and_then(|_| engine.images()) {
+        wrong.push(format!("a list cannot be read: {p}"));
+    }
+    wrong
+}
+
+fn operations_ended(world: &World, wrong: &mut Vec<String>) {
+    for e in world.disk().scan(key::OPEN, Limit::All).expect("memory does not fail") {
+        wrong.push(format!("an operation has not ended: {}", e.key));
+    }
+}
+
+fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &mut Vec<String>) {
+    let s = world.state();
+    let known: BTreeSet<VolumeId> = volumes.iter().map(|(v, _)| v.id).collect();
+    for (v, status) in volumes {
+        let name = &v.name;
+        if v.deleting.is_some() {
+            wrong.push(format!("{name} is still being deleted"));
+            continue;
+        }
+        match s.files.get(&v.id) {
+            None => wrong.push(format!("{name} has no file")),
+            Some(f) if f.size != v.size => {
+                wrong.push(format!("{name} is {} in the store and {} on disk", v.size, f.size));
+            }
+            Some(_) => {}
+        }
+        if s.sidecars.get(&v.id) != Some(&v.generation) {
+            wrong.push(format!("{name}'s sidecar is of another generation"));
+        }
+        if status.observed_generation != v.generation || !status.filled || status.size != v.size {
+            wrong.push(format!("{name}'s status is stale"));
+        }
+    }
+    for id in s.files.keys().chain(s.sidecars.keys()).chain(&s.parts) {
+        if !known.contains(id) {
+            wrong.push(format!("{id:?} has files and no record"));
+        }
+    }
+    for id in s.parts.iter().chain(s.trash.keys().filter(|id| known.contains(id))) {
+        wrong.push(format!("{id:?} is half made or half deleted"));
+    }
+}
+
+fn machines_agree(world: &World, machines: &[(MachineSpec, MachineStatus)], wrong: &mut Vec<String>) {
+    let s = world.state();
+    let mut taps = BTreeSet::new();
+    for (m, status) in machines {
+        let name = &m.name;
+        if m.deleting.is_some() {
+            wrong.push(format!("{name} is still being deleted"));
+        }
+        if s.machine_dirs.get(&m.id) != Some(&Some(m.generation)) {
+            wrong.push(format!("{name}'s sidecar is of another generation"));
+        }
+        let process = s.processes.get(&m.id);
+        let up = m.desired == Desired::Running && status.ended_epoch < m.epoch;
+        match (&status.run, process) {
+            (Some(run), Some(p)) if p.run == run.id && !p.exited => {
+                let disks: Vec<_> = m.disks.iter().map(|d| d.volume).collect();
+                if p.volumes != disks {
+                    wrong.push(format!("{name} runs with other disks than it has"));
+                }
+                taps.insert(format!("st{}", m.id.short()));
+            }
+            (None, None) => {}
+            other => wrong.push(format!("{name}'s run and process disagree: {other:?}")),
+        }
+        if up != status.run.is_some() {
+            wrong.push(format!("{name} is wanted up: {up}, and has a run: {}", status.run.is_some()));
+        }
+    }
+    let known: BTreeSet<MachineId> = machines.iter().map(|(m, _)| m.id).collect();
+    for id in s.processes.keys().chain(s.machine_dirs.keys()).filter(|id| !known.contains(id)) {
+        wrong.push(format!("{id:?} has a process or directory and no record"));
+    }
+    if s.taps != taps {
+        wrong.push(format!("taps are {:?} and should be {taps:?}", s.taps));
+    }
+}
+
+fn claims_agree(
+    world: &World,
+    machines: &[(MachineSpec, MachineStatus)],
+    volumes: &[(VolumeSpec, VolumeStatus)],
+    wrong: &mut Vec<String>,
+) {
+    let mut want: BTreeMap<String, uuid::Uuid> = BTreeMap::new();
+    let mut claim = |key: String, id: uuid::Uuid, wrong: &mut Vec<String>| {
+        if want.insert(key.clone(), id).is_some() {
+            wrong.push(format!("{key} is claimed twice"));
+        }
+    };
+    for (v, _) in volumes.iter().filter(|(v, _)| v.deleting.is_none()) {
+        claim(key::name(Kind::Volume, v.name.as_str()), v.id.0, wrong);
+        claim(key::tail(&v.id.short()), v.id.0, wrong);
+    }
+    for (m, _) in machines {
+        claim(key::name(Kind::Machine, m.name.as_str()), m.id.0, wrong);
+        claim(key::tail(&m.id.short()), m.id.0, wrong);
+        claim(key::uid(m.uid), m.id.0, wrong);
+        for nic in &m.nics {
+            claim(key::address(nic.network, nic.address), m.id.0, wrong);
+            claim(key::mac(&nic.mac), m.id.0, wrong);
+        }
+        for d in &m.disks {
+            claim(key::attach(d.volume), m.id.0, wrong);
+        }
+    }
+    let ours = |k: &str| !k.starts_with("claim/name/image/") && !k.starts_with("claim/name/network/");
+    let have: BTreeMap<String, uuid::Uuid> = world
+        .disk()
+        .scan("claim/", Limit::All)
+        .expect("memory does not fail")
+        .into_iter()
+        .filter(|e| ours(&e.key) && !e.key.starts_with("claim/image-source/"))
+        .map(|e| (e.key, serde_json::from_slice(&e.value).expect("an id")))
+        .collect();
+    for (key, id) in &want {
+        if have.get(key) != Some(id) {
+            wrong.push(format!("{key} is not claimed, or by another"));
+        }
+    }
+    for key in have.keys().filter(|k| !want.contains_key(*k)) {
+        wrong.push(format!("{key} is claimed by nobody that exists"));
+    }
+}

@@ -1,0 +1,190 @@
+//! A world in memory that can be killed between any two effects.
+//!
+//! Invariant: it keeps what a host keeps when the daemon dies (files, processes, taps, time) and
+//! nothing else. Every effect passes [`World::tick`] before and after it becomes durable, and in
+//! between where a real effect has more than one publication point, so a test can stop the engine
+//! at each of them, as SIGKILL would.
+
+pub mod check;
+mod ports;
+pub mod scenario;
+mod store;
+
+use crate::port::{Ports, Wake};
+use crate::store::Mem;
+use crate::{Engine, Settings};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use types::{ByteSize, ImageId, MachineId, Problem, RunId, Timestamp, VolumeId};
+
+/// What unwinds through the engine when the world kills it.
+pub struct Killed;
+
+/// A volume's file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct File {
+    /// Its length.
+    pub size: ByteSize,
+    /// What has been written to it: the image it began as, then one mark for each run that had it.
+    pub marks: Vec<String>,
+}
+
+/// A hypervisor process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Process {
+    /// The run.
+    pub run: RunId,
+    /// The start completed.
+    pub started: bool,
+    /// Milliseconds.
+    pub since: i64,
+    /// When the guest was asked to shut down.
+    pub asked: Option<i64>,
+    /// The volumes it has open.
+    pub volumes: Vec<VolumeId>,
+    /// It is gone; what it left has not been cleaned.
+    pub exited: bool,
+}
+
+/// How guests behave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Guests {
+    /// Hello after a second, down half a second after being asked.
+    #[default]
+    Good,
+    /// Never a hello.
+    Silent,
+    /// Hello, but never down by themselves.
+    Stubborn,
+}
+
+/// What exists.
+#[derive(Default)]
+pub struct State {
+    /// Published files.
+    pub files: BTreeMap<VolumeId, File>,
+    /// Published sidecars: the generation in each.
+    pub sidecars: BTreeMap<VolumeId, u64>,
+    /// Temporaries.
+    pub parts: BTreeSet<VolumeId>,
+    /// Deleted files, and until when they are kept.
+    pub trash: BTreeMap<VolumeId, (File, Timestamp)>,
+    /// Complete images.
+    pub images: BTreeMap<ImageId, ByteSize>,
+    /// The kernel is there.
+    pub kernel: bool,
+    /// Processes by machine.
+    pub processes: BTreeMap<MachineId, Process>,
+    /// Directories of machines: the generation in the sidecar.
+    pub machine_dirs: BTreeMap<MachineId, Option<u64>>,
+    /// Bridges.
+    pub bridges: BTreeSet<String>,
+    /// Taps.
+    pub taps: BTreeSet<String>,
+    /// Milliseconds since the epoch.
+    pub now: i64,
+    /// Boots of the host.
+    pub boots: u64,
+    /// Makes ids distinct.
+    pub ids: u64,
+    /// How guests behave.
+    pub guests: Guests,
+    /// The calls that fail, by name, with what.
+    pub faults: BTreeMap<&'static str, crate::port::Fault>,
+    /// Ticks so far.
+    pub ticks: u64,
+    /// At which tick to kill.
+    pub kill_at: Option<u64>,
+    /// The names of the ticks so far, for a trace.
+    pub trace: Vec<&'static str>,
+    /// What must never happen and did.
+    pub violations: Vec<String>,
+}
+
+/// The world; cloning shares it.
+#[derive(Clone, Default)]
+pub struct World {
+    state: Arc<Mutex<State>>,
+    store: Arc<Mem>,
+}
+
+impl World {
+    /// A world that begins now, with an image of 1 GiB to be built from the recipe `debian`.
+    pub fn new() -> Self {
+        let world = Self::default();
+        world.state().now = 1_700_000_000_000;
+        world
+    }
+
+    /// What exists.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store as it is on disk.
+    pub fn disk(&self) -> &Arc<Mem> {
+        &self.store
+    }
+
+    /// A point between two effects. Kills the engine if this is the one.
+    pub(crate) fn tick(&self, what: &'static str) {
+        let mut s = self.state();
+        s.ticks += 1;
+        s.trace.push(what);
+        if s.kill_at == Some(s.ticks) {
+            s.kill_at = None;
+            drop(s);
+            std::panic::resume_unwind(Box::new(Killed));
+        }
+    }
+
+    /// The ports of this world.
+    pub fn ports(&self) -> Ports {
+        let w = Arc::new(self.clone());
+        Ports {
+            pool: w.clone(),
+            images: w.clone(),
+            vmm: w.clone(),
+            net: w.clone(),
+            guest: w.clone(),
+            clock: w,
+        }
+    }
+
+    /// A daemon's start: an engine over what is on disk, told to look at everything.
+    ///
+    /// # Errors
+    /// What [`Engine::open`] and [`Engine::resync`] say.
+    pub fn boot(&self, settings: Settings) -> Result<Engine, Problem> {
+        let engine = Engine::open(Arc::new(store::Ticking(self.clone())), self.ports(), settings)?;
+        engine.resync()?;
+        Ok(engine)
+    }
+
+    /// Lets time pass, and whatever happens with it.
+    pub fn pass(&self, ms: i64) {
+        let mut s = self.state();
+        s.now += ms;
+        let now = s.now;
+        let stubborn = s.guests == Guests::Stubborn;
+        for p in s.processes.values_mut() {
+            if let (Some(asked), false) = (p.asked, stubborn) {
+                p.exited |= now >= asked + 500;
+            }
+        }
+    }
+
+    /// The host loses power and comes back.
+    pub fn reboot_host(&self) {
+        let mut s = self.state();
+        s.boots += 1;
+        s.processes.clear();
+        s.taps.clear();
+        s.bridges.clear();
+    }
+
+    /// A wake that goes nowhere: a sim's driver looks at everything anyway.
+    pub fn no_wake() -> Wake {
+        Arc::new(|_, _| {})
+    }
+}

@@ -1,0 +1,357 @@
+//! All ports of the world.
+
+use super::{File, Guests, Process, World};
+use crate::port::{
+    Capacity, Clock, Fault, FileObs, Guest, GuestObs, ImageObs, Images, Net, NicPlan, OnProgress, Pool,
+    ProcessObs, RunPlan, Vmm, VolumeObs,
+};
+use types::image::ImageSource;
+use types::network::NetworkSpec;
+use types::operation::Progress;
+use types::{ByteSize, Code, ImageId, MachineId, Problem, RunId, Timestamp, VolumeId};
+use uuid::Uuid;
+
+fn generation(sidecar: &[u8]) -> u64 {
+    serde_json::from_slice::<serde_json::Value>(sidecar)
+        .ok()
+        .and_then(|v| v["generation"].as_u64())
+        .unwrap_or(0)
+}
+
+impl World {
+    /// Begins an effect: a point to be killed at, and the fault that a test asked for.
+    fn begin(&self, what: &'static str) -> Result<(), Fault> {
+        self.tick(what);
+        match self.state().faults.get(what) {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn publish(&self, volume: VolumeId, file: File, sidecar: &[u8], progress: OnProgress<'_>) {
+        if self.state().files.contains_key(&volume) {
+            return;
+        }
+        self.state().parts.insert(volume);
+        progress(Progress { what: "filling".into(), done: 0, total: None, unit: "bytes".into() });
+        self.tick("part written");
+        self.state().sidecars.insert(volume, generation(sidecar));
+        self.tick("sidecar published");
+        let mut s = self.state();
+        s.files.insert(volume, file);
+        s.parts.remove(&volume);
+    }
+}
+
+impl Clock for World {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.state().now)
+    }
+
+    fn host_boot(&self) -> String {
+        format!("boot-{}", self.state().boots)
+    }
+
+    fn new_id(&self) -> Uuid {
+        let mut s = self.state();
+        s.ids += 1;
+        // The counter in front keeps them in the order of time; spread behind, it makes the tails
+        // distinct, as random ones nearly always are.
+        let tail = s.ids.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Uuid::from_u128((u128::from(s.ids) << 80) | (7 << 76) | (2 << 62) | u128::from(tail >> 4))
+    }
+}
+
+impl Pool for World {
+    fn observe(&self, volume: VolumeId) -> Result<VolumeObs, Fault> {
+        let s = self.state();
+        Ok(VolumeObs {
+            file: s.files.get(&volume).map(|f| FileObs { size: f.size, allocated: f.size }),
+            sidecar: s.sidecars.get(&volume).copied(),
+            trashed: s.trash.contains_key(&volume),
+        })
+    }
+
+    fn create_blank(
+        &self,
+        volume: VolumeId,
+        size: ByteSize,
+        _fs_uuid: Uuid,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        self.begin("create_blank")?;
+        self.publish(volume, File { size, marks: vec!["ext4".into()] }, sidecar, progress);
+        self.tick("created");
+        Ok(())
+    }
+
+    fn create_from_image(
+        &self,
+        volume: VolumeId,
+        image: ImageId,
+        size: ByteSize,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        self.begin("create_from_image")?;
+        let Some(least) = self.state().images.get(&image).copied() else {
+            return Err(Fault::lasting(Code::ImageNotFound, "the image is gone"));
+        };
+        if size < least {
+            return Err(Fault::lasting(Code::VolumeTooSmall, "the image would be cut"));
+        }
+        self.publish(volume, File { size, marks: vec![image.to_string()] }, sidecar, progress);
+        self.tick("cloned");
+        Ok(())
+    }
+
+    fn grow(&self, volume: VolumeId, to: ByteSize) -> Result<(), Fault> {
+        self.begin("grow")?;
+        let mut s = self.state();
+        let file = s.files.get_mut(&volume).ok_or_else(|| Fault::lasting(Code::VolumeLost, "gone"))?;
+        file.size = file.size.max(to);
+        drop(s);
+        self.tick("grown");
+        Ok(())
+    }
+
+    fn write_sidecar(&self, volume: VolumeId, sidecar: &[u8]) -> Result<(), Fault> {
+        self.begin("write_sidecar")?;
+        self.state().sidecars.insert(volume, generation(sidecar));
+        self.tick("sidecar written");
+        Ok(())
+    }
+
+    fn trash(&self, volume: VolumeId, keep_until: Timestamp) -> Result<(), Fault> {
+        self.begin("trash")?;
+        self.state().parts.remove(&volume);
+        let file = self.state().files.remove(&volume);
+        if let Some(file) = file {
+            self.state().trash.insert(volume, (file, keep_until));
+        }
+        self.tick("file trashed");
+        self.state().sidecars.remove(&volume);
+        self.tick("sidecar trashed");
+        Ok(())
+    }
+
+    fn remove(&self, volume: VolumeId) -> Result<(), Fault> {
+        self.begin("remove")?;
+        self.state().files.remove(&volume);
+        self.tick("file removed");
+        let mut s = self.state();
+        s.sidecars.remove(&volume);
+        s.parts.remove(&volume);
+        drop(s);
+        self.tick("removed");
+        Ok(())
+    }
+
+    fn purge_trash(&self, now: Timestamp) -> Result<Vec<VolumeId>, Fault> {
+        let mut s = self.state();
+        let gone: Vec<_> = s.trash.iter().filter(|(_, (_, t))| *t <= now).map(|(v, _)| *v).collect();
+        s.trash.retain(|_, (_, t)| *t > now);
+        Ok(gone)
+    }
+
+    fn capacity(&self) -> Result<Capacity, Fault> {
+        Ok(Capacity { total: ByteSize::gib(1000), free: ByteSize::gib(500) })
+    }
+}
+
+impl Images for World {
+    fn recipes(&self) -> Vec<String> {
+        vec!["debian".into()]
+    }
+
+    fn probe(&self, path: &str) -> Result<(ByteSize, String), Problem> {
+        Ok((ByteSize::gib(1), path.trim_start_matches('/').into()))
+    }
+
+    fn observe(&self, image: ImageId) -> Result<Option<ImageObs>, Fault> {
+        let s = self.state();
+        Ok(s.images.get(&image).map(|size| ImageObs { digest: "00".into(), size: *size }))
+    }
+
+    fn build(&self, image: ImageId, _: &ImageSource, _: OnProgress<'_>) -> Result<ImageObs, Fault> {
+        self.begin("build")?;
+        self.state().images.insert(image, ByteSize::gib(1));
+        self.tick("built");
+        Ok(ImageObs { digest: "00".into(), size: ByteSize::gib(1) })
+    }
+
+    fn remove(&self, image: ImageId) -> Result<(), Fault> {
+        self.begin("remove image")?;
+        self.state().images.remove(&image);
+        self.tick("image removed");
+        Ok(())
+    }
+
+    fn has_kernel(&self, _: &str) -> Result<bool, Fault> {
+        Ok(self.state().kernel)
+    }
+
+    fn ensure_kernel(&self, _: OnProgress<'_>) -> Result<String, Fault> {
+        self.begin("ensure_kernel")?;
+        self.state().kernel = true;
+        self.tick("kernel there");
+        Ok("6.1".into())
+    }
+}
+
+impl Net for World {
+    fn ensure_network(&self, network: &NetworkSpec) -> Result<(), Fault> {
+        self.begin("ensure_network")?;
+        self.state().bridges.insert(network.bridge.clone());
+        self.tick("network there");
+        Ok(())
+    }
+
+    fn ensure_nic(&self, network: &NetworkSpec, nic: &NicPlan) -> Result<(), Fault> {
+        self.begin("ensure_nic")?;
+        let mut s = self.state();
+        if !s.bridges.contains(&network.bridge) {
+            s.violations.push("a tap without its bridge".into());
+        }
+        s.taps.insert(nic.tap.clone());
+        drop(s);
+        self.tick("nic there");
+        Ok(())
+    }
+
+    fn has_nic(&self, network: &NetworkSpec, nic: &NicPlan) -> Result<bool, Fault> {
+        let s = self.state();
+        Ok(s.taps.contains(&nic.tap) && s.bridges.contains(&network.bridge))
+    }
+
+    fn remove_nic(&self, nic: &NicPlan) -> Result<(), Fault> {
+        self.begin("remove_nic")?;
+        self.state().taps.remove(&nic.tap);
+        self.tick("nic removed");
+        Ok(())
+    }
+}
+
+impl Vmm for World {
+    fn preflight(&self) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn observe(&self, machine: MachineId, run: RunId) -> Result<ProcessObs, Fault> {
+        let s = self.state();
+        Ok(match s.processes.get(&machine).filter(|p| p.run == run) {
+            None => ProcessObs::Absent,
+            Some(p) if p.exited && p.started => ProcessObs::Exited,
+            Some(p) if p.exited => ProcessObs::Absent,
+            Some(p) if p.started => ProcessObs::Alive,
+            Some(_) => ProcessObs::Starting,
+        })
+    }
+
+    fn start(&self, plan: &RunPlan) -> Result<(), Fault> {
+        self.begin("start")?;
+        let volumes: Vec<_> = plan.disks.iter().map(|d| d.volume).collect();
+        {
+            let mut s = self.state();
+            if let Some(other) = s.processes.get(&plan.machine).filter(|p| p.run != plan.run && !p.exited) {
+                let say = format!("two runs of one machine: {:?} and {:?}", other.run, plan.run);
+                s.violations.push(say);
+            }
+            for v in &volumes {
+                let busy =
+                    s.processes.iter().any(|(m, p)| *m != plan.machine && !p.exited && p.volumes.contains(v));
+                if busy {
+                    s.violations.push(format!("{v:?} is open in two processes"));
+                }
+                match s.files.get_mut(v) {
+                    None => s.violations.push(format!("{v:?} has no file, and its machine starts")),
+                    Some(f) => f.marks.push(plan.run.to_string()),
+                }
+            }
+            let since = s.now;
+            s.processes.entry(plan.machine).or_insert(Process {
+                run: plan.run,
+                started: false,
+                since,
+                asked: None,
+                volumes,
+                exited: false,
+            });
+        }
+        self.tick("process there");
+        if let Some(p) = self.state().processes.get_mut(&plan.machine) {
+            p.started = true;
+        }
+        self.tick("started");
+        Ok(())
+    }
+
+    fn kill(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        self.begin("kill")?;
+        if let Some(p) = self.state().processes.get_mut(&machine).filter(|p| p.run == run) {
+            p.exited = true;
+        }
+        self.tick("killed");
+        Ok(())
+    }
+
+    fn clean(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        self.begin("clean")?;
+        let mut s = self.state();
+        match s.processes.get(&machine).filter(|p| p.run == run) {
+            Some(p) if !p.exited => {
+                s.violations.push("cleaned while the process was there".into());
+                return Err(Fault::passing(Code::Busy, "a process is still there"));
+            }
+            Some(_) => drop(s.processes.remove(&machine)),
+            None => {}
+        }
+        drop(s);
+        self.tick("cleaned");
+        Ok(())
+    }
+
+    fn sidecar(&self, machine: MachineId) -> Result<Option<u64>, Fault> {
+        Ok(self.state().machine_dirs.get(&machine).copied().flatten())
+    }
+
+    fn write_sidecar(&self, machine: MachineId, sidecar: &[u8]) -> Result<(), Fault> {
+        self.begin("machine sidecar")?;
+        self.state().machine_dirs.insert(machine, Some(generation(sidecar)));
+        self.tick("machine sidecar written");
+        Ok(())
+    }
+
+    fn remove(&self, machine: MachineId) -> Result<(), Fault> {
+        self.begin("remove machine")?;
+        if let Some(dir) = self.state().machine_dirs.get_mut(&machine) {
+            *dir = None;
+        }
+        self.tick("machine half removed");
+        self.state().machine_dirs.remove(&machine);
+        self.tick("machine removed");
+        Ok(())
+    }
+}
+
+impl Guest for World {
+    fn observe(&self, machine: MachineId, run: RunId) -> Result<GuestObs, Fault> {
+        let s = self.state();
+        let up = s.processes.get(&machine).filter(|p| p.run == run && p.started && !p.exited);
+        let hello = up.is_some_and(|p| s.now >= p.since + 1000) && s.guests != Guests::Silent;
+        Ok(GuestObs { hello, root_mounted: hello, ..GuestObs::default() })
+    }
+
+    fn shutdown(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        self.begin("shutdown")?;
+        let mut s = self.state();
+        let now = s.now;
+        if let Some(p) = s.processes.get_mut(&machine).filter(|p| p.run == run) {
+            p.asked.get_or_insert(now);
+        }
+        drop(s);
+        self.tick("asked");
+        Ok(())
+    }
+}

@@ -1,0 +1,336 @@
+//! Reading: records as the API shows them.
+
+use crate::db::{ImageRecord, MachineRecord, VolumeRecord};
+use crate::port::GuestObs;
+use crate::store::Limit;
+use crate::{Engine, OnOperation, key};
+use std::collections::HashMap;
+use types::image::{Image, ImageSpec};
+use types::machine::{Machine, MachineDisk, MachineSpec, Mount, Phase, phase};
+use types::network::{Network, NetworkSpec};
+
+use types::volume::{AttachStatus, Condition, Volume, VolumeRole, VolumeSource, VolumeSpec};
+use types::{Code, ImageId, MachineId, Name, Operation, OperationId, Problem, RunId, VolumeId};
+
+/// Names by id, as far as a view needs them.
+#[derive(Default)]
+struct Names {
+    machines: HashMap<MachineId, Name>,
+    images: HashMap<ImageId, Name>,
+    holders: HashMap<VolumeId, MachineId>,
+}
+
+impl Engine {
+    fn names(&self) -> Result<Names, Problem> {
+        let mut names = Names::default();
+        for m in self.0.db.records::<MachineSpec>()? {
+            names.machines.insert(m.spec.id, m.spec.name.clone());
+        }
+        for i in self.0.db.records::<ImageSpec>()? {
+            names.images.insert(i.spec.id, i.spec.name.clone());
+        }
+        for claim in self.0.db.scan::<MachineId>(key::ATTACH, Limit::All)? {
+            if let Some(id) = claim.key.rsplit('/').next().and_then(|id| id.parse().ok()) {
+                names.holders.insert(VolumeId(id), claim.value);
+            }
+        }
+        Ok(names)
+    }
+
+    /// All volumes but those that are going, by name.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn volumes(&self) -> Result<Vec<Volume>, Problem> {
+        let names = self.names()?;
+        let mut all: Vec<Volume> = self
+            .0
+            .db
+            .records::<VolumeSpec>()?
+            .iter()
+            .filter(|r| r.spec.deleting.is_none())
+            .map(|r| volume(r, &names))
+            .collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// One volume, by id or name.
+    ///
+    /// # Errors
+    /// `volume-not-found`.
+    pub fn volume(&self, id_or_name: &str) -> Result<Volume, Problem> {
+        let record = self.0.db.find::<VolumeSpec>(id_or_name)?;
+        let mut names = Names::default();
+        let holder = self.0.db.get::<MachineId>(&key::attach(record.spec.id))?.map(|c| c.value);
+        if let Some(holder) = holder {
+            names.holders.insert(record.spec.id, holder);
+        }
+        for id in holder.into_iter().chain(record.spec.owner) {
+            if let Some(m) = self.0.db.record::<MachineSpec>(id.0)? {
+                names.machines.insert(id, m.spec.name.clone());
+            }
+        }
+        if let VolumeSource::Image { image } = record.spec.source {
+            if let Some(i) = self.0.db.record::<ImageSpec>(image.0)? {
+                names.images.insert(image, i.spec.name.clone());
+            }
+        }
+        Ok(volume(&record, &names))
+    }
+
+    /// All machines, by name.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn machines(&self) -> Result<Vec<Machine>, Problem> {
+        let mut all = Vec::new();
+        for record in self.0.db.records::<MachineSpec>()? {
+            all.push(self.machine_view(&record)?);
+        }
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// One machine, by id or name.
+    ///
+    /// # Errors
+    /// `machine-not-found`.
+    pub fn machine(&self, id_or_name: &str) -> Result<Machine, Problem> {
+        let record = self.0.db.find::<MachineSpec>(id_or_name)?;
+        self.machine_view(&record)
+    }
+
+    /// The run of a machine that is up.
+    ///
+    /// # Errors
+    /// `machine-not-found`, `machine-not-running`.
+    pub fn running(&self, id_or_name: &str) -> Result<(MachineId, RunId), Problem> {
+        let record = self.0.db.find::<MachineSpec>(id_or_name)?;
+        match (phase(&record.spec, &record.status), &record.status.run) {
+            (Phase::Running, Some(run)) => Ok((record.spec.id, run.id)),
+            (other, _) => Err(Problem::new(
+                Code::MachineNotRunning,
+                format!("machine \"{}\" is {other}", record.spec.name),
+            )
+            .hint(format!("`sistemo machine start {}` starts it", record.spec.name))),
+        }
+    }
+
+    fn machine_view(&self, record: &MachineRecord) -> Result<Machine, Problem> {
+        let (spec, status) = (&record.spec, &record.status);
+        let mut volumes = Vec::new();
+        for disk in &spec.disks {
+            let Some(v) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
+            volumes.push(MachineDisk {
+                id: disk.volume,
+                name: v.spec.name.clone(),
+                role: disk.role,
+                size_bytes: v.spec.size.bytes(),
+                slot: disk.slot,
+                mount: match (&disk.mount, disk.role) {
+                    (_, VolumeRole::Root) => Some("/".into()),
+                    (Mount::Default, _) => Some(format!("/mnt/{}", v.spec.name)),
+                    (Mount::At(path), _) => Some(path.clone()),
+                    (Mount::None, _) => None,
+                },
+                read_only: disk.read_only,
+                device: format!("virtio-{}", disk.volume.short()),
+            });
+        }
+        let image = match spec.image {
+            Some(id) => self.0.db.record::<ImageSpec>(id.0)?.map(|i| i.spec.name.clone()),
+            None => None,
+        };
+        let network = match spec.nics.first() {
+            Some(nic) => self.0.db.record::<NetworkSpec>(nic.network.0)?.map(|n| n.spec.name.clone()),
+            None => None,
+        };
+        let guest = match &status.run {
+            Some(run) => self.0.ports.guest.observe(spec.id, run.id).unwrap_or_default(),
+            None => GuestObs::default(),
+        };
+        Ok(Machine {
+            id: spec.id,
+            name: spec.name.clone(),
+            phase: phase(spec, status),
+            vcpus: spec.vcpus,
+            memory_bytes: spec.memory.bytes(),
+            image,
+            address: spec.nics.first().map(|n| n.address),
+            mac: spec.nics.first().map(|n| n.mac.clone()),
+            network,
+            root_volume: volumes.iter().find(|d| d.role == VolumeRole::Root).map(|d| d.name.clone()),
+            volumes,
+            kernel: status.kernel.clone(),
+            node: spec.node.clone(),
+            created_at: spec.created_at,
+            started_at: status.run.as_ref().map(|r| r.began_at),
+            last_exit: status.last_exit.clone(),
+            generation: spec.generation,
+            observed_generation: status.observed_generation,
+            fault: status.fault.clone(),
+            notes: guest.notes,
+        })
+    }
+
+    /// All images but those that are going, by name.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn images(&self) -> Result<Vec<Image>, Problem> {
+        let mut uses: HashMap<ImageId, u64> = HashMap::new();
+        for v in self.0.db.records::<VolumeSpec>()? {
+            if let VolumeSource::Image { image } = v.spec.source {
+                *uses.entry(image).or_default() += u64::from(v.spec.deleting.is_none());
+            }
+        }
+        let mut all: Vec<Image> = self
+            .0
+            .db
+            .records::<ImageSpec>()?
+            .iter()
+            .filter(|r| r.spec.deleting.is_none())
+            .map(|r| image(r, uses.get(&r.spec.id).copied().unwrap_or(0)))
+            .collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// One image, by id or name.
+    ///
+    /// # Errors
+    /// `image-not-found`.
+    pub fn image(&self, id_or_name: &str) -> Result<Image, Problem> {
+        let record = self.0.db.find::<ImageSpec>(id_or_name)?;
+        let source = VolumeSource::Image { image: record.spec.id };
+        let volumes = self.0.db.records::<VolumeSpec>()?;
+        let uses = volumes.iter().filter(|v| v.spec.source == source && v.spec.deleting.is_none()).count();
+        Ok(image(&record, uses as u64))
+    }
+
+    /// All networks, by name.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn networks(&self) -> Result<Vec<Network>, Problem> {
+        let records = self.0.db.records::<NetworkSpec>()?;
+        records.iter().map(|r| self.network_view(&r.spec)).collect()
+    }
+
+    /// One network, by id or name.
+    ///
+    /// # Errors
+    /// `network-not-found`.
+    pub fn network(&self, id_or_name: &str) -> Result<Network, Problem> {
+        self.network_view(&self.0.db.find::<NetworkSpec>(id_or_name)?.spec)
+    }
+
+    fn network_view(&self, spec: &NetworkSpec) -> Result<Network, Problem> {
+        let mask = u32::MAX.checked_shl(32 - u32::from(spec.prefix)).unwrap_or(0);
+        let base = std::net::Ipv4Addr::from(u32::from(spec.gateway) & mask);
+        Ok(Network {
+            id: spec.id,
+            name: spec.name.clone(),
+            subnet: format!("{base}/{}", spec.prefix),
+            gateway: spec.gateway,
+            bridge: spec.bridge.clone(),
+            machines: self.0.db.0.scan(&key::addresses(spec.id), Limit::All)?.len() as u64,
+            created_at: spec.created_at,
+        })
+    }
+
+    /// One operation, with its progress.
+    ///
+    /// # Errors
+    /// `operation-not-found`.
+    pub fn operation(&self, id: OperationId) -> Result<Operation, Problem> {
+        let read =
+            self.0.db.get::<Operation>(&key::operation(id))?.ok_or_else(|| {
+                Problem::new(Code::OperationNotFound, format!("there is no operation {id}"))
+            })?;
+        Ok(Operation { progress: self.0.live.progress_of(id), ..read.value })
+    }
+
+    /// The newest operations, newest first.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn operations(&self, limit: usize) -> Result<Vec<Operation>, Problem> {
+        let all = self.0.db.scan::<Operation>(key::OPERATIONS, Limit::Last(limit))?;
+        Ok(all
+            .into_iter()
+            .map(|r| Operation { progress: self.0.live.progress_of(r.value.id), ..r.value })
+            .collect())
+    }
+
+    /// Calls `f` at every change of an operation, progress included. It must not block.
+    pub fn on_operation(&self, f: OnOperation) {
+        self.0.live.listen(f);
+    }
+
+    /// After a start: the operations that are under way, so that their progress is heard.
+    pub(crate) fn reload_live(&self) -> Result<(), Problem> {
+        for open in self.0.db.scan::<OperationId>(key::OPEN, Limit::All)? {
+            if let Some(op) = self.0.db.get::<Operation>(&key::operation(open.value))? {
+                self.0.live.changed(&op.value);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn volume(r: &VolumeRecord, names: &Names) -> Volume {
+    let (spec, status) = (&r.spec, &r.status);
+    let holder = names.holders.get(&spec.id).copied();
+    let growing = status.filled && status.size < spec.size;
+    let condition = match (&spec.deleting, status.condition) {
+        (Some(_), _) => Some(Condition::Deleting),
+        (None, Some(condition)) => Some(condition),
+        (None, None) if !status.filled => Some(Condition::Filling),
+        (None, None) => growing.then_some(Condition::Growing),
+    };
+    Volume {
+        id: spec.id,
+        name: spec.name.clone(),
+        status: if holder.is_some() { AttachStatus::Attached } else { AttachStatus::Detached },
+        condition,
+        attached_to: holder.and_then(|h| names.machines.get(&h).cloned()),
+        attached_to_id: holder,
+        role: spec.role,
+        pool: spec.pool.clone(),
+        size_bytes: spec.size.bytes(),
+        node: spec.node.clone(),
+        owner: spec.owner.and_then(|o| names.machines.get(&o).cloned()),
+        image: match spec.source {
+            VolumeSource::Image { image } => names.images.get(&image).cloned(),
+            VolumeSource::Blank { .. } => None,
+        },
+        created_at: spec.created_at,
+        generation: spec.generation,
+        observed_generation: status.observed_generation,
+        fault: status.fault.clone(),
+    }
+}
+
+fn image(r: &ImageRecord, volumes: u64) -> Image {
+    let (spec, status) = (&r.spec, &r.status);
+    let ready = status.digest.is_some();
+    let state = match (&spec.deleting, &status.fault) {
+        (Some(_), _) => "deleting",
+        (None, Some(_)) if status.observed_generation >= spec.generation => "failed",
+        (None, _) if ready => "ready",
+        (None, _) => "building",
+    };
+    Image {
+        id: spec.id,
+        name: spec.name.clone(),
+        status: state.into(),
+        digest: status.digest.as_ref().map(|d| format!("sha256:{d}")),
+        size_bytes: ready.then_some(status.size.bytes()),
+        source: spec.source.clone(),
+        volumes,
+        created_at: spec.created_at,
+        fault: status.fault.clone(),
+    }
+}
