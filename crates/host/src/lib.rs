@@ -1,0 +1,18 @@
+//! The hands: the engine's ports done on Linux.
+//!
+//! Invariant: every effect is an *ensure* with one publication point (a rename, one nftables
+//! transaction, a marker file), so that a kill at any moment leaves either nothing or the whole, and
+//! a second try finds the first one's work. Whatever a guest can write is never parsed as root.
+
+pub mod guest;
+pub mod image;
+pub mod kernel;
+pub mod layout;
+pub mod net;
+pub mod storage;
+pub mod vmm;
+
+mod durable;
+mod tool;
+
+pub use layout::Layout;

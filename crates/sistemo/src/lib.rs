@@ -8,5 +8,4 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
-pub mod exec;
 mod sockpath;

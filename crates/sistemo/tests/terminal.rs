@@ -134,10 +134,10 @@ fn who_stops_waiting_is_told_that_it_goes_on() {
 }
 
 /// A stub whose command answers `ready`, hears keys, and ends with `end`.
-fn shell(end: Option<sistemo::exec::Frame>) -> Stub {
+fn shell(end: Option<proto::Frame>) -> Stub {
     use axum::extract::Request;
     use axum::response::IntoResponse;
-    use sistemo::exec::Frame;
+    use proto::Frame;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let run = move |mut request: Request| {
         let end = end.clone();
@@ -172,7 +172,7 @@ fn shell(end: Option<sistemo::exec::Frame>) -> Stub {
 
 #[test]
 fn a_terminal_is_raw_during_exec_and_as_before_afterwards() {
-    use sistemo::exec::Frame;
+    use proto::Frame;
     let exit = |code| Some(Frame::Exit { code: Some(code), signal: None });
     let killed = Some(Frame::Exit { code: None, signal: Some(9) });
     let failed = Some(Frame::Error("it broke".into()));

@@ -44,6 +44,8 @@ pub struct RunPlan {
     pub machine: MachineId,
     /// The host name.
     pub name: Name,
+    /// The generation of the machine's spec that this comes from.
+    pub generation: u64,
     /// The run.
     pub run: RunId,
     /// The unprivileged user (and group) of the process.

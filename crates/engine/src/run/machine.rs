@@ -234,6 +234,7 @@ impl Engine {
         Ok(RunPlan {
             machine: spec.id,
             name: spec.name.clone(),
+            generation: spec.generation,
             run: run.id,
             uid: spec.uid,
             vcpus: spec.vcpus,

@@ -46,7 +46,7 @@ impl Guests for Echo {
 
 /// Reads input to its end, then prints the arguments and the input, and exits with 3.
 async fn guest(mut stream: tokio::io::DuplexStream, argv: Vec<String>) {
-    use sistemo::exec::Frame;
+    use proto::Frame;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut bytes = bytes::BytesMut::new();
     let mut input = Vec::new();

@@ -1,7 +1,8 @@
 //! What goes to the guest: bytes, sizes of the terminal, signals.
 
 use super::terminal;
-use crate::exec::Frame;
+
+use proto::Frame;
 use std::io::Read;
 use std::pin::Pin;
 use tokio::signal::unix::{SignalKind, signal};

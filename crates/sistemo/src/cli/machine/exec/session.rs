@@ -4,8 +4,9 @@
 //! heard, and the other way round.
 
 use crate::cli::{Stop, render};
-use crate::exec::Frame;
+
 use bytes::BytesMut;
+use proto::Frame;
 use std::io::Write;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;

@@ -1,0 +1,5 @@
+//! The agents in the guests.
+
+mod config;
+
+pub use config::{Extras, describe, nameservers};

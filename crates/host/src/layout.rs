@@ -1,0 +1,96 @@
+//! Where everything is.
+//!
+//! Invariant: names come from ids, so a second try finds the first one's work; names that have to be
+//! short (`sun_path` holds 107 bytes) come from an id's random tail.
+
+use std::path::{Path, PathBuf};
+use types::{ImageId, MachineId, RunId, VolumeId};
+
+/// The data directory and the directory for sockets.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    data: PathBuf,
+    run: PathBuf,
+}
+
+impl Layout {
+    /// `data` outlives the host's boots; `run` does not (`/run/sistemo`).
+    pub fn new(data: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
+        Self { data: data.into(), run: run.into() }
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The default pool.
+    pub fn pool(&self) -> PathBuf {
+        self.data.join("pools/default")
+    }
+
+    /// Published volumes and their sidecars, and temporaries.
+    pub fn volumes(&self) -> PathBuf {
+        self.pool().join("volumes")
+    }
+
+    /// A volume's file.
+    pub fn volume(&self, id: VolumeId) -> PathBuf {
+        self.volumes().join(format!("{id}.raw"))
+    }
+
+    /// A volume's sidecar.
+    pub fn volume_sidecar(&self, id: VolumeId) -> PathBuf {
+        self.volumes().join(format!("{id}.json"))
+    }
+
+    /// Deleted volumes.
+    pub fn trash(&self) -> PathBuf {
+        self.pool().join("trash")
+    }
+
+    /// Images, by digest, and their records.
+    pub fn images(&self) -> PathBuf {
+        self.data.join("images")
+    }
+
+    /// An image's content.
+    pub fn image_content(&self, digest: &str) -> PathBuf {
+        self.images().join(format!("{digest}.raw"))
+    }
+
+    /// An image's record: which digest it is.
+    pub fn image_record(&self, id: ImageId) -> PathBuf {
+        self.images().join(format!("{id}.json"))
+    }
+
+    /// Kernels, a directory for each version.
+    pub fn kernels(&self) -> PathBuf {
+        self.data.join("kernels")
+    }
+
+    /// What a machine keeps beyond its runs: sidecar and console log.
+    pub fn machine(&self, id: MachineId) -> PathBuf {
+        self.data.join("machines").join(id.to_string())
+    }
+
+    /// A machine's sidecar.
+    pub fn machine_sidecar(&self, id: MachineId) -> PathBuf {
+        self.machine(id).join("machine.json")
+    }
+
+    /// Sockets and markers of all machines.
+    pub fn run(&self) -> &Path {
+        &self.run
+    }
+
+    /// Sockets and markers of one run.
+    pub fn run_of(&self, machine: MachineId, run: RunId) -> PathBuf {
+        self.run.join(machine.short()).join(run.short())
+    }
+
+    /// The socket of a run's agent channel.
+    pub fn agent_socket(&self, machine: MachineId, run: RunId) -> PathBuf {
+        self.run_of(machine, run).join("agent.sock")
+    }
+}
