@@ -42,9 +42,12 @@ pub fn program() -> PathBuf {
     me.ancestors().nth(2).expect("a test lies in target").join("sistemo")
 }
 
-/// The build directory, where everything of these tests is kept.
+/// Where everything of these tests is kept: `$SISTEMO_E2E_DIR`, or `target/e2e`.
 pub fn scratch() -> PathBuf {
-    program().ancestors().nth(2).expect("the program lies in target").join("e2e")
+    if let Some(path) = std::env::var_os("SISTEMO_E2E_DIR") {
+        return path.into();
+    }
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above").join("target/e2e")
 }
 
 impl Host {
