@@ -12,7 +12,11 @@ pub mod net;
 pub mod storage;
 pub mod vmm;
 
+mod child;
+mod copy;
 mod durable;
+mod fault;
+mod mkfs;
 mod tool;
 
 pub use layout::Layout;
