@@ -1,10 +1,7 @@
 //! Which content an image is.
 //!
-//! `images/<id>.json` is an image's record, `images/<digest>.raw` the content that any number of
-//! records may name.
-//!
-//! Invariant: a record is published after its content, and removed before it; so a record whose
-//! content is not there, or is of another length, is of an image that was lost.
+//! Invariant: a record whose content is not there, or is of another length, is no image: it is in the
+//! making, half removed, or lost.
 
 use super::probe::open_file;
 use crate::{Layout, fault};
