@@ -3,7 +3,7 @@
 //! Invariant: it runs in mount and process namespaces of its own, so that no mount and no process of
 //! it is left behind, however it ends; and with the daemon it ends.
 
-use super::recipe::{FINISH, LEFT_OUT, PACKAGES, Recipe};
+use super::recipe::{DPKG, FINISH, PACKAGES, Recipe};
 use crate::child::{self, Failed};
 use crate::copy::Pace;
 use crate::{apt, fault};
@@ -40,7 +40,7 @@ pub fn run(recipe: &Recipe, dir: &Path, progress: OnProgress<'_>) -> Result<Path
     command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     command.args(["--", "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", "--verbose"]);
     command.arg(format!("--include={PACKAGES}"));
-    command.args(LEFT_OUT.map(|rule| format!("--dpkgopt={rule}")));
+    command.args(DPKG.map(|rule| format!("--dpkgopt={rule}")));
     // Not by --aptopt: how this host reaches the archive is not for the guest.
     command.arg(r#"--setup-hook=cp "$SISTEMO_APT_CONF" "$1/etc/apt/apt.conf.d/00sistemo-build""#);
     command.arg(r#"--customize-hook=chroot "$1" sh -c "$SISTEMO_FINISH""#);
