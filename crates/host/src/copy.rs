@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 /// Bytes for one call: few enough for progress, many enough not to matter.
-const CHUNK: u64 = 32 << 20;
+const CHUNK: u64 = 8 << 20;
 /// Bytes for one call where the kernel cannot copy by itself.
 const BUFFER: usize = 1 << 20;
 

@@ -3,7 +3,7 @@
 //! Invariant: it runs in mount and process namespaces of its own, so that no mount and no process of
 //! it is left behind, however it ends; and with the daemon it ends.
 
-use super::recipe::{FINISH, LEFT_OUT, PACKAGES, Recipe};
+use super::recipe::{DPKG, FINISH, PACKAGES, Recipe};
 use crate::child::{self, Failed};
 use crate::copy::Pace;
 use crate::{apt, fault};
@@ -40,7 +40,7 @@ pub fn run(recipe: &Recipe, dir: &Path, progress: OnProgress<'_>) -> Result<Path
     command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     command.args(["--", "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", "--verbose"]);
     command.arg(format!("--include={PACKAGES}"));
-    command.args(LEFT_OUT.map(|rule| format!("--dpkgopt={rule}")));
+    command.args(DPKG.map(|rule| format!("--dpkgopt={rule}")));
     // Not by --aptopt: how this host reaches the archive is not for the guest.
     command.arg(r#"--setup-hook=cp "$SISTEMO_APT_CONF" "$1/etc/apt/apt.conf.d/00sistemo-build""#);
     command.arg(r#"--customize-hook=chroot "$1" sh -c "$SISTEMO_FINISH""#);
@@ -83,7 +83,7 @@ fn judge(failed: Failed, name: &str, dir: &Path) -> Fault {
 struct Watch {
     name: &'static str,
     stage: &'static str,
-    /// How many packages this stage has behind it.
+    /// How many packages this stage has behind it; installing handles each twice.
     done: u64,
     /// How many there are of this round: of the base, then of the rest.
     round: Option<u64>,
@@ -116,11 +116,14 @@ impl Watch {
         if let Some(count) = newly_installed(line) {
             self.enter(DOWNLOADING);
             self.round = Some(count);
-        } else if line.starts_with("Unpacking ") && self.stage == DOWNLOADING {
+            return;
+        }
+        if line.starts_with("Unpacking ") && self.stage == DOWNLOADING {
             self.enter(INSTALLING);
-        } else if match self.stage {
+        }
+        if match self.stage {
             DOWNLOADING => line.starts_with("Get:"),
-            INSTALLING | INSTALLING_BASE => line.starts_with("Setting up "),
+            INSTALLING | INSTALLING_BASE => line.starts_with("Unpacking ") || line.starts_with("Setting up "),
             _ => false,
         } {
             self.done += 1;
@@ -139,10 +142,21 @@ impl Watch {
             "" => format!("building image {}", self.name),
             stage => format!("building image {}: {stage}", self.name),
         };
-        let counted = matches!(self.stage, DOWNLOADING | INSTALLING | INSTALLING_BASE);
-        let total = self.round.filter(|_| counted);
-        let done = total.map_or(self.done, |total| self.done.min(total));
-        Progress { what, done, total, unit: "packages".into() }
+        let total = match self.stage {
+            DOWNLOADING => self.round,
+            INSTALLING | INSTALLING_BASE => self.round.map(|n| 2 * n),
+            _ => None,
+        };
+        match total {
+            Some(total) if self.stage != DOWNLOADING => {
+                let done = self.done.min(total) * 100 / total.max(1);
+                Progress { what, done, total: Some(100), unit: "percent".into() }
+            }
+            _ => {
+                let done = total.map_or(self.done, |total| self.done.min(total));
+                Progress { what, done, total, unit: "packages".into() }
+            }
+        }
     }
 }
 
@@ -154,7 +168,6 @@ fn newly_installed(line: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
 
     #[test]
     fn a_build_is_followed() {
@@ -166,12 +179,13 @@ mod tests {
             ("Get:1 http://x a", "downloading packages", 1, Some(2)),
             ("Get:2 http://x b", "downloading packages", 2, Some(2)),
             ("I: extracting archives...", "unpacking the base", 0, None),
-            ("I: installing essential packages...", "installing the base", 0, Some(2)),
-            ("Setting up a (1) ...", "installing the base", 1, Some(2)),
-            ("I: installing remaining packages inside the chroot...", "installing the base", 1, Some(2)),
-            ("0 upgraded, 3 newly installed, 0 to remove", "downloading packages", 0, Some(3)),
-            ("Unpacking c (1) ...", "installing packages", 0, Some(3)),
-            ("Setting up c (1) ...", "installing packages", 1, Some(3)),
+            ("I: installing essential packages...", "installing the base", 0, Some(100)),
+            ("Unpacking a (1) ...", "installing the base", 25, Some(100)),
+            ("Setting up a (1) ...", "installing the base", 50, Some(100)),
+            ("I: installing remaining packages inside the chroot...", "installing the base", 50, Some(100)),
+            ("0 upgraded, 5 newly installed, 0 to remove", "downloading packages", 0, Some(5)),
+            ("Unpacking c (1) ...", "installing packages", 10, Some(100)),
+            ("Setting up c (1) ...", "installing packages", 20, Some(100)),
             ("I: cleaning package lists and apt cache...", "cleaning up", 0, None),
         ];
         for (line, stage, done, total) in script {

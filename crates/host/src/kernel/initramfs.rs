@@ -72,8 +72,9 @@ mod tests {
         let path = ensure(dir.path(), "6.1", b"agent").unwrap();
         assert_eq!(ensure(dir.path(), "6.1", b"agent").unwrap(), path);
         assert_ne!(ensure(dir.path(), "6.1", b"newer").unwrap(), path);
-        let list = Command::new("cpio").args(["-i", "--quiet", "--to-stdout", "etc/sistemo/modules"]);
-        let out = { list }.stdin(Stdio::from(std::fs::File::open(&path).unwrap())).output().unwrap();
+        let mut list = Command::new("cpio");
+        list.args(["-i", "--quiet", "--to-stdout", "etc/sistemo/modules"]);
+        let out = list.stdin(Stdio::from(std::fs::File::open(&path).unwrap())).output().unwrap();
         assert_eq!(out.stdout, b"/lib/modules/6.1/b.ko\n/lib/modules/6.1/a.ko\n");
 
         let config = proto::GuestConfig { hostname: "web".into(), ..Default::default() };
