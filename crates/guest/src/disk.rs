@@ -31,15 +31,14 @@ fn find_in(dir: &Path, serial: &str) -> Option<String> {
 /// Waits for the disk with this serial.
 ///
 /// # Errors
-/// `TimedOut` when it has not appeared within `patience`.
-pub fn wait(serial: &str, patience: Duration) -> io::Result<String> {
-    let end = Instant::now() + patience;
+/// `TimedOut` when it has not appeared until `end`.
+pub fn wait(serial: &str, end: Instant) -> io::Result<String> {
     loop {
         if let Some(name) = find(serial) {
             return Ok(name);
         }
         if Instant::now() >= end {
-            let why = format!("no disk with serial {serial:?} appeared within {} s", patience.as_secs());
+            let why = "no disk with this serial has appeared";
             return Err(io::Error::new(io::ErrorKind::TimedOut, why));
         }
         std::thread::sleep(PAUSE);

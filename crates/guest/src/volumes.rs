@@ -14,24 +14,24 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long a data disk may take to appear.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the disk of modules may take to appear.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Mounts the disk of kernel modules on the root's `/lib/modules`.
 ///
 /// # Errors
 /// When it does not appear or cannot be mounted.
 pub fn mount_modules(inside: &Inside) -> io::Result<()> {
-    let disk = disk::wait(proto::MODULES_SERIAL, PATIENCE)?;
+    let disk = disk::wait(proto::MODULES_SERIAL, Instant::now() + PATIENCE)?;
     mount_on(inside, &disk, Kind::Ext4, "/lib/modules", true)
 }
 
-/// Mounts a data disk; what goes wrong is a note.
-pub fn mount_data(inside: &Inside, journal: &Journal, wanted: &Mount) {
+/// Mounts a data disk, which has to appear until `end`; what goes wrong is a note.
+pub fn mount_data(inside: &Inside, journal: &Journal, wanted: &Mount, end: Instant) {
     let Mount { serial, path, read_only } = wanted;
-    let mounted = disk::wait(serial, PATIENCE).and_then(|disk| {
+    let mounted = disk::wait(serial, end).and_then(|disk| {
         let kind = detect(&disk)?;
         ensure_known(inside, kind)?;
         mount_on(inside, &disk, kind, path, *read_only)?;

@@ -156,7 +156,8 @@ impl Keeper {
     /// Begins to apply what is wanted, unless it is there already.
     fn apply(&mut self) {
         let Some(new) = self.wanted.take_if(|_| !self.applying) else { return };
-        if self.board.applied.as_ref() == Some(&new) {
+        // One that is older than what was applied comes from a host that has not caught up.
+        if self.board.applied.as_ref().is_some_and(|now| *now == *new || new.generation < now.generation) {
             return;
         }
         let Some(root) = self.root.borrow().clone() else { return };

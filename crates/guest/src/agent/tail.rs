@@ -43,20 +43,20 @@ impl Tail {
 
     fn follow(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.broken {
-            let skip = self.until_frame.min(bytes.len());
-            self.until_frame -= skip;
-            bytes = &bytes[skip..];
+            if self.until_frame > 0 {
+                let skip = self.until_frame.min(bytes.len());
+                self.until_frame -= skip;
+                bytes = &bytes[skip..];
+                continue;
+            }
             let take = (HEAD - self.head.len()).min(bytes.len());
             self.head.extend_from_slice(&bytes[..take]);
             bytes = &bytes[take..];
-            if let [a, b, c, ..] = self.head[..] {
-                self.until_frame = u32::from_be_bytes([0, a, b, c]) as usize;
-                self.broken = self.until_frame > LONGEST;
-            }
-            if self.head.len() < HEAD {
-                // Its length counts only once the whole head went by.
-                self.until_frame = 0;
-            } else {
+            let [a, b, c, ..] = self.head[..] else { continue };
+            let length = u32::from_be_bytes([0, a, b, c]) as usize;
+            self.broken = length > LONGEST;
+            if self.head.len() == HEAD {
+                self.until_frame = length;
                 self.head.clear();
             }
         }
@@ -75,8 +75,8 @@ impl Tail {
     }
 
     /// The last bytes.
-    pub fn into_kept(self) -> Vec<u8> {
-        self.kept
+    pub fn kept(&self) -> &[u8] {
+        &self.kept
     }
 }
 
@@ -122,13 +122,13 @@ mod tests {
             let syn = preamble::syn(&[3; 16]);
             let tail = seen(&[&old[..cut], &syn], piece);
             prop_assert!(tail.broken() || tail.suspicious() || cut + 32 >= old.len());
-            prop_assert!(tail.into_kept().ends_with(&syn));
+            prop_assert!(tail.kept().ends_with(&syn));
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>(), piece in 1usize..64) {
             let tail = seen(&[&bytes], piece);
-            prop_assert!(tail.into_kept().len() <= KEPT);
+            prop_assert!(tail.kept().len() <= KEPT);
         }
     }
 }

@@ -12,10 +12,12 @@ use rustix::mount::{MountFlags, mount};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the root disk may take to appear.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the other disks may take: they appear together with the root, or not at all.
+const DISKS: Duration = Duration::from_secs(3);
 /// Where images have their init; the order is the kernel's, systemd's own place before.
 const INITS: [&str; 5] =
     ["/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/etc/init", "/bin/init"];
@@ -57,7 +59,7 @@ fn configuration() -> io::Result<GuestConfig> {
 fn root(journal: &Journal, config: &GuestConfig) -> io::Result<Inside> {
     let serial = &config.root;
     let told = |what: &str, e: io::Error| io::Error::other(format!("the root disk {serial} {what}: {e}"));
-    let disk = disk::wait(serial, PATIENCE).map_err(|e| told("is not there", e))?;
+    let disk = disk::wait(serial, Instant::now() + PATIENCE).map_err(|e| told("is not there", e))?;
     let kind = superblock::detect(&disk).map_err(|e| told("holds no root", e))?;
     std::fs::create_dir_all(NEW_ROOT)?;
     let options = volumes::options(kind);
@@ -79,7 +81,7 @@ fn prepare(inside: &Inside, journal: &Journal, config: &GuestConfig) {
     if config.modules {
         journal.outcome("the disk of kernel modules", volumes::mount_modules(inside));
     }
-    setup::disks(inside, journal, config, None);
+    setup::disks(inside, journal, config, None, DISKS);
     journal.post(&Fact::Applied(Box::new(config.clone())));
 }
 

@@ -17,6 +17,10 @@ use crate::inside::Inside;
 use crate::{log, net, volumes};
 use proto::GuestConfig;
 use std::io;
+use std::time::{Duration, Instant};
+
+/// How long a disk that is attached to a running machine may take to appear.
+const PLUGGING: Duration = Duration::from_secs(10);
 
 /// Host name, resolver and keys: what concerns files only.
 pub fn files(inside: &Inside, journal: &Journal, new: &GuestConfig, old: Option<&GuestConfig>) {
@@ -44,8 +48,16 @@ pub fn interfaces(journal: &Journal, new: &GuestConfig, old: Option<&GuestConfig
     }
 }
 
-/// Data disks, those that go first, outer mount points before inner ones.
-pub fn disks(inside: &Inside, journal: &Journal, new: &GuestConfig, old: Option<&GuestConfig>) {
+/// Data disks, those that go first, outer mount points before inner ones; all together may take
+/// `patience` to appear.
+pub fn disks(
+    inside: &Inside,
+    journal: &Journal,
+    new: &GuestConfig,
+    old: Option<&GuestConfig>,
+    patience: Duration,
+) {
+    let end = Instant::now() + patience;
     let former = old.map_or(&[][..], |o| &o.mounts);
     let depth = |m: &&proto::Mount| m.path.split('/').filter(|n| !n.is_empty()).count();
     let mut gone: Vec<_> = former.iter().filter(|m| !new.mounts.contains(m)).collect();
@@ -53,7 +65,7 @@ pub fn disks(inside: &Inside, journal: &Journal, new: &GuestConfig, old: Option<
     gone.iter().rev().for_each(|mount| volumes::unmount_data(inside, journal, mount));
     let mut fresh: Vec<_> = new.mounts.iter().filter(|m| !former.contains(m)).collect();
     fresh.sort_by_key(depth);
-    fresh.iter().for_each(|mount| volumes::mount_data(inside, journal, mount));
+    fresh.iter().for_each(|mount| volumes::mount_data(inside, journal, mount, end));
 }
 
 /// A change of the running machine's configuration.
@@ -78,7 +90,7 @@ pub fn apply_wanted() -> io::Result<()> {
     let journal = Journal::open();
     files(&inside, &journal, &new, old.as_ref());
     interfaces(&journal, &new, old.as_ref());
-    disks(&inside, &journal, &new, old.as_ref());
+    disks(&inside, &journal, &new, old.as_ref(), PLUGGING);
     log::say(&format!("applied the configuration of generation {}", new.generation));
     journal.post(&Fact::Applied(Box::new(new)));
     Ok(())
