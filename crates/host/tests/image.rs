@@ -1,6 +1,8 @@
 //! Images from paths and from the distribution's archive. Slow: one is built for real.
 
 mod common;
+#[path = "common/mount.rs"]
+mod mount;
 
 use common::{names, tool};
 use engine::port::{Images, Pool};
@@ -137,6 +139,22 @@ fn a_file_that_grows_without_end_cannot_fill_the_disk() {
     let fault = images.build(id(), &source, &grow).unwrap_err();
     assert_eq!(fault.problem.code, Code::ImageInvalid);
     assert!(names(&layout(dir.path()).images()).is_empty());
+}
+
+#[test]
+fn no_room_is_told_with_numbers_and_nothing_is_left() {
+    let mount = mount::Mount::new("ext4", 64);
+    let images = images(&mount.path());
+    let fault = images.build(id(), &ImageSource::Recipe("debian".into()), &|_| ()).unwrap_err();
+    assert_eq!(fault.problem.code, Code::PoolFull);
+    assert!(fault.problem.message.contains("2.0GB"), "{fault}");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fs.raw");
+    let source = ext4(&path, 512);
+    File::options().write(true).open(&path).unwrap().write_all_at(&vec![1; 100 << 20], 300 << 20).unwrap();
+    let fault = images.build(id(), &source, &|_| ()).unwrap_err();
+    assert_eq!(fault.problem.code, Code::PoolFull);
+    assert!(names(&layout(&mount.path()).images()).is_empty());
 }
 
 /// What `debugfs` says of a path in an image.

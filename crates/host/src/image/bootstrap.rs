@@ -46,6 +46,8 @@ pub fn run(recipe: &Recipe, dir: &Path, progress: OnProgress<'_>) -> Result<Path
     command.arg(r#"--customize-hook=chroot "$1" sh -c "$SISTEMO_FINISH""#);
     command.env("SISTEMO_APT_CONF", &reach).env("SISTEMO_FINISH", FINISH);
     command.env("SISTEMO_DISTRO", recipe.distro).env("SISTEMO_SOURCES", &recipe.guest_sources);
+    // Its temporaries go with the rest, should it be killed.
+    command.env("TMPDIR", dir);
     command.arg(&recipe.suite).arg(&root).arg(&sources);
     let mut watch = Watch::new(recipe.distro);
     let mut heard = |line: &str| watch.hear(line, progress);

@@ -67,8 +67,8 @@ struct Distro {
     security: &'static str,
     /// The same path on the host and in the guest.
     keyring: &'static str,
-    /// The package that has it.
-    keyring_package: &'static str,
+    /// How to get it.
+    keyring_hint: &'static str,
 }
 
 const DISTROS: [Distro; 2] = [
@@ -78,7 +78,7 @@ const DISTROS: [Distro; 2] = [
         uri: "http://deb.debian.org/debian",
         security: "http://deb.debian.org/debian-security",
         keyring: "/usr/share/keyrings/debian-archive-keyring.gpg",
-        keyring_package: "debian-archive-keyring",
+        keyring_hint: "apt install debian-archive-keyring",
     },
     Distro {
         name: "ubuntu",
@@ -86,7 +86,8 @@ const DISTROS: [Distro; 2] = [
         uri: "http://archive.ubuntu.com/ubuntu",
         security: "http://security.ubuntu.com/ubuntu",
         keyring: "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
-        keyring_package: "ubuntu-keyring",
+        keyring_hint: "install ubuntu-archive-keyring, or copy /usr/share/keyrings/ubuntu-archive-keyring.gpg \
+            from an Ubuntu machine",
     },
 ];
 
@@ -110,9 +111,7 @@ pub fn find(name: &str) -> Result<Recipe, Fault> {
     // The mirrors' list may not name the release's security archive; then it is left to the guest.
     if !of_host.iter().any(|a| a.suites.contains(&os.codename)) && !Path::new(distro.keyring).exists() {
         let text = format!("the keys of {name}'s archive are not on this host");
-        return Err(
-            Fault::lasting(Code::ToolMissing, text).hint(format!("apt install {}", distro.keyring_package))
-        );
+        return Err(Fault::lasting(Code::ToolMissing, text).hint(distro.keyring_hint));
     }
     Ok(compose(distro, &os, of_host))
 }

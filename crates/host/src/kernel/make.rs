@@ -10,7 +10,7 @@ use crate::mkfs::{self, Mkfs};
 use crate::{durable, fault};
 use engine::port::Fault;
 use std::fs::{self, File, Permissions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
@@ -37,9 +37,14 @@ impl Kernels {
         durable::sync_dir(&new.join("modules")).map_err(failed)?;
         durable::sync_dir(&new).map_err(failed)?;
         let target = self.dir(version);
-        // Without a vmlinuz it is no kernel: what stands there is the rest of one.
-        crate::tree::remove(&target).map_err(failed)?;
-        durable::rename(&new, &target).map_err(failed)
+        durable::rename(&new, &target).map_err(|e| match e.kind() {
+            // Without a vmlinuz it is no kernel; what it is nobody knows.
+            ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                let text = format!("{} is in the way of kernel {version}", target.display());
+                Fault::lasting(Code::KernelFailed, text).hint("move it away")
+            }
+            _ => failed(e),
+        })
     }
 
     /// Fills `modules/` and `modules.ext4`.

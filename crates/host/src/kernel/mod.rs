@@ -42,8 +42,10 @@ pub struct Kernels {
     layout: Layout,
     agent: Arc<[u8]>,
     custom: Option<PathBuf>,
-    /// Held while something is made: there is one set of temporaries.
+    /// Held while a kernel is made, which can take minutes: there is one set of temporaries.
     making: Mutex<()>,
+    /// Held while an initramfs is made.
+    packing: Mutex<()>,
 }
 
 impl Kernels {
@@ -51,7 +53,7 @@ impl Kernels {
     /// distribution's: a directory with `vmlinuz` and perhaps `lib/modules/<version>`, or a
     /// `vmlinuz` that needs no modules.
     pub fn new(layout: Layout, agent: Arc<[u8]>, custom: Option<PathBuf>) -> Self {
-        Self { layout, agent, custom, making: Mutex::new(()) }
+        Self { layout, agent, custom, making: Mutex::new(()), packing: Mutex::new(()) }
     }
 
     /// Judges, before anything is written, whether the custom kernel is there, if one is asked for.
@@ -114,7 +116,7 @@ impl Kernels {
         }
         let dir = self.dir(version);
         let initramfs = {
-            let _held = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+            let _held = self.packing.lock().unwrap_or_else(PoisonError::into_inner);
             initramfs::ensure(&dir, version, &self.agent)
         };
         let doing = format!("make the initramfs of kernel {version}");
