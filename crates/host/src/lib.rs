@@ -10,6 +10,7 @@ pub mod image;
 pub mod kernel;
 pub mod layout;
 pub mod net;
+pub mod recover;
 pub mod storage;
 pub mod vmm;
 

@@ -40,7 +40,8 @@ pub struct FoundVolume {
     pub file: Option<ByteSize>,
     /// A sidecar is published, whether or not it can be read.
     pub sidecar: bool,
-    /// A temporary of its content is there: without a file, its making was cut short.
+    /// A temporary of its content is there: its making was cut short, since a published file leaves
+    /// none.
     pub part: bool,
     /// A piece of it is in the trash, to be kept until then.
     pub trashed: Option<Timestamp>,

@@ -119,6 +119,7 @@ fn judge(found: &Found, store: &dyn Store) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
     fn whatever_is_found_the_records_agree_and_a_kill_changes_nothing(
         volumes in proptest::collection::vec(some_volume(), 0..9),

@@ -63,8 +63,9 @@ fn judge(v: &FoundVolume) -> Option<Seen> {
         // A volume's file never is of no length: what that would be, nobody can tell.
         (Some(ByteSize(0)), ..) if spec.is_none() => return None,
         (Some(size), ..) => Left::File(size),
+        (None, None, Some(_)) => Left::Trash,
+        (None, ..) if v.part && spec.is_some() => Left::Half,
         (None, ..) if !v.sidecar || spec.is_none() => return None,
-        (None, ..) if v.part => Left::Half,
         (None, ..) => Left::Lost,
     };
     Some(Seen { spec, left })
