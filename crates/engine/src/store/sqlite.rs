@@ -53,9 +53,14 @@ impl Sqlite {
     /// # Errors
     /// [`StoreError::Failed`] if it cannot be opened, [`StoreError::Damaged`], [`StoreError::Newer`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if path.metadata().map_or(0, |m| m.len()) > 0 {
+            // Read-only first: a writer of a damaged database would remove the log beside it.
+            let reader = reader(path)?;
+            whole(&reader)?;
+            version(&reader, UPGRADES)?;
+        }
         let mut writer = Connection::open(path).map_err(failed)?;
         configure(&writer)?;
-        whole(&writer)?;
         upgrade(&mut writer, UPGRADES)?;
         Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::default() })
     }
@@ -298,6 +303,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_only_in_the_log_is_there_after_a_kill() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, copy) = (dir.path().join("s.db"), dir.path().join("c.db"));
+        let store = Sqlite::open(&path).unwrap();
+        let revision = store.commit(conformance::put("volume/a/spec", "v")).unwrap();
+        // As a kill leaves it: the log not yet in the database, and no shared memory.
+        std::fs::copy(&path, &copy).unwrap();
+        std::fs::copy(dir.path().join("s.db-wal"), dir.path().join("c.db-wal")).unwrap();
+        assert_eq!(Sqlite::inspect(&copy).unwrap(), Some(1));
+        assert_eq!(Sqlite::open(&copy).unwrap().revision().unwrap(), revision);
+    }
+
+    #[test]
     fn refuses_a_newer_or_damaged_database() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
@@ -305,9 +323,12 @@ mod tests {
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         assert_eq!(Sqlite::open(&path).err(), Some(StoreError::Newer { have: 99, known: 2 }));
         let path = dir.path().join("t.db");
+        let log = dir.path().join("t.db-wal");
         std::fs::write(&path, vec![0x55u8; 8192]).unwrap();
+        std::fs::write(&log, "committed").unwrap();
         assert!(matches!(Sqlite::open(&path), Err(StoreError::Damaged(_))));
         assert!(matches!(Sqlite::inspect(&path), Err(StoreError::Damaged(_))));
+        assert_eq!(std::fs::read(&log).unwrap(), b"committed");
     }
 
     #[test]

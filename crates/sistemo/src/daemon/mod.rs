@@ -10,6 +10,7 @@ mod limits;
 mod lock;
 mod logging;
 mod ports;
+pub mod recover;
 mod signals;
 #[cfg(debug_assertions)]
 mod sim;
