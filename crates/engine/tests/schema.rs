@@ -1,5 +1,6 @@
 //! Databases of earlier versions, kept as they were written, are opened by this one.
 
+use engine::recover::Listed;
 use engine::sim::World;
 use engine::store::{Sqlite, Store};
 use engine::{Engine, Settings};
@@ -26,7 +27,8 @@ fn version_1_is_upgraded_and_has_everything_still() {
     let path = dir.path().join("sistemo.db");
     stored("v1", &path);
     assert_eq!((number(&path, "user_version"), number(&path, "application_id")), (1, 0));
-    assert_eq!(Sqlite::inspect(&path).unwrap(), Some(4));
+    let listed = Listed::read(&path).unwrap().unwrap();
+    assert_eq!((listed.volumes.len(), listed.machines.len(), listed.images.len()), (2, 1, 1));
     assert_eq!(number(&path, "user_version"), 1, "looking changes nothing");
 
     let store: Arc<dyn Store> = Arc::new(Sqlite::open(&path).unwrap());

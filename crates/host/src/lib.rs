@@ -5,6 +5,7 @@
 //! a second try finds the first one's work. Whatever a guest can write is never parsed as root.
 
 pub mod clock;
+pub mod doctor;
 pub mod filesystem;
 pub mod guest;
 pub mod image;

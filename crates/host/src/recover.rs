@@ -64,6 +64,20 @@ pub fn anything(layout: &Layout) -> Result<bool, Problem> {
 /// # Errors
 /// `io-error`: a directory that cannot be listed. Files that cannot be read are told in the result.
 pub fn read(layout: &Layout) -> Result<Read, Problem> {
+    let mut read = files_of(layout)?;
+    read.found.holders = holders::find(layout, &read.found);
+    Ok(read)
+}
+
+/// Reads everything below `layout`.
+///
+/// # Errors
+/// See [`read`].
+pub fn list(layout: &Layout) -> Result<Found, Problem> {
+    files_of(layout).map(|read| read.found)
+}
+
+fn files_of(layout: &Layout) -> Result<Read, Problem> {
     let mut read = Read { found: Found::default(), damaged: vec![] };
     let within = |dir: PathBuf, done: io::Result<()>| done.map_err(|e| unreadable(&dir, &e));
     let mut volumes = BTreeMap::new();
@@ -72,7 +86,6 @@ pub fn read(layout: &Layout) -> Result<Read, Problem> {
     within(layout.machines(), machines(layout, &mut read.found))?;
     within(layout.images(), images(layout, &mut read.found))?;
     read.found.volumes = volumes.into_values().collect();
-    read.found.holders = holders::find(layout, &read.found);
     Ok(read)
 }
 

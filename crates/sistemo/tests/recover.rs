@@ -59,6 +59,20 @@ impl Host {
         std::fs::write(self.path(below), text).unwrap();
     }
 
+    /// What `doctor` finds about the check of this name, as state and finding.
+    fn doctor(&self, check: &str) -> Vec<String> {
+        let ran = self.run(&["doctor", "-o", "json"]);
+        let told: Value = serde_json::from_str(&ran.out).unwrap();
+        let items = told["items"].as_array().unwrap();
+        let failed = items.iter().any(|f| f["state"] == "fail");
+        assert_eq!(ran.code, i32::from(failed), "{ran:?}");
+        for f in items {
+            assert!(f["state"] == "ok" || f["fix"].is_string(), "{f}");
+        }
+        let of = items.iter().filter(|f| f["check"] == check);
+        of.map(|f| format!("{}: {}", f["state"].as_str().unwrap(), f["finding"].as_str().unwrap())).collect()
+    }
+
     fn file(&self, id: &str, bytes: u64) {
         File::create(self.path(&format!("pools/default/volumes/{id}.raw"))).unwrap().set_len(bytes).unwrap();
     }
@@ -205,6 +219,38 @@ fn a_process_with_a_volume_open_stops_it() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(host.run(&["recover", "-y"]).code, 0);
+}
+
+#[test]
+fn the_doctor_sees_a_lost_and_a_damaged_database_and_what_only_one_of_them_knows() {
+    let host = Host::new();
+    assert!(host.doctor("database")[0].starts_with("fail: there is none in "));
+    assert!(host.doctor("pool")[0].starts_with("warn: files of volumes that are not in the list: "));
+    assert_eq!(host.run(&["recover", "-y"]).code, 0);
+    assert_eq!(host.doctor("database"), ["ok: whole; machines 1, volumes 3"]);
+    assert_eq!(host.doctor("pool"), ["ok: 3 volumes, each in the list and in the pool"]);
+    std::fs::remove_file(host.path(&format!("pools/default/volumes/{DATA}.raw"))).unwrap();
+    assert_eq!(host.doctor("pool"), [format!("fail: volumes without their file: appdata ({DATA})")]);
+    host.write("sistemo.db", &"not a database, whatever it is called. ".repeat(200));
+    assert!(host.doctor("database")[0].starts_with("fail: the database is damaged: "));
+    assert!(host.doctor("pool")[0].starts_with("warn: it cannot be seen: "));
+    let text = host.run(&["doctor"]);
+    assert_eq!(text.code, 1);
+    assert!(text.out.starts_with("STATE        CHECK"), "{text:?}");
+}
+
+#[test]
+fn the_doctor_speaks_with_a_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+    let host = Host(dir);
+    assert_eq!(host.doctor("daemon"), ["warn: none answers"]);
+    assert!(host.doctor("database")[0].starts_with("ok: there is none in "));
+    let _daemon = Daemon::up(host.0.path());
+    assert!(host.doctor("daemon")[0].starts_with("ok: version "));
+    assert_eq!(host.doctor("database"), ["ok: whole; machines 0, volumes 0"]);
+    assert!(host.doctor("directory")[0].starts_with("ok: "));
+    assert!(host.run(&["doctor", "-o", "yaml"]).out.starts_with("items:\n- check: accelerator\n"));
 }
 
 #[test]

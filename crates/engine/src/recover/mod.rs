@@ -8,6 +8,7 @@
 //! counts; what cannot be known is said.
 
 mod claims;
+mod listed;
 mod machine;
 #[cfg(test)]
 mod properties;
@@ -17,6 +18,7 @@ mod tests;
 mod volume;
 mod write;
 
+pub use listed::Listed;
 pub use report::{Left, Outcome, Report, Restored};
 pub(crate) use write::refuse_half;
 pub use write::{State, absent, healthy, state, write};

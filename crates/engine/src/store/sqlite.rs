@@ -27,8 +27,10 @@ const LOG_KEPT: u64 = 100_000;
 /// A store in one file.
 pub struct Sqlite {
     path: PathBuf,
-    writer: Mutex<Connection>,
+    // Before the writer, since fields end in this order: only a writer that is the last to go takes
+    // the log into the database.
     readers: Mutex<Vec<Connection>>,
+    writer: Mutex<Connection>,
 }
 
 fn failed(e: rusqlite::Error) -> StoreError {
@@ -66,27 +68,34 @@ impl Sqlite {
     }
 
     /// Looks at the database at `path` without writing to it, whoever else has it open: `None` if
-    /// there is none, otherwise how many machines, volumes and images are in it.
+    /// there is none, otherwise everything below these prefixes.
     ///
     /// # Errors
     /// See [`Sqlite::open`].
-    pub fn inspect(path: &Path) -> Result<Option<u64>, StoreError> {
-        // A file of no bytes is a database that nothing was written to yet.
-        if path.metadata().map_or(0, |m| m.len()) == 0 {
-            return Ok(None);
+    pub fn inspect(path: &Path, prefixes: &[&str]) -> Result<Option<Vec<Entry>>, StoreError> {
+        match path.metadata() {
+            Ok(seen) if seen.len() > 0 => {}
+            // A file of no bytes is a database that nothing was written to yet.
+            Ok(_) => return Ok(None),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(StoreError::Failed(e.to_string())),
         }
         let reader = reader(path)?;
         whole(&reader)?;
         if version(&reader, UPGRADES)? == 0 {
-            return Ok(Some(0));
+            return Ok(None);
         }
-        let specs = "SELECT count(*) FROM kv WHERE key GLOB ?1";
-        ["machine/*/spec", "volume/*/spec", "image/*/spec"]
-            .iter()
-            .map(|glob| reader.query_row(specs, [glob], |r| r.get::<_, u64>(0)))
-            .sum::<rusqlite::Result<u64>>()
-            .map(Some)
-            .map_err(failed)
+        let mut all = vec![];
+        let mut below = reader
+            .prepare("SELECT key, value, revision FROM kv WHERE key >= ?1 AND key < ?2 ORDER BY key")
+            .map_err(failed)?;
+        for prefix in prefixes {
+            let rows = below.query_map(params![prefix, prefix_end(prefix)], entry).map_err(failed)?;
+            for row in rows {
+                all.push(row.map_err(failed)?);
+            }
+        }
+        Ok(Some(all))
     }
 
     fn read<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
@@ -296,7 +305,9 @@ mod tests {
         let path = dir.path().join("s.db");
         let store = Sqlite::open(&path).unwrap();
         let revision = store.commit(conformance::put("a/b", "v")).unwrap();
+        assert_eq!(store.revision().unwrap(), revision);
         drop(store);
+        assert!(!dir.path().join("s.db-wal").exists());
         let store = Sqlite::open(&path).unwrap();
         assert_eq!(store.get("a/b").unwrap().unwrap().revision, revision);
         assert_eq!(store.revision().unwrap(), revision);
@@ -311,7 +322,7 @@ mod tests {
         // As a kill leaves it: the log not yet in the database, and no shared memory.
         std::fs::copy(&path, &copy).unwrap();
         std::fs::copy(dir.path().join("s.db-wal"), dir.path().join("c.db-wal")).unwrap();
-        assert_eq!(Sqlite::inspect(&copy).unwrap(), Some(1));
+        assert_eq!(Sqlite::inspect(&copy, &[""]).unwrap().map(|all| all.len()), Some(1));
         assert_eq!(Sqlite::open(&copy).unwrap().revision().unwrap(), revision);
     }
 
@@ -327,7 +338,7 @@ mod tests {
         std::fs::write(&path, vec![0x55u8; 8192]).unwrap();
         std::fs::write(&log, "committed").unwrap();
         assert!(matches!(Sqlite::open(&path), Err(StoreError::Damaged(_))));
-        assert!(matches!(Sqlite::inspect(&path), Err(StoreError::Damaged(_))));
+        assert!(matches!(Sqlite::inspect(&path, &[]), Err(StoreError::Damaged(_))));
         assert_eq!(std::fs::read(&log).unwrap(), b"committed");
     }
 
@@ -377,13 +388,18 @@ mod tests {
     fn looking_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
-        assert_eq!(Sqlite::inspect(&path).unwrap(), None);
+        assert_eq!(Sqlite::inspect(&path, &[""]).unwrap(), None);
         assert!(!path.exists());
         let store = Sqlite::open(&path).unwrap();
-        assert_eq!(Sqlite::inspect(&path).unwrap(), Some(0));
+        assert_eq!(Sqlite::inspect(&path, &[""]).unwrap(), Some(vec![]));
         for key in ["volume/a/spec", "volume/a/status", "machine/b/spec", "network/c/spec"] {
             store.commit(conformance::put(key, "{}")).unwrap();
         }
-        assert_eq!(Sqlite::inspect(&path).unwrap(), Some(2));
+        let all = Sqlite::inspect(&path, &["volume/", "machine/"]).unwrap().unwrap();
+        assert_eq!(
+            all,
+            [store.scan("volume/", Limit::All).unwrap(), store.scan("machine/", Limit::All).unwrap()]
+                .concat()
+        );
     }
 }

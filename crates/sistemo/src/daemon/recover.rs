@@ -9,7 +9,7 @@ use crate::api::Peer;
 use crate::config::Config;
 use engine::port::Clock;
 use engine::recover::{self, Around, Recovery, State};
-pub use engine::recover::{Outcome, Report};
+pub use engine::recover::{Listed, Outcome, Report};
 use engine::store::{Sqlite, StoreError};
 use host::Layout;
 use host::clock::HostClock;
@@ -20,6 +20,14 @@ use types::{Code, Problem};
 /// The files and directories of this configuration.
 pub fn layout(config: &Config) -> Layout {
     Layout::new(&config.data_dir, "/run/sistemo")
+}
+
+/// What the database knows; a daemon may have it open.
+///
+/// # Errors
+/// `database-failed`.
+pub fn listed(config: &Config) -> Result<Option<Listed>, Problem> {
+    Ok(Listed::read(&wire::database(config))?)
 }
 
 /// Refuses to begin with an empty database beside machines and volumes: they would look lost.
@@ -62,7 +70,7 @@ pub fn prepare(config: Config) -> Result<Ready, Problem> {
     let clock = HostClock::new()
         .map_err(|e| Problem::new(Code::Internal, format!("cannot tell which boot this is: {e}")))?;
     let path = wire::database(&config);
-    let damaged = match Sqlite::inspect(&path) {
+    let damaged = match Sqlite::inspect(&path, &[]) {
         Ok(None) => false,
         Ok(Some(_)) if recover::state(&Sqlite::open(&path)?)? == State::Records => {
             return Err(recover::healthy());
