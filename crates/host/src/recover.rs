@@ -234,7 +234,7 @@ pub fn move_database(path: &Path, now: Timestamp) -> Result<Option<PathBuf>, Pro
         PathBuf::from(name)
     };
     let mut moved = None;
-    for end in ["", "-wal", "-shm"] {
+    for end in ["", "-wal", "-shm", "-journal"] {
         let mut from = path.as_os_str().to_owned();
         from.push(end);
         let (from, to) = (PathBuf::from(from), aside(end));

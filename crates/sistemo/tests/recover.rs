@@ -196,6 +196,30 @@ fn a_damaged_database_is_refused_moved_aside_and_rebuilt() {
 }
 
 #[test]
+fn killed_at_any_moment_it_is_repeated() {
+    let host = Host::new();
+    let before = host.content();
+    let mut cut_short = 0;
+    for n in 0..25 {
+        host.write("sistemo.db", &"not a database, whatever it is called. ".repeat(200));
+        let mut child = command(host.0.path(), &["recover", "-y"]).stdout(Stdio::null()).spawn().unwrap();
+        // Later each time: the moment of the kill is what differs, nothing is waited for.
+        std::thread::sleep(std::time::Duration::from_micros(n * 1000));
+        child.kill().unwrap();
+        cut_short += i32::from(!child.wait().unwrap().success());
+        let again = host.run(&["recover", "-y"]);
+        // It may have ended before the kill.
+        assert!(again.code == 0 || again.err.contains("error[conflict]"), "{again:?}");
+        assert_eq!(host.doctor("database"), ["ok: whole; machines 1, volumes 3"]);
+        for end in ["", "-wal", "-shm", "-journal"] {
+            let _ = std::fs::remove_file(host.path(&format!("sistemo.db{end}")));
+        }
+    }
+    assert!(cut_short > 0);
+    assert_eq!(host.content(), before);
+}
+
+#[test]
 fn what_cannot_be_read_is_kept_and_told() {
     let host = Host::new();
     host.write(&format!("pools/default/volumes/{DATA}.json"), "{\"id\":");

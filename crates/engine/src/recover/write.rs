@@ -7,7 +7,7 @@
 use super::{Group, Recovery};
 use crate::db::{REBUILD, encode};
 use crate::key;
-use crate::store::{Cause, Check, Limit, MAX_OPS, Store, Txn};
+use crate::store::{Cause, Check, Limit, MAX_OPS, Store, StoreError, Txn};
 use types::operation::{HistoryEntry, Kind, Outcome as Ended, Target};
 use types::{Actor, Code, Problem, Timestamp, Verb};
 use uuid::Uuid;
@@ -31,8 +31,8 @@ pub enum State {
 /// What the store holds.
 ///
 /// # Errors
-/// `database-failed`.
-pub fn state(store: &dyn Store) -> Result<State, Problem> {
+/// See [`Store::get`].
+pub fn state(store: &dyn Store) -> Result<State, StoreError> {
     if store.get(key::RECOVERY)?.is_some() {
         return Ok(State::HalfDone);
     }

@@ -55,14 +55,17 @@ impl Sqlite {
     /// # Errors
     /// [`StoreError::Failed`] if it cannot be opened, [`StoreError::Damaged`], [`StoreError::Newer`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        if path.metadata().map_or(0, |m| m.len()) > 0 {
-            // Read-only first: a writer of a damaged database would remove the log beside it.
-            let reader = reader(path)?;
-            whole(&reader)?;
-            version(&reader, UPGRADES)?;
+        // Read-only first: a writer of a damaged database would remove the log beside it.
+        let looked = Self::inspect(path, &[]);
+        if let Err(e @ (StoreError::Damaged(_) | StoreError::Newer { .. })) = looked {
+            return Err(e);
         }
         let mut writer = Connection::open(path).map_err(failed)?;
         configure(&writer)?;
+        if looked.is_err() {
+            // What a kill left for a writer to roll back keeps readers away.
+            whole(&writer)?;
+        }
         upgrade(&mut writer, UPGRADES)?;
         Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::default() })
     }

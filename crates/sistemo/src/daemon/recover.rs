@@ -14,7 +14,7 @@ use engine::store::{Sqlite, StoreError};
 use host::Layout;
 use host::clock::HostClock;
 use host::recover::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use types::{Code, Problem};
 
 /// The files and directories of this configuration.
@@ -70,12 +70,9 @@ pub fn prepare(config: Config) -> Result<Ready, Problem> {
     let clock = HostClock::new()
         .map_err(|e| Problem::new(Code::Internal, format!("cannot tell which boot this is: {e}")))?;
     let path = wire::database(&config);
-    let damaged = match Sqlite::inspect(&path, &[]) {
-        Ok(None) => false,
-        Ok(Some(_)) if recover::state(&Sqlite::open(&path)?)? == State::Records => {
-            return Err(recover::healthy());
-        }
-        Ok(Some(_)) => false,
+    let damaged = match found(&path) {
+        Ok(Some(State::Records)) => return Err(recover::healthy()),
+        Ok(_) => false,
         Err(StoreError::Damaged(why)) => {
             tracing::warn!("{}: {why}", path.display());
             true
@@ -88,6 +85,14 @@ pub fn prepare(config: Config) -> Result<Ready, Problem> {
         Around { settings: &settings, now: clock.now(), host_boot: clock.host_boot(), fresh: clock.new_id() };
     let recovery = recover::decide(&read.found, &around)?;
     Ok(Ready { config, clock, read, recovery, damaged, _lock: lock })
+}
+
+/// What the database holds; `None` if there is none.
+fn found(path: &Path) -> Result<Option<State>, StoreError> {
+    if path.metadata().map_or(0, |seen| seen.len()) == 0 {
+        return Ok(None);
+    }
+    recover::state(&Sqlite::open(path)?).map(Some)
 }
 
 impl Ready {
