@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use guest::agent::{Agent, Wish, connection};
+use guest::exec::Commands;
 use guest::inside::Inside;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -25,6 +26,7 @@ struct Host {
     session: JoinHandle<()>,
     state: watch::Sender<State>,
     wishes: mpsc::Receiver<Wish>,
+    commands: Arc<Commands>,
 }
 
 async fn host() -> Host {
@@ -32,6 +34,7 @@ async fn host() -> Host {
     let root = watch::channel(Some(Arc::new(Inside::at("/").unwrap()))).1;
     let (wish, wishes) = mpsc::channel(4);
     let agent = Agent::new(see_state, root, wish);
+    let commands = agent.commands.clone();
     let (ours, theirs) = tokio::io::duplex(32 << 10);
     let session = tokio::spawn(async move {
         let _ = connection(theirs, agent).await;
@@ -39,7 +42,7 @@ async fn host() -> Host {
     let client = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(ours)).await;
     let (send, connection) = client.unwrap();
     tokio::spawn(connection);
-    Host { send, session, state, wishes }
+    Host { send, session, state, wishes, commands }
 }
 
 impl Host {
@@ -349,6 +352,20 @@ fn a_command_whose_host_is_gone_ends() {
         for pid in said.split_whitespace() {
             assert!(gone(pid).await, "{pid} lives");
         }
+    });
+}
+
+#[test]
+fn a_shutdown_ends_commands_and_lets_none_begin() {
+    test(async {
+        let mut host = host().await;
+        let mut stubborn =
+            host.begin(&shell("trap '' HUP TERM; echo $$; while :; do sleep 1; done")).await.unwrap();
+        let pid = stubborn.until(|said| said.ends_with('\n')).await;
+        host.commands.end().await;
+        assert!(gone(&pid).await);
+        assert!(matches!(stubborn.outcome().await.end, Some(Frame::Error(_))));
+        assert_eq!(host.refused(&command(&["true"])).await.0, 503);
     });
 }
 
