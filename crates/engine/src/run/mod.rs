@@ -212,21 +212,37 @@ impl Engine {
         self.0.queue.idle_until(Instant::now() + at_most)
     }
 
-    /// Looks at whatever is ready, in order, until nothing is; returns the earliest time something
-    /// waits for. For tests, in place of [`Engine::start`].
+    /// Does one turn of a worker, if anything is ready: looks at one resource and does at most one
+    /// step. `None` if nothing is ready; else when to look again without a wake, if ever. For tests,
+    /// in place of [`Engine::start`].
+    pub fn turn(&self) -> Option<Option<Timestamp>> {
+        let key = self.0.queue.try_take()?;
+        let now = self.0.ports.clock.now();
+        let until = match self.reconcile(key.0, key.1) {
+            Next::Again => {
+                self.0.queue.wake(key);
+                None
+            }
+            Next::Idle => None,
+            Next::At(t) => Some(t),
+            Next::Later(d) => Some(crate::plan::machine::after(now, d)),
+        };
+        self.0.queue.done(key);
+        Some(until)
+    }
+
+    /// Takes turns until nothing is ready; returns the earliest time something waits for. For tests.
+    ///
+    /// # Errors
+    /// If there is still something to do after so many turns.
     pub fn run_until_idle(&self, at_most: usize) -> Result<Option<Timestamp>, &'static str> {
         let mut earliest: Option<Timestamp> = None;
         for _ in 0..at_most {
-            let Some(key) = self.0.queue.try_take() else { return Ok(earliest) };
-            let now = self.0.ports.clock.now();
-            let mut wait = |t: Timestamp| earliest = Some(earliest.map_or(t, |e| e.min(t)));
-            match self.reconcile(key.0, key.1) {
-                Next::Again => self.0.queue.wake(key),
-                Next::Idle => {}
-                Next::At(t) => wait(t),
-                Next::Later(d) => wait(crate::plan::machine::after(now, d)),
+            match self.turn() {
+                None => return Ok(earliest),
+                Some(None) => {}
+                Some(Some(t)) => earliest = Some(earliest.map_or(t, |e| e.min(t))),
             }
-            self.0.queue.done(key);
         }
         Err("it does not settle")
     }

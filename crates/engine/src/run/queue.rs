@@ -4,7 +4,7 @@
 //! hand is not lost. Wakes carry no data, so any number of them is one.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use types::operation::Kind;
@@ -21,8 +21,8 @@ struct State {
     /// Woken while in hand.
     again: HashSet<Key>,
     timers: BinaryHeap<Reverse<(Instant, Key)>>,
-    /// Keys that wait for a key.
-    waiters: HashMap<Key, HashSet<Key>>,
+    /// Keys that wait for a key; in order, so that a run of the simulation can be repeated.
+    waiters: HashMap<Key, BTreeSet<Key>>,
     failures: HashMap<Key, u32>,
     closed: bool,
 }

@@ -6,8 +6,11 @@
 //! at each of them, as SIGKILL would.
 
 pub mod check;
+pub mod meanwhile;
 mod ports;
+pub mod run;
 pub mod scenario;
+pub mod schedule;
 mod store;
 
 use crate::port::{Ports, Wake};
@@ -16,6 +19,14 @@ use crate::{Engine, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use types::{ByteSize, ImageId, MachineId, Problem, RunId, Timestamp, VolumeId};
+
+/// So many ticks are remembered by name; a world that lives long forgets the later ones.
+const TRACED: usize = 20_000;
+
+/// How long a guest takes until its agent says hello, in milliseconds.
+const HELLO: i64 = 1000;
+/// How long a guest takes to shut down, in milliseconds.
+const DOWN: i64 = 500;
 
 /// What unwinds through the engine when the world kills it.
 pub struct Killed;
@@ -59,7 +70,7 @@ pub enum Guests {
 }
 
 /// What exists.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct State {
     /// Published files.
     pub files: BTreeMap<VolumeId, File>,
@@ -97,6 +108,8 @@ pub struct State {
     pub kill_at: Option<u64>,
     /// The names of the ticks so far, for a trace.
     pub trace: Vec<&'static str>,
+    /// Who was answered what.
+    pub answers: Vec<(String, Result<(), types::Code>)>,
     /// What must never happen and did.
     pub violations: Vec<String>,
 }
@@ -106,6 +119,7 @@ pub struct State {
 pub struct World {
     state: Arc<Mutex<State>>,
     store: Arc<Mem>,
+    meanwhile: Arc<Mutex<Option<meanwhile::Meanwhile>>>,
 }
 
 impl World {
@@ -114,6 +128,17 @@ impl World {
         let world = Self::default();
         world.state().now = 1_700_000_000_000;
         world
+    }
+
+    /// A world of its own in which the same exists, and in which no daemon runs.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let state = self.state().clone();
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            store: Arc::new(self.store.fork()),
+            meanwhile: Arc::default(),
+        }
     }
 
     /// What exists.
@@ -130,12 +155,18 @@ impl World {
     pub(crate) fn tick(&self, what: &'static str) {
         let mut s = self.state();
         s.ticks += 1;
-        s.trace.push(what);
-        if s.kill_at == Some(s.ticks) {
+        if s.trace.len() < TRACED {
+            s.trace.push(what);
+        }
+        let killed = s.kill_at == Some(s.ticks);
+        if killed {
             s.kill_at = None;
-            drop(s);
+        }
+        drop(s);
+        if killed {
             std::panic::resume_unwind(Box::new(Killed));
         }
+        self.point();
     }
 
     /// The ports of this world.
@@ -169,9 +200,21 @@ impl World {
         let stubborn = s.guests == Guests::Stubborn;
         for p in s.processes.values_mut() {
             if let (Some(asked), false) = (p.asked, stubborn) {
-                p.exited |= now >= asked + 500;
+                p.exited |= now >= asked + DOWN;
             }
         }
+    }
+
+    /// When something next happens by itself that a daemon would be told of, if anything will.
+    pub fn next_event(&self) -> Option<i64> {
+        let s = self.state();
+        let alive = s.processes.values().filter(|p| !p.exited);
+        let events = alive.flat_map(|p| {
+            let hello = (p.started && s.guests != Guests::Silent).then_some(p.since + HELLO);
+            let down = p.asked.filter(|_| s.guests != Guests::Stubborn).map(|asked| asked + DOWN);
+            [hello, down]
+        });
+        events.flatten().filter(|t| *t > s.now).min()
     }
 
     /// The host loses power and comes back.

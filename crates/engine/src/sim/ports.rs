@@ -339,7 +339,7 @@ impl Guest for World {
     fn observe(&self, machine: MachineId, run: RunId) -> Result<GuestObs, Fault> {
         let s = self.state();
         let up = s.processes.get(&machine).filter(|p| p.run == run && p.started && !p.exited);
-        let hello = up.is_some_and(|p| s.now >= p.since + 1000) && s.guests != Guests::Silent;
+        let hello = up.is_some_and(|p| s.now >= p.since + super::HELLO) && s.guests != Guests::Silent;
         Ok(GuestObs { hello, root_mounted: hello, ..GuestObs::default() })
     }
 
