@@ -38,6 +38,7 @@ struct Inner {
     settings: Settings,
     live: live::Live,
     queue: run::queue::Queue,
+    steady: std::sync::Mutex<run::steady::Steady>,
 }
 
 impl Engine {
@@ -53,6 +54,7 @@ impl Engine {
             settings,
             live: live::Live::default(),
             queue: run::queue::Queue::default(),
+            steady: std::sync::Mutex::default(),
         };
         let engine = Self(Arc::new(inner));
         engine.ensure_default_network()?;

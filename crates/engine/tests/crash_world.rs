@@ -5,13 +5,21 @@
 //! `SISTEMO_REPLAY="scenario:3,17:seed"`, as a violation prints it, runs just that.
 
 use engine::sim::run::{Run, replay};
-use engine::sim::scenario::{Scenario, all, pairs};
+use engine::sim::scenario::{Scenario, all, pairs, surprised, surprises};
 use engine::sim::schedule::Schedule;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+fn alone() -> Vec<Scenario> {
+    [all(), surprises()].concat()
+}
+
+fn together() -> Vec<Scenario> {
+    [pairs(), surprised()].concat()
+}
+
 /// One of so many points at which a second client comes is explored with kills, too.
-const KILLED_POINTS: u64 = 6;
+const KILLED_POINTS: u64 = 12;
 
 fn full() -> bool {
     std::env::var_os("SISTEMO_FULL").is_some()
@@ -98,7 +106,7 @@ fn in_parallel<T: Sync>(work: &[T], f: impl Fn(&T) + Sync) {
 
 #[test]
 fn every_scenario_without_a_kill() {
-    for scenario in all().iter().chain(&pairs()) {
+    for scenario in alone().iter().chain(&together()) {
         let schedule = Schedule::default();
         let mut run = Run::new(scenario, &schedule);
         assert!(run.go(None));
@@ -110,7 +118,7 @@ fn every_scenario_without_a_kill() {
 /// where recovery does its work, or in full all of them.
 fn one_client() -> u64 {
     let seeds = if full() { 8 } else { 1 };
-    let all = all();
+    let all = alone();
     let work: Vec<_> = all.iter().flat_map(|s| (0..=seeds).map(move |seed| (s, seed))).collect();
     let count = Count::default();
     in_parallel(&work, |(scenario, seed)| {
@@ -125,7 +133,7 @@ fn one_client() -> u64 {
 /// at every tick too.
 fn two_clients() -> u64 {
     let seeds = if full() { 4 } else { 1 };
-    let pairs = pairs();
+    let pairs = together();
     let mut work = Vec::new();
     for scenario in &pairs {
         let mut alone = Run::new(scenario, &Schedule { point: Some(u64::MAX), ..Schedule::default() });
@@ -152,7 +160,7 @@ fn two_clients() -> u64 {
 #[test]
 fn killed_at_every_point() {
     let (one, two) = (one_client(), two_clients());
-    println!("crash world: {} states explored: {one} of one client, {two} of two; 0 violations", one + two);
+    println!("crash world: {} states explored: {one} of one client, {two} of two (or of one and the world); 0 violations", one + two);
     assert!(one + two >= 50_000);
 }
 
@@ -161,8 +169,7 @@ fn replay_what_a_violation_printed() {
     let Ok(text) = std::env::var("SISTEMO_REPLAY") else { return };
     let (name, schedule) = text.split_once(':').expect("scenario:kills:seed");
     let schedule: Schedule = schedule.parse().expect("kills:seed or kills:seed@point");
-    let mut known = all();
-    known.extend(pairs());
+    let known = [alone(), together()].concat();
     let scenario = known.iter().find(|s| s.name == name).expect("a scenario of this name");
     let outcome = replay(scenario, &schedule);
     println!("{}", outcome.trace.join("\n"));

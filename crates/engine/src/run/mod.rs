@@ -7,6 +7,7 @@ mod close;
 mod image;
 mod machine;
 pub mod queue;
+pub mod steady;
 mod volume;
 
 use crate::Engine;
@@ -15,6 +16,7 @@ use crate::plan::Wait;
 use crate::port::Fault;
 use crate::store::StoreError;
 use queue::Key;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use types::image::ImageSpec;
 use types::machine::MachineSpec;
@@ -125,6 +127,11 @@ impl Engine {
         }
     }
 
+    /// Milliseconds since the host booted.
+    fn up(&self) -> u64 {
+        u64::try_from(self.0.ports.clock.uptime().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Registers what a planner waits for.
     fn wait(&self, key: Key, wait: &Wait) -> Next {
         let new = wait.on.iter().filter(|on| self.0.queue.wait_for(key, **on)).count();
@@ -188,12 +195,27 @@ impl Engine {
         self.wake_all::<ImageSpec>()?;
         self.wake_all::<VolumeSpec>()?;
         self.wake_all::<MachineSpec>()?;
-        match self.0.ports.pool.purge_trash(self.0.ports.clock.now()) {
+        self.empty_trash();
+        Ok(())
+    }
+
+    fn empty_trash(&self) {
+        let clock = &self.0.ports.clock;
+        let now = clock.now();
+        {
+            let mut steady = self.0.steady.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(ms) = steady.look(now, clock.uptime(), self.0.settings.trash_keep) {
+                tracing::warn!(seconds = ms / 1000, "the clock was set; the trash is kept for longer");
+            }
+            if !steady.trusted() {
+                return;
+            }
+        }
+        match self.0.ports.pool.purge_trash(now) {
             Ok(gone) if !gone.is_empty() => tracing::info!(count = gone.len(), "emptied expired trash"),
             Ok(_) => {}
             Err(fault) => tracing::warn!(code = %fault.problem.code, "trash: {fault}"),
         }
-        Ok(())
     }
 
     fn wake_all<S: Spec>(&self) -> Result<(), Problem> {

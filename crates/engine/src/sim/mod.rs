@@ -47,14 +47,16 @@ pub struct Process {
     pub run: RunId,
     /// The start completed.
     pub started: bool,
-    /// Milliseconds.
+    /// When it came, in milliseconds of [`State::up`].
     pub since: i64,
-    /// When the guest was asked to shut down.
+    /// When the guest was asked to shut down, likewise.
     pub asked: Option<i64>,
     /// The volumes it has open.
     pub volumes: Vec<VolumeId>,
     /// It is gone; what it left has not been cleaned.
     pub exited: bool,
+    /// The guest powered off in order.
+    pub clean: bool,
 }
 
 /// How guests behave.
@@ -92,8 +94,10 @@ pub struct State {
     pub bridges: BTreeSet<String>,
     /// Taps.
     pub taps: BTreeSet<String>,
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the epoch, on the wall.
     pub now: i64,
+    /// How far the clock on the wall was set forward since the host booted, in milliseconds.
+    pub set_forward: i64,
     /// Boots of the host.
     pub boots: u64,
     /// Makes ids distinct.
@@ -112,6 +116,13 @@ pub struct State {
     pub answers: Vec<(String, Result<(), types::Code>)>,
     /// What must never happen and did.
     pub violations: Vec<String>,
+}
+
+impl State {
+    /// Milliseconds on a clock that nobody sets.
+    pub fn up(&self) -> i64 {
+        self.now - self.set_forward
+    }
 }
 
 /// The world; cloning shares it.
@@ -196,11 +207,13 @@ impl World {
     pub fn pass(&self, ms: i64) {
         let mut s = self.state();
         s.now += ms;
-        let now = s.now;
+        let now = s.up();
         let stubborn = s.guests == Guests::Stubborn;
         for p in s.processes.values_mut() {
             if let (Some(asked), false) = (p.asked, stubborn) {
-                p.exited |= now >= asked + DOWN;
+                let down = now >= asked + DOWN && !p.exited;
+                p.exited |= down;
+                p.clean |= down;
             }
         }
     }
@@ -209,12 +222,13 @@ impl World {
     pub fn next_event(&self) -> Option<i64> {
         let s = self.state();
         let alive = s.processes.values().filter(|p| !p.exited);
+        let up = s.up();
         let events = alive.flat_map(|p| {
             let hello = (p.started && s.guests != Guests::Silent).then_some(p.since + HELLO);
             let down = p.asked.filter(|_| s.guests != Guests::Stubborn).map(|asked| asked + DOWN);
             [hello, down]
         });
-        events.flatten().filter(|t| *t > s.now).min()
+        events.flatten().filter(|t| *t > up).min().map(|t| t - up + s.now)
     }
 
     /// The host loses power and comes back.
@@ -224,6 +238,31 @@ impl World {
         s.processes.clear();
         s.taps.clear();
         s.bridges.clear();
+    }
+
+    /// Somebody kills every hypervisor.
+    pub fn kill_hypervisors(&self) {
+        self.state().processes.values_mut().for_each(|p| p.exited |= p.started);
+    }
+
+    /// Every guest powers off by itself.
+    pub fn power_off(&self) {
+        for p in self.state().processes.values_mut().filter(|p| p.started && !p.exited) {
+            p.exited = true;
+            p.clean = true;
+        }
+    }
+
+    /// Somebody sets the clock on the wall.
+    pub fn set_clock(&self, forward_ms: i64) {
+        let mut s = self.state();
+        s.now += forward_ms;
+        s.set_forward += forward_ms;
+    }
+
+    /// Somebody changes the length of every file there is.
+    pub fn set_sizes(&self, size: ByteSize) {
+        self.state().files.values_mut().for_each(|f| f.size = size);
     }
 
     /// A wake that goes nowhere: a sim's driver looks at everything anyway.

@@ -5,8 +5,8 @@
 
 use super::{Guests, World};
 use crate::Engine;
-use types::machine::{AttachVolume, DeployMachine, DetachVolume};
-use types::volume::{CreateVolume, ResizeVolume};
+use types::machine::{AttachVolume, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy};
+use types::volume::{Condition, CreateVolume, ResizeVolume, Volume};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem};
 
 /// One command.
@@ -107,6 +107,10 @@ fn detach(e: &Engine, who: &Actor, machine: &str, volume: &str) -> Result<Operat
     e.detach_volume(who, machine, DetachVolume { volume: volume.into() })
 }
 
+const TOUGH: Command = |e, a| {
+    let (image, restart) = (Some("debian".into()), Some(RestartPolicy::OnFailure));
+    e.deploy(a, DeployMachine { image, name: name("web"), restart, ..DeployMachine::default() })
+};
 const WEB: Command = |e, a| deploy(e, a, "web", &[]);
 const API: Command = |e, a| deploy(e, a, "api", &[]);
 const APPDATA: Command = |e, a| create(e, a, "appdata");
@@ -158,6 +162,117 @@ pub fn pairs() -> Vec<Scenario> {
             vec![WEB, STOP, JOIN, START, DELETE],
             vec![APPDATA, GROW_DATA, STOP, GROW, START, PART],
         ),
+    ]
+}
+
+/// What must be so in the end, about the first machine and the first volume there are.
+fn expect(e: &Engine, what: &str, holds: impl Fn(&[Machine], &[Volume]) -> bool) -> Option<String> {
+    match (e.machines(), e.volumes()) {
+        (Ok(machines), Ok(volumes)) if holds(&machines, &volumes) => None,
+        (Ok(machines), Ok(volumes)) => Some(format!("not so: {what}: {machines:?} {volumes:?}")),
+        (Err(p), _) | (_, Err(p)) => Some(format!("a list cannot be read: {p}")),
+    }
+}
+
+fn ended(m: &Machine, phase: Phase, how: &str) -> bool {
+    m.phase == phase && m.last_exit.as_ref().is_some_and(|e| e.how == how)
+}
+
+fn lost(v: &[Volume]) -> bool {
+    v[0].condition == Some(Condition::Lost) && v[0].fault.is_some()
+}
+
+/// What happens behind the daemon's back, while it is there and while it is not.
+pub fn surprises() -> Vec<Scenario> {
+    type Holds = fn(&World, &Engine) -> Option<String>;
+    let of = |name, setup: Vec<Command>, acts, holds: Holds| Scenario {
+        setup: asks(setup),
+        acts,
+        holds: Some(holds),
+        ..plain(name, vec![])
+    };
+    let lose: fn(&World) = |w| w.state().files.clear();
+    let cut: fn(&World) = |w| w.set_sizes(ByteSize::gib(1));
+    let enlarge: fn(&World) = |w| w.set_sizes(ByteSize::gib(7));
+    let unplug: fn(&World) = |w| {
+        w.state().bridges.clear();
+        w.state().taps.clear();
+    };
+    let died: Holds = |_, e| expect(e, "it stays dead", |m, _| ended(&m[0], Phase::Stopped, "died"));
+    let came_back: Holds = |_, e| {
+        expect(e, "it runs again, and says so", |m, _| {
+            ended(&m[0], Phase::Running, "died") && m[0].notes.len() == 1
+        })
+    };
+    let off: Holds = |_, e| expect(e, "it stays off", |m, _| ended(&m[0], Phase::Stopped, "ended"));
+    let gave_up: Holds = |_, e| {
+        expect(e, "it is given up", |m, _| {
+            m[0].phase == Phase::Failed && m[0].fault.as_ref().is_some_and(|f| f.code == Code::KeepsDying)
+        })
+    };
+    let is_lost: Holds = |_, e| expect(e, "it is lost", |_, v| lost(v));
+    let whole: Holds = |_, e| expect(e, "it is whole again", |_, v| v[0].fault.is_none());
+    let running: Holds = |_, e| expect(e, "it runs", |m, _| m[0].phase == Phase::Running);
+    let adopted: Holds = |_, e| {
+        expect(e, "its size is adopted", |_, v| v[0].size_bytes == ByteSize::gib(7).bytes() && !lost(v))
+    };
+    let (kill, off_now): (fn(&World), fn(&World)) = (World::kill_hypervisors, World::power_off);
+    vec![
+        of("killed by hand", vec![WEB], vec![Act::World(kill)], died),
+        of("killed while away", vec![WEB], vec![Act::Away(kill)], died),
+        of("killed and comes back", vec![TOUGH], vec![Act::World(kill)], came_back),
+        of("killed while away and comes back", vec![TOUGH], vec![Act::Away(kill)], came_back),
+        of("powers off", vec![TOUGH], vec![Act::World(off_now)], off),
+        of("killed again and again", vec![TOUGH], vec![Act::World(kill); 6], gave_up),
+        of(
+            "killed again and again, then started",
+            vec![TOUGH],
+            [vec![Act::World(kill); 6], vec![Act::Ask(START), Act::World(kill)]].concat(),
+            came_back,
+        ),
+        of("file deleted", vec![APPDATA], vec![Act::World(lose), Act::Ask(GROW_DATA)], is_lost),
+        of("root deleted", vec![WEB, STOP], vec![Act::Away(lose), Act::Ask(START)], is_lost),
+        of("file cut", vec![APPDATA], vec![Act::World(cut), Act::Ask(GROW_DATA)], is_lost),
+        of("file cut while away", vec![APPDATA, GROW_DATA], vec![Act::Away(cut)], is_lost),
+        of(
+            "file cut and put back",
+            vec![APPDATA],
+            vec![Act::World(cut), Act::World(|w| w.set_sizes(ByteSize::gib(2))), Act::Ask(GROW_DATA)],
+            whole,
+        ),
+        of("file grown by hand", vec![APPDATA], vec![Act::World(enlarge)], adopted),
+        of("bridge removed", vec![WEB], vec![Act::World(unplug)], running),
+        of("bridge removed while away", vec![WEB], vec![Act::Away(unplug)], running),
+    ]
+}
+
+/// What happens behind the daemon's back while it does something: at every point of it.
+pub fn surprised() -> Vec<Scenario> {
+    let of = |name, setup, first, second: fn(&World)| Scenario {
+        setup: asks(setup),
+        second: vec![Act::World(second)],
+        ..plain(name, first)
+    };
+    let hour = |w: &World| w.set_clock(3_600_000);
+    let back = |w: &World| w.set_clock(-3_600_000);
+    vec![
+        of("clock forward during a stop", vec![WEB], vec![STOP], hour),
+        of("clock forward during a start", vec![WEB, STOP], vec![START], hour),
+        of("clock back during a stop", vec![WEB], vec![STOP], back),
+        Scenario {
+            guests: Guests::Stubborn,
+            ..of("clock back while a guest does not stop", vec![WEB], vec![STOP], back)
+        },
+        of("killed during a deploy", vec![], vec![WEB], World::kill_hypervisors),
+        of("killed during a deploy, comes back", vec![], vec![TOUGH], World::kill_hypervisors),
+        of("killed during a restart", vec![WEB], vec![RESTART], World::kill_hypervisors),
+        of("killed during a stop", vec![TOUGH], vec![STOP], World::kill_hypervisors),
+        of("powers off during a restart", vec![TOUGH], vec![RESTART], World::power_off),
+        of("unplugged during a deploy", vec![], vec![WEB], |w| {
+            w.state().bridges.clear();
+            w.state().taps.clear();
+        }),
+        of("cut during a resize", vec![APPDATA], vec![GROW_DATA], |w| w.set_sizes(ByteSize::gib(1))),
     ]
 }
 

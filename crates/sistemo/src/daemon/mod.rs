@@ -74,7 +74,7 @@ async fn run(config: Config) -> Result<(), Problem> {
     // Only ours: another daemon may have replaced it once the lock is free.
     socket::remove(&config.socket());
     tokio::select! {
-        () = drain(&wired.engine, config.drain_timeout, server) => tracing::info!("ended"),
+        () = drain(&wired.engine, config.shutdown_timeout, server) => tracing::info!("ended"),
         signal = signals.next() => tracing::warn!("{signal}: leaving at once"),
     }
     Ok(())
