@@ -160,7 +160,10 @@ fn two_clients() -> u64 {
 #[test]
 fn killed_at_every_point() {
     let (one, two) = (one_client(), two_clients());
-    println!("crash world: {} states explored: {one} of one client, {two} of two (or of one and the world); 0 violations", one + two);
+    println!(
+        "crash world: {} states explored: {one} of one client, {two} of two (or of one and the world); 0 violations",
+        one + two
+    );
     assert!(one + two >= 50_000);
 }
 

@@ -328,6 +328,7 @@ pub struct Machine {
     /// The image its root volume was cloned from.
     pub image: Option<Name>,
     /// Whether it comes back when its hypervisor died.
+    #[serde(default)]
     pub restart: RestartPolicy,
     /// Its address in its first network.
     #[schema(value_type = Option<String>, format = Ipv4)]

@@ -152,7 +152,8 @@ impl Engine {
             (Step::BeginStop, Some(run)) => {
                 let timeout = self.0.settings.stop_timeout;
                 run.stop_deadline = Some(after(look.now, timeout));
-                run.stop_until = Some(look.up.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));
+                run.stop_until =
+                    Some(look.up.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));
             }
             (Step::AskShutdown, Some(run)) => {
                 if let Err(fault) = ports.guest.shutdown(spec.id, run.id) {

@@ -4,6 +4,7 @@
 //! never assumed: the next look sees it or not.
 
 mod close;
+mod ending;
 mod image;
 mod machine;
 pub mod queue;
@@ -17,7 +18,8 @@ use crate::port::Fault;
 use crate::store::StoreError;
 use queue::Key;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use types::image::ImageSpec;
 use types::machine::MachineSpec;
 use types::operation::Kind;
@@ -144,6 +146,7 @@ impl Engine {
     /// Starts the workers, and looks at everything once.
     pub fn start(&self) {
         for n in 0..self.0.settings.workers.max(1) {
+            self.0.workers.fetch_add(1, Ordering::Relaxed);
             let engine = self.clone();
             std::thread::Builder::new()
                 .name(format!("reconcile-{n}"))
@@ -160,9 +163,16 @@ impl Engine {
     }
 
     fn work(&self) {
+        /// However a worker ends, it is missed.
+        struct Here<'a>(&'a Engine);
+        impl Drop for Here<'_> {
+            fn drop(&mut self) {
+                self.0.0.workers.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let _here = Here(self);
         while let Some(key) = self.0.queue.take() {
-            let next = self.reconcile(key.0, key.1);
-            match next {
+            match self.guarded(key) {
                 Next::Again => self.0.queue.wake(key),
                 Next::Idle => {}
                 Next::At(t) => {
@@ -225,13 +235,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// Takes up no further step, and waits for those in flight, at most so long. Returns whether
-    /// all of them ended; those that did not are taken up again at the next start.
-    pub fn drain(&self, at_most: Duration) -> bool {
-        self.0.queue.close();
-        self.0.queue.idle_until(Instant::now() + at_most)
     }
 
     /// Does one turn of a worker, if anything is ready: looks at one resource and does at most one

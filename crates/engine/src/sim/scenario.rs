@@ -216,7 +216,8 @@ pub fn surprises() -> Vec<Scenario> {
     let adopted: Holds = |_, e| {
         expect(e, "its size is adopted", |_, v| v[0].size_bytes == ByteSize::gib(7).bytes() && !lost(v))
     };
-    let (kill, off_now): (fn(&World), fn(&World)) = (World::kill_hypervisors, World::power_off);
+    let kill: fn(&World) = World::kill_hypervisors;
+    let off_now: fn(&World) = World::power_off;
     vec![
         of("killed by hand", vec![WEB], vec![Act::World(kill)], died),
         of("killed while away", vec![WEB], vec![Act::Away(kill)], died),
