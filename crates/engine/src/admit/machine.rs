@@ -96,6 +96,7 @@ impl Engine {
             image,
             desired: Desired::Running,
             epoch: 1,
+            restart: req.restart.unwrap_or_default(),
             disks: vec![Disk {
                 volume: root,
                 slot: 0,
