@@ -7,6 +7,7 @@
 //! takes a minute, so tests start from a copy of a data directory ([`seed`]) that holds it, but for
 //! the one that is about the first deploy.
 
+pub mod cut;
 mod ran;
 mod seed;
 
