@@ -264,7 +264,7 @@ mod tests {
         disk.set_len(2 * HELD as u64).unwrap();
         let mut cache = Cache::new(disk.try_clone().unwrap(), false).unwrap();
         let piece = vec![9; 1 << 20];
-        (0..2 * HELD as u64 >> 20).for_each(|n| cache.write(n << 20, &piece).unwrap());
+        (0..2 * (HELD as u64 >> 20)).for_each(|n| cache.write(n << 20, &piece).unwrap());
         assert_eq!(cache.held, HELD);
         let mut first = [0; 1];
         disk.read_exact_at(&mut first, 0).unwrap();

@@ -1,10 +1,15 @@
 //! A directory for one disk: its durable content, the drive, and what is mounted on it.
 
-use super::mounted::detach;
+use super::mounted::{detach, end_users};
 use super::{Device, Kind, Lost, Mounted};
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use std::cell::Cell;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The names of what may be mounted in a place.
@@ -16,9 +21,11 @@ pub struct Place {
 }
 
 impl Place {
-    /// An empty one; takes back what tests left that were killed.
+    /// An empty one; takes back what tests left that were killed. What the calling thread mounts from
+    /// now on is seen by it and what it begins, and by nobody else.
     pub fn new() -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        own_mounts()?;
         let all = crate::scratch().join("cuts");
         std::fs::create_dir_all(&all)?;
         for entry in std::fs::read_dir(&all)?.flatten() {
@@ -65,8 +72,37 @@ impl Drop for Place {
     }
 }
 
+/// Gives the calling thread a mount namespace of its own. Otherwise whoever makes one while a test
+/// runs gets a copy of its mounts, and they stay for as long as that copy.
+fn own_mounts() -> io::Result<()> {
+    thread_local!(static OWN: Cell<bool> = const { Cell::new(false) });
+    if OWN.get() {
+        return Ok(());
+    }
+    // SAFETY: the table of file descriptors stays shared, and nothing else of this flag can hurt
+    // memory: only the current directory and the mounts are this thread's own.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS)? };
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    hold_mounts()?;
+    OWN.set(true);
+    Ok(())
+}
+
+/// Begins a process that lives a little longer than this one, in the same mount namespace: if this one
+/// were the last in it and were killed, the kernel would unmount what is on a drive before it closes
+/// the drive's FUSE session, and so wait for an answer from the dead.
+fn hold_mounts() -> io::Result<()> {
+    let mut holder = Command::new("cat");
+    // A group of its own: what kills a whole group must leave it be.
+    holder.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+    // It ends when the pipe does, which is when this process ends.
+    std::mem::forget(holder.spawn()?.stdin);
+    Ok(())
+}
+
 /// Unmounts what is mounted in `dir`, and removes it.
 fn clear(dir: &Path) {
+    end_users(dir);
     let device = |path: &Path| path.symlink_metadata().map(|m| m.dev());
     for mount in MOUNTS.map(|name| dir.join(name)) {
         detach(&mount);
