@@ -233,7 +233,9 @@ impl Host {
 
     /// A volume's file.
     pub fn file_of(&self, volume: &str) -> PathBuf {
-        let id = self.json(&format!("volume show {volume}"))["id"].as_str().expect("an id").to_owned();
+        let shown: Value = serde_json::from_str(&self.run(&format!("volume show {volume} -o json")).out)
+            .expect("it prints JSON");
+        let id = shown["id"].as_str().expect("an id");
         self.data.join("pools/default/volumes").join(format!("{id}.raw"))
     }
 
@@ -284,4 +286,16 @@ pub fn until<T>(what: &str, limit: Duration, mut f: impl FnMut() -> Option<T>) -
         assert!(Instant::now() < end, "{what}: not within {limit:?}");
         std::thread::park_timeout(Duration::from_millis(100));
     }
+}
+
+/// The hypervisor of a machine, by its id on the command line: its process and its arguments.
+pub fn hypervisor(machine: &str) -> Option<(Pid, Vec<String>)> {
+    std::fs::read_dir("/proc").expect("/proc is there").flatten().find_map(|entry| {
+        let pid = Pid::from_raw(entry.file_name().to_string_lossy().parse().ok()?)?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let line: Vec<String> =
+            line.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect();
+        let ours = line[0].contains("qemu-system") && line.iter().any(|a| a.contains(machine));
+        ours.then_some((pid, line))
+    })
 }

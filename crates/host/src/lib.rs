@@ -13,7 +13,13 @@ pub mod net;
 pub mod storage;
 pub mod vmm;
 
+mod apt;
+mod child;
+mod copy;
 mod durable;
+mod fault;
+mod mkfs;
 mod tool;
+mod tree;
 
 pub use layout::Layout;
