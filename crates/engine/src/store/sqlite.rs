@@ -5,7 +5,7 @@
 //! so that reads never wait for writes.
 
 use super::{Change, Check, Entry, Limit, Store, StoreError, Txn, Watch};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, ffi, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,7 +22,13 @@ pub struct Sqlite {
 }
 
 fn failed(e: rusqlite::Error) -> StoreError {
-    StoreError::Failed(e.to_string())
+    match e.sqlite_error() {
+        // The shared memory beside the database is a file, too.
+        Some(why) if why.code == ErrorCode::DiskFull || why.extended_code == ffi::SQLITE_IOERR_SHMSIZE => {
+            StoreError::Full
+        }
+        _ => StoreError::Failed(e.to_string()),
+    }
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
