@@ -1,7 +1,7 @@
 //! A directory for one disk: its durable content, the drive, and what is mounted on it.
 
 use super::mounted::{detach, end_users};
-use super::{Device, Kind, Lost, Mounted};
+use super::{Device, Kind, Lost, Mounted, preallocated};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use std::cell::Cell;
@@ -56,6 +56,13 @@ impl Place {
         std::fs::File::create(self.disk())?.set_len(size)?;
         kind.format(&self.disk());
         Ok(())
+    }
+
+    /// An empty disk of `size` bytes, all of them taken on the host, mounted without a drive in between.
+    pub fn plain(&self, kind: Kind, size: u64) -> io::Result<Mounted> {
+        preallocated(&self.disk(), size)?;
+        kind.format(&self.disk());
+        Mounted::new(kind, &self.disk(), &self.data())
     }
 
     /// Switches the disk on and mounts what is on it.
