@@ -19,7 +19,9 @@ use types::{Actor, ByteSize, Code, ImageId, MachineId, Name, Operation, Problem,
 
 /// The first of the users that hypervisors run as: systemd leaves 1879048192…2147483647 unused
 /// (<https://systemd.io/UIDS-GIDS/>).
-const FIRST_UID: u32 = 1_879_048_192;
+pub(crate) const FIRST_UID: u32 = 1_879_048_192;
+/// How many there are.
+pub(crate) const UIDS: u32 = 1 << 24;
 
 fn invalid(message: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidRequest, message)
@@ -245,7 +247,7 @@ impl Engine {
 
     fn take_uid(&self, draft: &mut Draft, machine: MachineId) -> Result<u32, Problem> {
         loop {
-            let uid = FIRST_UID + rand::rng().random_range(0..1 << 24);
+            let uid = FIRST_UID + rand::rng().random_range(0..UIDS);
             if self.0.db.0.get(&key::uid(uid))?.is_none() {
                 draft.change.claim(key::uid(uid), &machine);
                 return Ok(uid);
@@ -486,7 +488,7 @@ fn base_name(req: &DeployMachine) -> &str {
 }
 
 /// Where a volume is to be mounted.
-fn mount(asked: Option<&str>) -> Result<Mount, Problem> {
+pub(crate) fn mount(asked: Option<&str>) -> Result<Mount, Problem> {
     let path = match asked {
         None | Some("") => return Ok(Mount::Default),
         Some("none") => return Ok(Mount::None),

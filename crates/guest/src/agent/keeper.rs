@@ -5,6 +5,7 @@
 
 use super::power;
 use super::server::{Agent, Wish};
+use crate::exec::Commands;
 use crate::fact::{Board, Fact, JOURNAL, Journal, RUN};
 use crate::inside::Inside;
 use crate::setup::{CHANGE, Change};
@@ -74,8 +75,9 @@ pub fn start() -> io::Result<Arc<Agent>> {
         ended,
     };
     keeper.news();
-    tokio::spawn(keeper.run(edges, wishes, ends));
-    Ok(Agent::new(see_state, see_root, wish))
+    let agent = Agent::new(see_state, see_root, wish);
+    tokio::spawn(keeper.run(edges, wishes, ends, agent.commands.clone()));
+    Ok(agent)
 }
 
 impl Keeper {
@@ -84,7 +86,9 @@ impl Keeper {
         edges: AsyncFd<OwnedFd>,
         mut wishes: mpsc::Receiver<Wish>,
         mut ends: mpsc::Receiver<Ended>,
+        commands: Arc<Commands>,
     ) {
+        let mut stopping = None;
         loop {
             tokio::select! {
                 edge = edges.async_io(Interest::READABLE, |fd| Ok(rustix::io::read(fd, &mut [0; 4096])?)) => {
@@ -97,7 +101,8 @@ impl Keeper {
                     Wish::Hello(config, answer) => self.hello(config, answer),
                     Wish::Shutdown => {
                         log::say("the host asks for a shutdown");
-                        tokio::spawn(power::off(self.root.borrow().clone()));
+                        let off = || tokio::spawn(power::off(self.root.borrow().clone(), commands.clone()));
+                        stopping.get_or_insert_with(off);
                     }
                 },
                 Some(end) = ends.recv() => self.end(end),
@@ -165,7 +170,7 @@ impl Keeper {
         let begun = serde_json::to_vec(&change)
             .map_err(io::Error::from)
             .and_then(|json| std::fs::write(format!("{RUN}/{CHANGE}"), json))
-            .and_then(|()| Ok(root.fd().try_clone_to_owned()?))
+            .and_then(|()| root.fd().try_clone_to_owned())
             .and_then(|root| helper(&["apply"], root));
         match begun {
             Ok(mut child) => {

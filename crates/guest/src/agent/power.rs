@@ -3,6 +3,7 @@
 //! Invariant: an init is asked in its own way, again and again, since a signal that comes before it
 //! listens is lost; where there is no root there is nothing to lose.
 
+use crate::exec::Commands;
 use crate::inside::Inside;
 use crate::log;
 use rustix::system::RebootCommand;
@@ -36,7 +37,9 @@ enum Init {
 }
 
 /// Shuts the machine down in order; `root` if it is mounted.
-pub async fn off(root: Option<Arc<Inside>>) {
+pub async fn off(root: Option<Arc<Inside>>, commands: Arc<Commands>) {
+    // An init would wait for those that do not mind SIGTERM, as interactive shells do not.
+    commands.end().await;
     let Some(root) = root else {
         rustix::fs::sync();
         let refused = rustix::system::reboot(RebootCommand::PowerOff);

@@ -3,7 +3,7 @@
 //! Invariant: the number of streams, of commands and the size of every body are bounded; a path that
 //! is not known answers 404.
 
-use crate::exec::{self, refusal, refuse};
+use crate::exec::{self, Commands, refusal, refuse};
 use crate::inside::Inside;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
@@ -17,12 +17,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Silence after which the host is asked whether it is there, and how long it may take to answer.
 const PING: Duration = Duration::from_secs(10);
 const STREAMS: u32 = 64;
-const COMMANDS: usize = 64;
 const STREAM_WINDOW: u32 = 128 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 const SEND_BUFFER: usize = 64 << 10;
@@ -46,7 +45,8 @@ pub struct Agent {
     pub root: watch::Receiver<Option<Arc<Inside>>>,
     /// To whoever fulfils them.
     pub wishes: mpsc::Sender<Wish>,
-    commands: Arc<Semaphore>,
+    /// Those that run.
+    pub commands: Arc<Commands>,
 }
 
 impl Agent {
@@ -56,7 +56,7 @@ impl Agent {
         root: watch::Receiver<Option<Arc<Inside>>>,
         wishes: mpsc::Sender<Wish>,
     ) -> Arc<Self> {
-        Arc::new(Self { state, root, wishes, commands: Arc::new(Semaphore::new(COMMANDS)) })
+        Arc::new(Self { state, root, wishes, commands: Commands::new() })
     }
 
     /// One that knows nothing and does nothing.
@@ -113,9 +113,9 @@ impl Agent {
         let Some(root) = self.root.borrow().clone() else {
             return refuse(refusal(503, "the machine's root is not mounted", None));
         };
-        match self.commands.clone().try_acquire_owned() {
-            Ok(permit) => exec::answer(&root, body, permit).await,
-            Err(_) => refuse(refusal(503, "too many commands run in the machine", None)),
+        match self.commands.place() {
+            Some(place) => exec::answer(&root, body, place).await,
+            None => refuse(refusal(503, "the machine runs too many commands or shuts down", None)),
         }
     }
 }

@@ -5,10 +5,12 @@
 //! ended.
 
 mod child;
+mod commands;
 mod fds;
 mod input;
 mod output;
 mod serve;
 
 pub use child::refusal;
+pub use commands::Commands;
 pub use serve::{answer, refuse};

@@ -4,6 +4,7 @@
 //! unreaped leader keeps the group's number taken.
 
 use super::child::{Running, begin, refusal};
+use super::commands::Place;
 use super::input::{Input, Over};
 use super::output::{Frames, encode, pump};
 use crate::inside::Inside;
@@ -18,7 +19,7 @@ use std::convert::Infallible;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 /// What the agent answers with.
@@ -31,8 +32,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Frames between the command and the connection; a frame has at most 16 KiB.
 const QUEUE: usize = 2;
 
-/// Runs what the request says; the command lives on in a task that keeps `permit`.
-pub async fn answer<B>(inside: &Inside, mut body: B, permit: OwnedSemaphorePermit) -> Answer
+/// Runs what the request says; the command lives on in a task that keeps its place.
+pub async fn answer<B>(inside: &Inside, mut body: B, place: Place) -> Answer
 where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
 {
@@ -47,10 +48,7 @@ where
     };
     let (frames, answer) = mpsc::channel(QUEUE);
     let input = Input::new(body, bytes, &mut running);
-    tokio::spawn(async move {
-        attend(running, input, frames).await;
-        drop(permit);
-    });
+    tokio::spawn(attend(running, input, frames, place));
     let stream = futures_util::stream::unfold(answer, |mut answer| async move {
         let bytes: Bytes = answer.recv().await?;
         Some((Ok(BodyFrame::data(bytes)), answer))
@@ -79,7 +77,7 @@ async fn head<B: Body<Data = Bytes> + Unpin>(body: &mut B, bytes: &mut BytesMut)
 }
 
 /// Stays with a command until it has ended and the host knows how, or the host is gone.
-async fn attend<B>(mut running: Running, input: Input<B>, frames: Frames)
+async fn attend<B>(mut running: Running, input: Input<B>, frames: Frames, mut place: Place)
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -101,6 +99,7 @@ where
                 Over::Nonsense => break Some(Some("the host sent what is no frame for a command")),
             },
             () = frames.closed() => break Some(None),
+            () = place.ending() => break Some(Some("the machine shuts down")),
         }
     };
     drop(input);

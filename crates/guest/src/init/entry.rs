@@ -81,12 +81,12 @@ fn attend(main: Pid, shutdown: i32) -> WaitStatus {
         let patience = killing_at.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
         match reaper::next(patience) {
             Some(libc::SIGCHLD) => {}
+            // Asked again: it has been told.
+            Some(signal) if signal == shutdown && killing_at.is_some() => {}
             Some(signal) if signal == shutdown => {
-                if killing_at.is_none() {
-                    log::say("asking the image's program to end");
-                    let _ = kill_process(main, Signal::TERM);
-                    killing_at = Some(Instant::now() + GRACE);
-                }
+                log::say("asking the image's program to end");
+                let _ = kill_process(main, Signal::TERM);
+                killing_at = Some(Instant::now() + GRACE);
             }
             Some(signal) => {
                 if let Some(signal) = Signal::from_named_raw(signal) {

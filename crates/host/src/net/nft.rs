@@ -29,8 +29,7 @@ pub fn table(bridge: &str) -> String {
 
 /// The subnet, as `10.200.0.0/16`.
 fn subnet(network: &NetworkSpec) -> String {
-    let mask = u32::MAX.checked_shl(32 - u32::from(network.prefix)).unwrap_or(0);
-    let base = std::net::Ipv4Addr::from(u32::from(network.gateway) & mask);
+    let base = std::net::Ipv4Addr::from(u32::from(network.gateway) & super::bridge::mask(network.prefix));
     format!("{base}/{}", network.prefix)
 }
 

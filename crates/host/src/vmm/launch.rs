@@ -9,12 +9,14 @@ use super::process::{self, Ended, Spawn};
 use super::watch::Run;
 use super::{Qemu, disk, fault, initrd};
 use crate::durable;
+use crate::kernel::BootFiles;
 use engine::port::{Fault, RunPlan};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 use types::{Code, Problem};
 
@@ -56,9 +58,10 @@ impl Qemu {
             move |e: io::Error| fault::io(&format!("{what} machine \"{}\"", plan.name), &e)
         };
         let mut inherited = Inherited::default();
-        let disks = self.open_disks(plan, &mut inherited)?;
+        let files = (self.boot_files)(&plan.kernel)?;
+        let disks = self.open_disks(plan, files.modules.as_deref(), &mut inherited)?;
         make_dir(run).map_err(failed("make the directory for a run of"))?;
-        let (kernel, initrd) = self.open_boot(plan, &mut inherited)?;
+        let (kernel, initrd) = self.open_boot(plan, &files, &mut inherited)?;
         let mut nics = Vec::new();
         for (_, nic) in &plan.nics {
             let fd = inherited.add(crate::net::open_tap(&nic.tap)?);
@@ -98,7 +101,12 @@ impl Qemu {
         .map_err(failed("make the process of"))
     }
 
-    fn open_disks(&self, plan: &RunPlan, inherited: &mut Inherited) -> Result<Vec<args::Disk>, Fault> {
+    fn open_disks(
+        &self,
+        plan: &RunPlan,
+        modules: Option<&Path>,
+        inherited: &mut Inherited,
+    ) -> Result<Vec<args::Disk>, Fault> {
         let mut disks = Vec::new();
         for disk in &plan.disks {
             let open = disk::open(&self.layout.volume(disk.volume), disk)?;
@@ -110,8 +118,7 @@ impl Qemu {
                 direct: open.direct,
             });
         }
-        let files = (self.boot_files)(&plan.kernel)?;
-        if let Some(path) = files.modules {
+        if let Some(path) = modules {
             // Through the page cache: every machine of this kernel reads the same.
             let file = File::open(path)
                 .map_err(|e| fault::io(&format!("open the modules of kernel {}", plan.kernel), &e))?;
@@ -123,8 +130,12 @@ impl Qemu {
     }
 
     /// Kernel and initramfs.
-    fn open_boot(&self, plan: &RunPlan, inherited: &mut Inherited) -> Result<(RawFd, RawFd), Fault> {
-        let files = (self.boot_files)(&plan.kernel)?;
+    fn open_boot(
+        &self,
+        plan: &RunPlan,
+        files: &BootFiles,
+        inherited: &mut Inherited,
+    ) -> Result<(RawFd, RawFd), Fault> {
         let told = proto::GuestConfig {
             modules: files.modules.is_some(),
             ..crate::guest::describe(plan, &self.extras)
@@ -180,4 +191,56 @@ pub fn diagnose(plan: &RunPlan, said: &str) -> Fault {
     }
     Fault::lasting(Code::BootFailed, format!("the hypervisor of machine \"{name}\" ended at once"))
         .hint("the daemon's log tells what it said")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::{ByteSize, MachineId, RunId, VolumeId};
+    use uuid::Uuid;
+
+    fn plan() -> RunPlan {
+        let disk = |name: &str, slot| engine::port::RunDisk {
+            volume: VolumeId(Uuid::nil()),
+            name: name.parse().unwrap(),
+            slot,
+            serial: String::new(),
+            role: types::volume::VolumeRole::Data,
+            mount: None,
+            read_only: false,
+        };
+        RunPlan {
+            machine: MachineId(Uuid::nil()),
+            name: "web".parse().unwrap(),
+            generation: 1,
+            run: RunId(Uuid::nil()),
+            uid: 1,
+            vcpus: 1,
+            memory: ByteSize::gib(64),
+            kernel: String::new(),
+            disks: vec![disk("web-root", 0), disk("appdata", 3)],
+            nics: vec![],
+        }
+    }
+
+    #[test]
+    fn last_words_become_a_sentence_of_ours() {
+        // As QEMU 7.2 says it.
+        let locked = "qemu-system-x86_64: -device virtio-blk-pci,id=slot3,bus=port3,drive=disk1,serial=x: \
+                      Failed to get \"write\" lock\nIs another process using the image [/dev/fdset/1]?\n";
+        let fault = diagnose(&plan(), locked);
+        assert_eq!(fault.problem.code, Code::VolumeInUse);
+        assert!(fault.problem.message.contains("\"appdata\""), "{fault}");
+        let memory = "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory\n";
+        assert!(
+            diagnose(&plan(), memory).problem.message.contains("64.0GB"),
+            "{}",
+            diagnose(&plan(), memory)
+        );
+        let kvm = "Could not access KVM kernel module: Permission denied\n";
+        assert_eq!(diagnose(&plan(), kvm).problem.code, Code::NoHypervisor);
+        for odd in ["", "disk99: Failed to get lock", "\u{0}\u{fffd}"] {
+            assert!(diagnose(&plan(), odd).problem.hint.is_some());
+        }
+    }
 }

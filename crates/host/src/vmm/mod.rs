@@ -5,7 +5,7 @@
 //! could not find again there, so machines outlive it, and a restarted one takes them over.
 //!
 //! Invariant: a process of a run is in the run's cgroup, or does not exist; `started` is written
-//! after the virtual processors were set going and before [`Vmm::start`] returns.
+//! after the virtual processors were set going and before [`engine::port::Vmm::start`] returns.
 
 mod accel;
 mod args;
@@ -15,6 +15,9 @@ mod disk;
 mod fault;
 mod initrd;
 mod launch;
+mod life;
+mod message;
+mod port;
 mod process;
 mod qmp;
 mod sidecar;
@@ -22,21 +25,18 @@ mod watch;
 
 pub use accel::Setting as Accel;
 
+use crate::Layout;
 use crate::kernel::BootFiles;
-use crate::{Layout, durable};
 use bytes::Bytes;
 use cgroup::Cgroup;
 use console::Console;
-use engine::port::{Fault, ProcessObs, RunPlan, Vmm, Wake};
+use engine::port::{Fault, ProcessObs, Wake};
 use futures_util::stream::BoxStream;
-use process::Ended;
 use qmp::{Failed, Qmp};
 use serde_json::Value;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use types::{Code, MachineId, Problem, RunId};
@@ -47,12 +47,8 @@ pub type BootSource = Arc<dyn Fn(&str) -> Result<BootFiles, Fault> + Send + Sync
 /// What makes the archive of a boot's configuration: `kernel::boot_archive`.
 pub type BootArchive = Arc<dyn Fn(&proto::GuestConfig) -> Vec<u8> + Send + Sync>;
 
-/// How long QEMU may take from its first instruction to its first answer, on a busy host.
-const START: Duration = Duration::from_secs(60);
-/// How long it may take for any later answer.
+/// How long QEMU may take to answer, once it has answered at all.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How long a killed process may take to be gone: it may wait for a disk that does not answer.
-const DEATH: Duration = Duration::from_secs(30);
 
 /// Settings of the hypervisor.
 #[derive(Clone, Copy, Debug, Default)]
@@ -125,7 +121,7 @@ impl Qemu {
     /// # Errors
     /// `guest-unreachable` (passing) if the hypervisor does not answer.
     pub fn power_button(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
-        let qmp = self.attach(run, &self.run(machine, run)?);
+        let qmp = self.control(machine, run)?;
         qmp.execute("system_powerdown", Value::Null, ANSWER).map(drop).map_err(unreachable)
     }
 
@@ -134,7 +130,16 @@ impl Qemu {
     /// # Errors
     /// `guest-unreachable` (passing) if the hypervisor does not answer.
     pub fn status(&self, machine: MachineId, run: RunId) -> Result<String, Fault> {
-        status(&self.attach(run, &self.run(machine, run)?), ANSWER).map_err(unreachable)
+        status(&self.control(machine, run)?, ANSWER).map_err(unreachable)
+    }
+
+    /// The control of a run that has a process.
+    fn control(&self, machine: MachineId, id: RunId) -> Result<Qmp, Fault> {
+        let run = self.run(machine, id)?;
+        match self.look(&run)? {
+            ProcessObs::Starting | ProcessObs::Alive => Ok(self.attach(id, &run)),
+            ProcessObs::Absent | ProcessObs::Exited => Err(unreachable(Failed::Silent)),
+        }
     }
 
     fn console_of(&self, machine: MachineId) -> Arc<Console> {
@@ -162,66 +167,6 @@ impl Qemu {
         let make = || Attached::new(&self.tokio, run, console, &self.wake);
         lock(&self.runs).entry(id).or_insert_with(make).qmp()
     }
-
-    fn look(&self, run: &Run) -> Result<ProcessObs, Fault> {
-        let failed = |e| fault::io(&format!("look at run {}", run.name), &e);
-        // In this order: a process that ends in between was started, if it says so.
-        let populated = run.cgroup.populated().map_err(failed)?;
-        let started = run.dir.join("started").try_exists().map_err(failed)?;
-        Ok(match (populated, started) {
-            (false, false) => ProcessObs::Absent,
-            (true, false) => ProcessObs::Starting,
-            (true, true) => ProcessObs::Alive,
-            (false, true) => ProcessObs::Exited,
-        })
-    }
-
-    /// Takes a process that is there to its running processors.
-    fn complete(&self, id: RunId, run: &Run) -> Result<(), Fault> {
-        let qmp = self.attach(id, run);
-        let status = status(&qmp, START).map_err(unreachable)?;
-        // Anything else has run already: the daemon was killed before it wrote so.
-        if matches!(status.as_str(), "prelaunch" | "paused") {
-            qmp.execute("cont", Value::Null, ANSWER).map_err(unreachable)?;
-        }
-        File::create(run.dir.join("started"))
-            .map(drop)
-            .map_err(|e| fault::io(&format!("note that run {} was started", run.name), &e))
-    }
-
-    fn end(&self, run: &Run) -> Result<(), Fault> {
-        let what = format!("kill run {}", run.name);
-        run.cgroup.kill().map_err(|e| fault::io(&what, &e))?;
-        run.cgroup.wait_empty(DEATH).map_err(|e| match e.kind() {
-            ErrorKind::TimedOut => Fault::passing(
-                types::Code::IoError,
-                format!("the process of run {} was killed and is not gone yet", run.name),
-            )
-            .hint("it waits for a disk that does not answer: the kernel's log (journalctl -k) tells which"),
-            _ => fault::io(&what, &e),
-        })
-    }
-
-    fn clear(&self, id: RunId, run: &Run) -> Result<(), Fault> {
-        let what = format!("clear away run {}", run.name);
-        if run.cgroup.populated().map_err(|e| fault::io(&what, &e))? {
-            return Err(busy(run));
-        }
-        let attached = lock(&self.runs).remove(&id);
-        if let Some(attached) = attached {
-            // Its last words are often why somebody looks.
-            attached.drain(Duration::from_secs(2));
-        }
-        launch::clear(run).map_err(|e| match e.kind() {
-            ErrorKind::ResourceBusy => busy(run),
-            _ => fault::io(&what, &e),
-        })?;
-        durable::remove(&initrd::path(&self.layout.machine(run.machine))).map_err(|e| fault::io(&what, &e))
-    }
-}
-
-fn busy(run: &Run) -> Fault {
-    Fault::passing(Code::Busy, format!("run {} still has a process", run.name))
 }
 
 fn unreachable(failed: Failed) -> Fault {
@@ -235,99 +180,4 @@ fn unreachable(failed: Failed) -> Fault {
 fn status(qmp: &Qmp, deadline: Duration) -> Result<String, Failed> {
     let answer = qmp.execute("query-status", Value::Null, deadline)?;
     answer["status"].as_str().map(str::to_owned).ok_or(Failed::Silent)
-}
-
-impl Vmm for Qemu {
-    fn preflight(&self) -> Result<(), Problem> {
-        if process::find().is_none() {
-            return Err(launch::missing());
-        }
-        if !rustix::process::geteuid().is_root() {
-            return Err(Problem::new(Code::NoPermission, "only root can run machines")
-                .hint("run the daemon as root: `sudo sistemo up`"));
-        }
-        File::options().read(true).write(true).open("/dev/net/tun").map_err(|e| {
-            let text = format!("/dev/net/tun does not open: {}", fault::said(&e));
-            Problem::new(Code::NoPermission, text).hint("modprobe tun; in a container, give it this device")
-        })?;
-        accel::choose(self.settings.accel)?;
-        let groups = self.hierarchy()?.join("sistemo");
-        std::fs::create_dir_all(&groups).map_err(|e| {
-            let text = format!("cannot make {}: {}", groups.display(), fault::said(&e));
-            Problem::new(Code::NoPermission, text).hint("in a container, mount the cgroup hierarchy writable")
-        })
-    }
-
-    fn observe(&self, machine: MachineId, run: RunId) -> Result<ProcessObs, Fault> {
-        let at = self.run(machine, run)?;
-        let seen = self.look(&at)?;
-        if seen == ProcessObs::Alive {
-            self.attach(run, &at);
-        }
-        Ok(seen)
-    }
-
-    fn start(&self, plan: &RunPlan) -> Result<(), Fault> {
-        let run = self.run(plan.machine, plan.run)?;
-        match self.look(&run)? {
-            ProcessObs::Alive | ProcessObs::Exited => return Ok(()),
-            ProcessObs::Starting => match self.complete(plan.run, &run) {
-                Ok(()) => return Ok(()),
-                Err(e) => tracing::warn!(run = %run.name, "a half-made process cannot be completed: {e}"),
-            },
-            ProcessObs::Absent => {}
-        }
-        self.end(&run)?;
-        self.clear(plan.run, &run)?;
-        let made = self.launch(plan, &run);
-        let done = made
-            .and_then(|ended| self.complete(plan.run, &run).map_err(|fault| explain(plan, fault, &ended)));
-        if done.is_err() {
-            // What fails now, the next start or the end of the run does again.
-            if let Err(e) = self.end(&run).and_then(|()| self.clear(plan.run, &run)) {
-                tracing::warn!(run = %run.name, "cannot clear away a failed start: {e}");
-            }
-        }
-        done
-    }
-
-    fn kill(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
-        self.end(&self.run(machine, run)?)
-    }
-
-    fn clean(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
-        self.clear(run, &self.run(machine, run)?)
-    }
-
-    fn sidecar(&self, machine: MachineId) -> Result<Option<u64>, Fault> {
-        sidecar::generation(&self.layout.machine_sidecar(machine))
-            .map_err(|e| fault::io(&format!("read the sidecar of machine {machine}"), &e))
-    }
-
-    fn write_sidecar(&self, machine: MachineId, sidecar: &[u8]) -> Result<(), Fault> {
-        sidecar::write(&self.layout.machine_sidecar(machine), sidecar)
-            .map_err(|e| fault::io(&format!("write the sidecar of machine {machine}"), &e))
-    }
-
-    fn remove(&self, machine: MachineId) -> Result<(), Fault> {
-        if let Some(console) = lock(&self.consoles).remove(&machine) {
-            console.close();
-        }
-        let ours = ["machine.json", ".machine.json.new", "initrd.new", console::NEW, console::OLD];
-        sidecar::remove(&self.layout.machine(machine), &ours)
-            .map_err(|e| fault::io(&format!("remove the directory of machine {machine}"), &e))
-    }
-}
-
-/// What became of a process that did not get as far as its running processors.
-fn explain(plan: &RunPlan, fault: Fault, ended: &Receiver<Ended>) -> Fault {
-    match ended.recv_timeout(Duration::from_secs(2)) {
-        Ok(ended) => launch::diagnose(plan, &ended.said),
-        Err(_) if fault.problem.code == Code::GuestUnreachable => Fault::lasting(
-            Code::BootFailed,
-            format!("the hypervisor of machine \"{}\" did not answer in time", plan.name),
-        )
-        .hint("the host may be too busy: try again"),
-        Err(_) => fault,
-    }
 }

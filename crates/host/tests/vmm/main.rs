@@ -1,6 +1,7 @@
 //! Real hypervisors with a real kernel. Needs root, QEMU, apt and a few seconds for each guest.
 
 mod guest;
+mod kill;
 mod world;
 
 use engine::port::{Net, NicPlan, ProcessObs, Vmm};

@@ -7,7 +7,7 @@ use host::Layout;
 use host::vmm::{Qemu, VmmSettings};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -20,7 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// See the module.
 pub struct World {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
+    keep: Option<tempfile::TempDir>,
     layout: Layout,
     runtime: tokio::runtime::Handle,
     todo: String,
@@ -32,26 +33,38 @@ pub struct World {
 impl World {
     /// Whose guests do this.
     pub fn new(todo: &str) -> Self {
-        boot_files();
         let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let mut world = Self::at(path, todo);
+        world.keep = Some(dir);
+        world
+    }
+
+    /// The world at this place, as another process sees it.
+    pub fn at(dir: PathBuf, todo: &str) -> Self {
+        boot_files();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let handle = runtime.handle().clone();
         let (_stop, stopped) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || runtime.block_on(async { drop(stopped.await) }));
-        let layout = Layout::new(dir.path().join("data"), dir.path().join("run"));
+        let layout = Layout::new(dir.join("data"), dir.join("run"));
         std::fs::create_dir_all(layout.volumes()).unwrap();
         let plans = std::sync::Mutex::default();
-        Self { dir, layout, runtime: handle, todo: todo.into(), vmlinuz: None, plans, _stop }
+        Self { dir, keep: None, layout, runtime: handle, todo: todo.into(), vmlinuz: None, plans, _stop }
     }
 
     /// Whose guests are booted with this.
     pub fn with_kernel(mut self, content: &[u8]) -> Self {
         use std::os::unix::fs::PermissionsExt;
-        let path = self.dir.path().join("vmlinuz");
+        let path = self.dir.join("vmlinuz");
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         self.vmlinuz = Some(path);
         self
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub fn layout(&self) -> &Layout {

@@ -3,7 +3,7 @@
 //! Invariant: one daemon per data directory (a lock, held from before the first look at the store
 //! until the process ends); machines outlive it.
 
-mod agent;
+pub(crate) mod agent;
 mod datadir;
 mod key;
 mod limits;
@@ -11,6 +11,7 @@ mod live;
 mod lock;
 mod logging;
 mod ports;
+pub mod recover;
 mod signals;
 #[cfg(debug_assertions)]
 mod sim;

@@ -92,7 +92,7 @@ pub fn resize(host: &Host) {
 
     let (mut by_size, mut by_content, mut times) = (vec![], vec![], vec![]);
     for n in 0..15u64 {
-        let mut of = |name: &str, gib: u64| {
+        let of = |name: &str, gib: u64| {
             time(|| quiet(host, &format!("volume resize {name} {gib}G"))).as_secs_f64()
         };
         let small = of("small", 100 + n);
