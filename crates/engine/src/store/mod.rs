@@ -6,9 +6,11 @@
 
 pub mod conformance;
 mod mem;
+mod reserve;
 mod sqlite;
 
 pub use mem::Mem;
+pub use reserve::Reserved;
 pub use sqlite::Sqlite;
 
 use types::{Actor, OperationId, Verb};
@@ -118,6 +120,9 @@ pub enum StoreError {
     /// The transaction is larger than the limits or names a key twice; nothing was changed.
     #[error("the transaction is too large or names a key twice")]
     TooLarge,
+    /// There is no room on the medium; nothing was changed.
+    #[error("there is no room for the database")]
+    Full,
     /// The medium failed.
     #[error("database: {0}")]
     Failed(String),

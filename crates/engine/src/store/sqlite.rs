@@ -5,7 +5,7 @@
 //! so that reads never wait for writes.
 
 use super::{Change, Check, Entry, Limit, Store, StoreError, Txn, Watch};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, ffi, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -34,8 +34,10 @@ pub struct Sqlite {
 }
 
 fn failed(e: rusqlite::Error) -> StoreError {
-    match e.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::Damaged(e.to_string()),
+    match e.sqlite_error().map(|why| (why.code, why.extended_code)) {
+        Some((ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt, _)) => StoreError::Damaged(e.to_string()),
+        // The shared memory beside the database is a file, too.
+        Some((ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE)) => StoreError::Full,
         _ => StoreError::Failed(e.to_string()),
     }
 }

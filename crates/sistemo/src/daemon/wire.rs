@@ -74,14 +74,14 @@ pub(super) fn database(config: &Config) -> PathBuf {
 
 /// The database. It is made with its mode, which SQLite then gives to the files beside it: the
 /// data directory may be passed through by everybody.
-pub(super) fn store(path: &Path) -> Result<engine::store::Sqlite, Problem> {
+pub(super) fn store(path: &Path) -> Result<engine::store::Reserved, Problem> {
     std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(path)
         .map_err(|e| Problem::new(Code::DatabaseFailed, format!("cannot open {}: {e}", path.display())))?;
-    Ok(engine::store::Sqlite::open(path)?)
+    Ok(engine::store::Reserved::open(path)?)
 }
 
 fn room(ports: &Ports) -> Result<PoolRoom, Problem> {
