@@ -89,6 +89,11 @@ impl Layout {
         self.run.join(machine.short()).join(run.short())
     }
 
+    /// What a run's guest is told at hello: a [`proto::GuestConfig`] as JSON.
+    pub fn guest_config(&self, machine: MachineId, run: RunId) -> PathBuf {
+        self.run_of(machine, run).join("guest.json")
+    }
+
     /// The socket of a run's agent channel.
     pub fn agent_socket(&self, machine: MachineId, run: RunId) -> PathBuf {
         self.run_of(machine, run).join("agent.sock")

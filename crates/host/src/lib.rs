@@ -4,6 +4,7 @@
 //! transaction, a marker file), so that a kill at any moment leaves either nothing or the whole, and
 //! a second try finds the first one's work. Whatever a guest can write is never parsed as root.
 
+pub mod clock;
 pub mod guest;
 pub mod image;
 pub mod kernel;
@@ -12,7 +13,13 @@ pub mod net;
 pub mod storage;
 pub mod vmm;
 
+mod apt;
+mod child;
+mod copy;
 mod durable;
+mod fault;
+mod mkfs;
 mod tool;
+mod tree;
 
 pub use layout::Layout;

@@ -1,5 +1,94 @@
-//! The agents in the guests.
+//! The agents in the guests: one session task for each run, which connects, says hello, listens for
+//! news and, whenever the session ends, begins again.
+//!
+//! Invariant: what a guest says is bounded and cleaned before it is held, costs a bounded rate of
+//! wakes, and is believed for nothing but its own machine.
 
+mod body;
 mod config;
+mod connect;
+mod exec;
+mod session;
+mod state;
 
 pub use config::{Extras, describe, nameservers};
+pub use exec::ExecStream;
+
+use crate::Layout;
+use engine::port::{Fault, Guest, GuestObs, Wake};
+use session::Session;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use types::{Code, MachineId, Problem, RunId};
+
+/// How long a request to an agent may wait for a session that is being made anew.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an agent may take to acknowledge a shutdown.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The agents of this node. Cloning shares them.
+#[derive(Clone)]
+pub struct Agents {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    layout: Layout,
+    runtime: tokio::runtime::Handle,
+    wake: Wake,
+    sessions: Mutex<HashMap<RunId, Arc<Session>>>,
+}
+
+impl Agents {
+    /// Sessions run on `runtime`; `wake` is told of news.
+    pub fn new(layout: Layout, runtime: tokio::runtime::Handle, wake: Wake) -> Self {
+        Self { inner: Arc::new(Inner { layout, runtime, wake, sessions: Mutex::default() }) }
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Session>>> {
+        self.inner.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session of a run, begun if there is none.
+    fn session(&self, machine: MachineId, run: RunId) -> Arc<Session> {
+        let mut sessions = self.sessions();
+        if let Some(session) = sessions.get(&run) {
+            return Arc::clone(session);
+        }
+        let session = Arc::new(Session::new(&self.inner.layout, machine, run));
+        sessions.insert(run, Arc::clone(&session));
+        let (agents, task) = (self.clone(), Arc::clone(&session));
+        self.inner.runtime.spawn(async move {
+            task.keep(&agents.inner.wake).await;
+            agents.sessions().remove(&run);
+        });
+        session
+    }
+}
+
+fn unreachable() -> Problem {
+    Problem::new(Code::GuestUnreachable, "the agent in the guest does not answer").hint(
+        "`sistemo machine logs` shows the guest's console; a restart of the machine starts its agent anew",
+    )
+}
+
+impl Guest for Agents {
+    fn observe(&self, machine: MachineId, run: RunId) -> Result<GuestObs, Fault> {
+        Ok(self.session(machine, run).observe())
+    }
+
+    fn shutdown(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        let session = self.session(machine, run);
+        let asked = async {
+            let sender = session.sender(PATIENCE).await.ok_or_else(unreachable)?;
+            tokio::time::timeout(ANSWER, session::post(sender, proto::paths::SHUTDOWN, Vec::new()))
+                .await
+                .map_err(|_| unreachable())?
+        };
+        match self.inner.runtime.block_on(asked) {
+            Ok(_) => Ok(()),
+            Err(problem) => Err(Fault { problem, passing: true }),
+        }
+    }
+}

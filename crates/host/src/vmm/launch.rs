@@ -60,13 +60,13 @@ impl Qemu {
         let mut inherited = Inherited::default();
         let files = (self.boot_files)(&plan.kernel)?;
         let disks = self.open_disks(plan, files.modules.as_deref(), &mut inherited)?;
+        make_dir(run).map_err(failed("make the directory for a run of"))?;
         let (kernel, initrd) = self.open_boot(plan, &files, &mut inherited)?;
         let mut nics = Vec::new();
         for (_, nic) in &plan.nics {
             let fd = inherited.add(crate::net::open_tap(&nic.tap)?);
             nics.push(args::Nic { fd, mac: nic.mac.clone() });
         }
-        make_dir(run).map_err(failed("make the directory for a run of"))?;
         let mut listen = |name: &str| {
             let path = run.dir.join(name);
             durable::remove(&path)?;
@@ -136,8 +136,15 @@ impl Qemu {
         files: &BootFiles,
         inherited: &mut Inherited,
     ) -> Result<(RawFd, RawFd), Fault> {
-        let archive = (self.boot_archive)(&crate::guest::describe(plan, &self.extras));
+        let told = proto::GuestConfig {
+            modules: files.modules.is_some(),
+            ..crate::guest::describe(plan, &self.extras)
+        };
+        let archive = (self.boot_archive)(&told);
         let failed = |e| fault::io(&format!("make the boot files of machine \"{}\"", plan.name), &e);
+        // What the agent is told at hello; it may differ from the boot's after a reboot in the guest.
+        let json = serde_json::to_vec(&told).map_err(|e| failed(e.into()))?;
+        durable::write(&self.layout.guest_config(plan.machine, plan.run), &json, 0o600).map_err(failed)?;
         let dir = self.layout.machine(plan.machine);
         durable::make_dir(&dir).map_err(failed)?;
         let kernel = File::open(&files.vmlinuz).map_err(failed)?;

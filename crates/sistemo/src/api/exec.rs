@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
 use types::{Code, Problem};
 use utoipa::ToSchema;
 
@@ -102,9 +103,17 @@ async fn bridge(upgrade: OnUpgrade, mut frames: Box<dyn Frames>) {
         Ok(client) => client,
         Err(e) => return tracing::debug!("an exec connection did not change: {e}"),
     };
-    let mut client = TokioIo::new(client);
-    if let Err(e) = tokio::io::copy_bidirectional(&mut client, &mut frames).await {
-        tracing::debug!("an exec stream ended early: {e}");
+    let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
+    let (mut from_guest, mut to_guest) = tokio::io::split(&mut frames);
+    // The end of input is a frame: a client that ends its side is gone, and its command with it.
+    tokio::select! {
+        _ = tokio::io::copy(&mut from_client, &mut to_guest) => {}
+        ended = tokio::io::copy(&mut from_guest, &mut to_client) => {
+            if let Err(e) = ended {
+                tracing::debug!("an exec stream ended early: {e}");
+            }
+            let _ = to_client.shutdown().await;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod agent;
 mod datadir;
 mod key;
 mod limits;
+mod live;
 mod lock;
 mod logging;
 mod ports;

@@ -1,0 +1,203 @@
+//! The session with one run's agent.
+//!
+//! Invariant: at most one connection to a run's socket. The task ends only once the socket is gone,
+//! which is when the run was cleaned away.
+
+use super::body::Outgoing;
+use super::connect::{Sender, connect};
+use super::state::observation;
+use crate::Layout;
+use bytes::{Bytes, BytesMut};
+use engine::port::{GuestObs, Wake};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use proto::{Refusal, State, paths};
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use types::operation::Kind;
+use types::{Code, MachineId, Problem, RunId};
+
+/// Between two connections.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long the first tries wait for an answer, and the later ones at most.
+const FIRST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(15);
+/// How long hello may take: the agent then mounts what is new.
+const HELLO: Duration = Duration::from_secs(60);
+/// The least time between two pieces of news from one guest.
+const BREATH: Duration = Duration::from_millis(100);
+/// The longest line of news.
+const LINE: usize = 256 << 10;
+
+/// One run's session.
+pub struct Session {
+    machine: MachineId,
+    socket: PathBuf,
+    config: PathBuf,
+    seen: Mutex<GuestObs>,
+    sender: watch::Sender<Option<Sender>>,
+}
+
+impl Session {
+    /// A session that has not begun.
+    pub fn new(layout: &Layout, machine: MachineId, run: RunId) -> Self {
+        Self {
+            machine,
+            socket: layout.agent_socket(machine, run),
+            config: layout.guest_config(machine, run),
+            seen: Mutex::default(),
+            sender: watch::channel(None).0,
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, GuestObs> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the agent last said.
+    pub fn observe(&self) -> GuestObs {
+        self.seen().clone()
+    }
+
+    /// The sender of the present session; waits at most so long for one.
+    pub async fn sender(&self, patience: Duration) -> Option<Sender> {
+        let mut watching = self.sender.subscribe();
+        let there = tokio::time::timeout(patience, watching.wait_for(Option::is_some)).await;
+        there.ok()?.ok()?.clone()
+    }
+
+    /// Keeps a session with the agent until the socket is gone.
+    pub async fn keep(&self, wake: &Wake) {
+        let mut patience = FIRST;
+        loop {
+            match self.once(patience, wake).await {
+                Ok(()) => patience = FIRST,
+                Err(e) if e.kind() == ErrorKind::NotFound => return,
+                // Each try discards the answer to the one before: a guest that is slow to answer
+                // must get longer, or it would never be heard.
+                Err(e) if e.kind() == ErrorKind::TimedOut => patience = (patience * 2).min(LONGEST),
+                Err(e) => tracing::debug!(machine = %self.machine, "agent: {e}"),
+            }
+            self.sender.send_replace(None);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// One connection, from SYN to its end.
+    async fn once(&self, patience: Duration, wake: &Wake) -> io::Result<()> {
+        let (sender, driver) = connect(&self.socket, patience).await?;
+        let driver = tokio::spawn(driver);
+        let ended = self.talk(sender, wake).await;
+        driver.abort();
+        ended.map_err(|p| io::Error::other(p.message))
+    }
+
+    async fn talk(&self, sender: Sender, wake: &Wake) -> Result<(), Problem> {
+        let config = match std::fs::read(&self.config) {
+            Ok(bytes) => bytes,
+            Err(e) => return Err(Problem::new(Code::IoError, format!("{}: {e}", self.config.display()))),
+        };
+        let said = tokio::time::timeout(HELLO, post(sender.clone(), paths::HELLO, config)).await;
+        let state = said.map_err(|_| failed("hello took too long"))??;
+        let state: State = serde_json::from_slice(&state).map_err(|e| failed(&e.to_string()))?;
+        tracing::info!(machine = %self.machine, agent = ?state.agent, root = state.root_mounted, "hello");
+        self.news(&state, wake);
+        self.sender.send_replace(Some(sender.clone()));
+        self.listen(sender, wake).await
+    }
+
+    fn news(&self, state: &State, wake: &Wake) {
+        let new = observation(state);
+        let changed = {
+            let mut seen = self.seen();
+            let changed = *seen != new;
+            *seen = new;
+            changed
+        };
+        if changed {
+            wake(Kind::Machine, self.machine.0);
+        }
+    }
+
+    /// Takes in what the agent says of itself, until the session ends.
+    async fn listen(&self, sender: Sender, wake: &Wake) -> Result<(), Problem> {
+        let answer = send(sender, Method::GET, paths::EVENTS, Outgoing::Whole(None)).await?;
+        let mut body = refused(answer).await?.into_body();
+        let mut line = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| failed(&e.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            line.extend_from_slice(&data);
+            let mut last = None;
+            while let Some(end) = memchr::memchr(b'\n', &line) {
+                last = Some(line.split_to(end + 1));
+            }
+            if line.len() > LINE {
+                return Err(failed("a line of news is too long"));
+            }
+            if let Some(last) = last {
+                let state = serde_json::from_slice(&last).map_err(|e| failed(&e.to_string()))?;
+                self.news(&state, wake);
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(why: &str) -> Problem {
+    tracing::debug!("agent: {why}");
+    Problem::new(Code::GuestFailed, "the agent in the guest answers nonsense, or stopped answering")
+}
+
+/// Sends one request.
+pub async fn send(
+    mut sender: Sender,
+    method: Method,
+    path: &str,
+    body: Outgoing,
+) -> Result<Response<Incoming>, Problem> {
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("http://agent{path}"))
+        .body(body)
+        .map_err(|e| failed(&e.to_string()))?;
+    sender.ready().await.map_err(|e| failed(&e.to_string()))?;
+    sender.send_request(request).await.map_err(|e| failed(&e.to_string()))
+}
+
+/// Sends a document; returns the answer, at most [`proto::MAX_JSON`] of it.
+pub async fn post(sender: Sender, path: &str, body: Vec<u8>) -> Result<Bytes, Problem> {
+    let body = Outgoing::Whole(Some(Bytes::from(body)));
+    whole(refused(send(sender, Method::POST, path, body).await?).await?).await
+}
+
+async fn whole(answer: Response<Incoming>) -> Result<Bytes, Problem> {
+    let body = Limited::new(answer.into_body(), proto::MAX_JSON);
+    Ok(body.collect().await.map_err(|e| failed(&e.to_string()))?.to_bytes())
+}
+
+/// The answer, unless it is a refusal.
+async fn refused(answer: Response<Incoming>) -> Result<Response<Incoming>, Problem> {
+    match answer.status() {
+        StatusCode::OK | StatusCode::ACCEPTED => Ok(answer),
+        _ => Err(refusal(answer).await.0),
+    }
+}
+
+/// A refusal as a problem, and the exit code it names.
+pub async fn refusal(answer: Response<Incoming>) -> (Problem, Option<u8>) {
+    let status = answer.status();
+    let said = whole(answer).await.ok().and_then(|b| serde_json::from_slice::<Refusal>(&b).ok());
+    let said = said.unwrap_or_default();
+    let words = super::state::clean(&said.message);
+    let message = match words.is_empty() {
+        true => format!("the agent in the guest answered {status}"),
+        false => format!("the guest refused: {words}"),
+    };
+    (Problem::new(Code::GuestFailed, message), said.exit)
+}
