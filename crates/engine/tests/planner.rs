@@ -151,7 +151,12 @@ prop_compose! {
 }
 
 /// What a step does, as far as a planner can see it. Returns whether the machine is gone.
-fn do_machine(spec: &MachineSpec, s: &mut MachineStatus, l: &mut machine::Look, step: &machine::Step) -> bool {
+fn do_machine(
+    spec: &MachineSpec,
+    s: &mut MachineStatus,
+    l: &mut machine::Look,
+    step: &machine::Step,
+) -> bool {
     use machine::Step;
     match step {
         Step::WriteSidecar => l.sidecar = Some(spec.generation),
