@@ -5,4 +5,5 @@ mod check;
 mod daemon;
 mod device;
 mod full;
+mod guest;
 mod model;
