@@ -7,3 +7,4 @@ mod device;
 mod full;
 mod guest;
 mod model;
+mod pool;
