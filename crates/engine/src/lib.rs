@@ -39,6 +39,11 @@ struct Inner {
     settings: Settings,
     live: live::Live,
     queue: run::queue::Queue,
+    /// Changes are refused: the daemon is ending.
+    ending: std::sync::atomic::AtomicBool,
+    /// How many workers there are.
+    workers: std::sync::atomic::AtomicUsize,
+    steady: std::sync::Mutex<run::steady::Steady>,
 }
 
 impl Engine {
@@ -54,6 +59,9 @@ impl Engine {
             settings,
             live: live::Live::default(),
             queue: run::queue::Queue::default(),
+            ending: false.into(),
+            workers: 0.into(),
+            steady: std::sync::Mutex::default(),
         };
         recover::refuse_half(&*inner.db.0)?;
         let engine = Self(Arc::new(inner));

@@ -55,7 +55,7 @@ impl Engine {
                 format!("{memory} of memory: the most is {MAX_MEMORY}"),
             ));
         }
-        self.0.ports.vmm.preflight()?;
+        self.preflight()?;
         let id = self.new_machine_id(draft)?;
         let name = match &req.name {
             Some(name) => Name::machine(name.as_str())?,
@@ -96,6 +96,7 @@ impl Engine {
             image,
             desired: Desired::Running,
             epoch: 1,
+            restart: req.restart.unwrap_or_default(),
             disks: vec![Disk {
                 volume: root,
                 slot: 0,
@@ -234,6 +235,12 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether this host can run a machine at all.
+    fn preflight(&self) -> Result<(), Problem> {
+        self.0.ports.vmm.preflight()?;
+        self.0.ports.images.check_kernel()
+    }
+
     fn new_machine_id(&self, draft: &mut Draft) -> Result<MachineId, Problem> {
         loop {
             let id = MachineId(self.0.ports.clock.new_id());
@@ -261,7 +268,7 @@ impl Engine {
     /// `machine-not-found`, `being-deleted`, what [`crate::port::Vmm::preflight`] refuses.
     pub fn start_machine(&self, actor: &Actor, machine: &str) -> Result<Operation, Problem> {
         self.change_machine(actor, Verb::MachineStart, machine, |spec, record| {
-            self.0.ports.vmm.preflight()?;
+            self.preflight()?;
             let ended = record.status.ended_epoch >= spec.epoch;
             if spec.desired == Desired::Stopped || ended {
                 spec.desired = Desired::Running;
@@ -288,7 +295,7 @@ impl Engine {
     /// `machine-not-found`, `being-deleted`, what [`crate::port::Vmm::preflight`] refuses.
     pub fn restart_machine(&self, actor: &Actor, machine: &str) -> Result<Operation, Problem> {
         self.change_machine(actor, Verb::MachineRestart, machine, |spec, _| {
-            self.0.ports.vmm.preflight()?;
+            self.preflight()?;
             spec.desired = Desired::Running;
             spec.epoch += 1;
             Ok(())

@@ -15,6 +15,7 @@ pub(crate) use volume::{DEFAULT_POOL, mark_deleting};
 use crate::db::Change;
 use crate::store::StoreError;
 use crate::{Engine, key};
+use std::sync::atomic::Ordering;
 use types::operation::{Kind, OperationState, Target};
 use types::{Actor, Code, Operation, OperationId, Problem, Verb};
 use uuid::Uuid;
@@ -57,6 +58,11 @@ impl Engine {
     ) -> Result<Operation, Problem> {
         let mut outcome = Err(StoreError::Conflict(name.to_owned()).into());
         for _ in 0..TRIES {
+            if self.0.ending.load(Ordering::Relaxed) {
+                outcome = Err(Problem::new(Code::ShuttingDown, "the daemon is ending and takes no changes")
+                    .hint("ask again once it is back; machines go on running meanwhile"));
+                break;
+            }
             outcome = match self.try_admit(actor, verb, (kind, name), &decide) {
                 Ok(Ok(op)) => Ok(op),
                 Ok(Err(StoreError::Conflict(_))) => continue,

@@ -1,7 +1,8 @@
 //! What a volume needs next.
 //!
 //! Invariant: a file is made at most once: when it was once complete and is missing, that is a
-//! loss to be reported, never a reason to make an empty one. A size only grows.
+//! loss to be reported, never a reason to make an empty one; so it is when it was complete and is
+//! shorter. A size only grows.
 
 use super::{Answer, Wait};
 use crate::port::VolumeObs;
@@ -85,6 +86,9 @@ pub fn plan(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Ste
     let Some(file) = look.pool.file else {
         return make(spec, status, look);
     };
+    if status.filled && file.size < status.size {
+        return Answer::Stuck(cut(spec, status.size, file.size));
+    }
     if file.size < spec.size {
         return Answer::Do(Step::Grow { to: spec.size });
     }
@@ -115,6 +119,20 @@ fn make(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {
             }
         },
     }
+}
+
+/// The report of a file that was made shorter behind our back: its end is lost, and growing it
+/// again would only hide that under zeros.
+fn cut(spec: &VolumeSpec, had: ByteSize, has: ByteSize) -> Problem {
+    Problem::new(
+        Code::VolumeLost,
+        format!("the file of volume \"{}\" was cut from {had} to {has} by something else", spec.name),
+    )
+    .hint(format!(
+        "put {}.raw back as it was; if nothing was in its end, `truncate --size {}` makes it whole again",
+        spec.id,
+        had.bytes()
+    ))
 }
 
 /// The refusal of a root volume that would cut its image.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use types::NetworkId;
 use types::OperationId;
-use types::machine::{Desired, Disk, Mount, Nic};
+use types::machine::{Desired, Disk, Mount, Nic, RestartPolicy};
 use types::operation::Kind;
 use types::volume::{VolumeDeletion, VolumeRole};
 
@@ -59,7 +59,7 @@ prop_compose! {
                 address: Ipv4Addr::from(0x0ac8_0000 + address),
                 mac: if mac == 0 { "evil,id=x".into() } else { format!("52:54:00:00:00:0{mac}") },
             }],
-            uid: if uid == 0 { 0 } else { crate::admit::FIRST_UID + uid }, deleting: None,
+            uid: if uid == 0 { 0 } else { crate::admit::FIRST_UID + uid }, deleting: None, restart: RestartPolicy::No,
         };
         FoundMachine { id, specs: vec![spec], written_at: Timestamp::from_millis(written) }
     }

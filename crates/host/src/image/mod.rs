@@ -96,6 +96,10 @@ impl Images for HostImages {
         self.forget(image)
     }
 
+    fn check_kernel(&self) -> Result<(), Problem> {
+        self.kernels.check_custom()
+    }
+
     fn has_kernel(&self, version: &str) -> Result<bool, Fault> {
         self.kernels.has(version)
     }

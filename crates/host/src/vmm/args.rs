@@ -125,7 +125,7 @@ impl Arguments {
     fn base(&mut self, launch: &Launch) {
         self.put("-name", format!("guest={}", launch.name));
         self.put("-uuid", launch.machine.to_string());
-        self.0.extend(["-nodefaults", "-no-user-config", "-S"].map(str::to_owned));
+        self.0.extend(["-nodefaults", "-no-user-config", "-S", "-no-shutdown"].map(str::to_owned));
         self.put("-display", "none");
         self.put("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
         self.put("-machine", "q35,usb=off,vmport=off,smbus=off,sata=off,dump-guest-core=off");

@@ -5,7 +5,7 @@
 
 use super::process::Ended;
 use super::watch::Run;
-use super::{Qemu, fault, initrd, launch, lock, status, unreachable};
+use super::{Qemu, fault, initrd, launch, lock, status, unreachable, watch};
 use crate::durable;
 use engine::port::{Fault, ProcessObs, RunPlan};
 use serde_json::Value;
@@ -30,7 +30,9 @@ impl Qemu {
             (false, false) => ProcessObs::Absent,
             (true, false) => ProcessObs::Starting,
             (true, true) => ProcessObs::Alive,
-            (false, true) => ProcessObs::Exited,
+            (false, true) => {
+                ProcessObs::Exited { clean: run.dir.join(watch::CLEAN).try_exists().map_err(failed)? }
+            }
         })
     }
 
@@ -81,7 +83,7 @@ impl Qemu {
     pub(super) fn ensure_started(&self, plan: &RunPlan) -> Result<(), Fault> {
         let run = self.run(plan.machine, plan.run)?;
         match self.look(&run)? {
-            ProcessObs::Alive | ProcessObs::Exited => return Ok(()),
+            ProcessObs::Alive | ProcessObs::Exited { .. } => return Ok(()),
             ProcessObs::Starting => match self.complete(plan.run, &run) {
                 Ok(()) => return Ok(()),
                 Err(e) => tracing::warn!(run = %run.name, "a half-made process cannot be completed: {e}"),

@@ -138,7 +138,7 @@ impl Qemu {
         let run = self.run(machine, id)?;
         match self.look(&run)? {
             ProcessObs::Starting | ProcessObs::Alive => Ok(self.attach(id, &run)),
-            ProcessObs::Absent | ProcessObs::Exited => Err(unreachable(Failed::Silent)),
+            ProcessObs::Absent | ProcessObs::Exited { .. } => Err(unreachable(Failed::Silent)),
         }
     }
 

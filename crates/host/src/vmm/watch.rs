@@ -16,12 +16,15 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use types::MachineId;
 use types::operation::Kind;
 
 /// Between two tries to reach a hypervisor that is there and does not answer.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The mark in a run's directory that its guest has powered off in order.
+pub const CLEAN: &str = "clean";
 /// Events that change what a machine is.
 const NEWS: &[&str] =
     &["SHUTDOWN", "RESET", "STOP", "RESUME", "BLOCK_IO_ERROR", "GUEST_PANICKED", "DEVICE_DELETED"];
@@ -63,8 +66,13 @@ impl Attached {
     /// Takes hold of a run.
     pub fn new(tokio: &Handle, run: &Run, console: Arc<Console>, wake: &Wake) -> Self {
         let (machine, name, tell) = (run.machine, run.name.clone(), wake.clone());
+        let (off, switched_off) = mpsc::channel(1);
         let on_event = Arc::new(move |event: &str, data: &serde_json::Value| {
             tracing::debug!(run = %name, %event, %data, "hypervisor's event");
+            if event == "SHUTDOWN" {
+                // Full: it is about to be looked at anyway.
+                let _ = off.try_send(());
+            }
             if NEWS.contains(&event) {
                 tell(Kind::Machine, machine.0);
             }
@@ -73,6 +81,7 @@ impl Attached {
         let (last, silent) = sync_channel(1);
         let tasks = vec![
             tokio.spawn(control(run.clone(), session)).abort_handle(),
+            tokio.spawn(rest(run.clone(), qmp.clone(), switched_off)).abort_handle(),
             tokio.spawn(listen(run.clone(), console, last)).abort_handle(),
             tokio.spawn(end(run.clone(), wake.clone())).abort_handle(),
         ];
@@ -101,6 +110,35 @@ async fn control(run: Run, mut session: Session) {
         }
         tracing::warn!(run = %run.name, ?ended, "lost the hypervisor's control; trying again");
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Ends the process of a machine that its guest has switched off, at once and whenever one does.
+async fn rest(run: Run, qmp: Qmp, mut switched_off: mpsc::Receiver<()>) {
+    loop {
+        // Before the first word too: it may have happened while no daemon ran.
+        let (run, qmp) = (run.clone(), qmp.clone());
+        let laid = tokio::task::spawn_blocking(move || lay_to_rest(&run, &qmp)).await;
+        if !matches!(laid, Ok(Ok(()))) {
+            tracing::debug!(?laid, "a machine that is off cannot be ended yet");
+        }
+        if switched_off.recv().await.is_none() {
+            return;
+        }
+    }
+}
+
+/// QEMU waits in this state (`-no-shutdown`), so that its end is never taken for a failure: how it
+/// came is kept before the process can go.
+fn lay_to_rest(run: &Run, qmp: &Qmp) -> io::Result<()> {
+    match super::status(qmp, super::ANSWER) {
+        Ok(status) if status == "shutdown" => {
+            std::fs::File::create(run.dir.join(CLEAN))?;
+            qmp.execute("quit", serde_json::Value::Null, super::ANSWER)
+                .map(drop)
+                .map_err(|e| io::Error::other(format!("{e:?}")))
+        }
+        _ => Ok(()),
     }
 }
 

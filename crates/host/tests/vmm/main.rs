@@ -62,10 +62,10 @@ fn a_machine_lives_unprivileged_outlives_its_daemon_and_leaves_nothing() {
     assert_eq!(qemu.status(plan.machine, plan.run).unwrap(), "running");
     assert_eq!(world.pid(&plan), pid);
     qemu.kill(plan.machine, plan.run).unwrap();
-    assert_eq!(see(&qemu), ProcessObs::Exited);
+    assert_eq!(see(&qemu), ProcessObs::Exited { clean: false });
     assert_eq!(woken.recv_timeout(world::PATIENCE).unwrap(), plan.machine.0);
     qemu.start(&plan).unwrap();
-    assert_eq!(see(&qemu), ProcessObs::Exited, "a run is started once");
+    assert_eq!(see(&qemu), ProcessObs::Exited { clean: false }, "a run is started once");
     for _ in 0..2 {
         qemu.kill(plan.machine, plan.run).unwrap();
         qemu.clean(plan.machine, plan.run).unwrap();
@@ -93,7 +93,7 @@ fn a_guest_reboots_by_itself_and_ends_by_itself() {
     let (qemu, woken) = world.qemu();
     let plan = world.plan(vec![world.disk(0)]);
     qemu.start(&plan).unwrap();
-    wait_for(&qemu, &woken, &plan, ProcessObs::Exited);
+    wait_for(&qemu, &woken, &plan, ProcessObs::Exited { clean: true });
     assert_eq!(world.content(&plan.disks[0]), "twice");
     qemu.clean(plan.machine, plan.run).unwrap();
     world.assert_nothing_left(&qemu, &plan);

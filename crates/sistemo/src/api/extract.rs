@@ -4,7 +4,7 @@
 
 use super::problem::Failure;
 use super::{MAX_BODY, Peer, Shared};
-use crate::api::call::call;
+use crate::api::call::write;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -97,7 +97,7 @@ impl Raw {
                 let actor = who.0.clone();
                 let target = Target { kind, id: None, name: shorten(name) };
                 let told = problem.clone();
-                call(app, move |engine| {
+                write(app, move |engine| {
                     engine.refused(&actor, verb, target, &told);
                     Ok(())
                 })

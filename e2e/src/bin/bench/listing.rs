@@ -16,6 +16,8 @@ fn resident(pid: rustix::process::Pid) -> f64 {
 
 /// A command's wall time in seconds, own CPU seconds and peak memory in MB.
 fn cost(command: &mut Command) -> (f64, f64, f64) {
+    // `wait4` below waits for it and tells what it cost, which `Child::wait` does not.
+    #[allow(clippy::zombie_processes)]
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it can be run");
     let began = std::time::Instant::now();
     let mut status = 0;
