@@ -11,6 +11,7 @@ mod key;
 mod live;
 pub mod plan;
 pub mod port;
+pub mod recover;
 mod run;
 mod settings;
 pub mod sim;
@@ -50,7 +51,7 @@ impl Engine {
     /// nothing else until [`Engine::start`].
     ///
     /// # Errors
-    /// `database-failed`.
+    /// `database-failed`, also if a recovery of this store has begun and not ended.
     pub fn open(store: Arc<dyn Store>, ports: Ports, settings: Settings) -> Result<Self, Problem> {
         let inner = Inner {
             db: Db(store),
@@ -62,6 +63,7 @@ impl Engine {
             workers: 0.into(),
             steady: std::sync::Mutex::default(),
         };
+        recover::refuse_half(&*inner.db.0)?;
         let engine = Self(Arc::new(inner));
         engine.ensure_default_network()?;
         engine.reload_live()?;

@@ -208,6 +208,8 @@ fn help_is_what_it_was() {
         ("help_deploy", &["vm", "deploy", "--help"]),
         ("help_volume", &["volume", "--help"]),
         ("help_exec", &["machine", "exec", "--help"]),
+        ("help_doctor", &["doctor", "--help"]),
+        ("help_recover", &["recover", "--help"]),
     ] {
         let ran = common::run(dir.path(), args);
         assert_eq!(ran.code, 0, "{ran:?}");

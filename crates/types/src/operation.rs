@@ -40,6 +40,7 @@ verbs! {
     VolumeDelete = "volume.delete";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
+    Recover = "recover";
     Reconcile = "reconcile";
 }
 

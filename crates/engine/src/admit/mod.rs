@@ -8,8 +8,9 @@ mod machine;
 mod network;
 mod volume;
 
-pub(crate) use machine::{abandon as abandon_machine, forget as forget_machine};
-pub(crate) use volume::mark_deleting;
+pub(crate) use machine::{FIRST_UID, UIDS, abandon as abandon_machine, forget as forget_machine, mount};
+pub(crate) use network::DEFAULT as DEFAULT_NETWORK;
+pub(crate) use volume::{DEFAULT_POOL, mark_deleting};
 
 use crate::db::Change;
 use crate::store::StoreError;

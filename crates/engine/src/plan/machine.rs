@@ -196,14 +196,14 @@ fn running(spec: &MachineSpec, run: &Run, look: &Look, boot_timeout: Duration) -
                 .hint(format!("`sistemo machine logs {}` shows its console", spec.name)),
         )
     };
-    if look.guest.hello {
-        let why = look.guest.error.as_deref().unwrap_or("its root could not be mounted");
+    if let (true, Some(why)) = (look.guest.hello, &look.guest.error) {
         return failed(format!("machine \"{}\" did not boot: {why}", spec.name));
     }
     let until = run.began_up.map(|up| up.saturating_add(millis(boot_timeout)));
     let Some(left) = left(look, until, after(run.began_at, boot_timeout)) else {
         let s = boot_timeout.as_secs();
-        return failed(format!("the agent of machine \"{}\" said nothing for {s} s", spec.name));
+        let what = if look.guest.hello { "did not mount its root" } else { "said nothing" };
+        return failed(format!("the agent of machine \"{}\" {what} for {s} s", spec.name));
     };
     wait_for(look, left)
 }

@@ -103,10 +103,7 @@ pub fn plan(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Ste
 
 fn make(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {
     if status.filled {
-        return Answer::Stuck(
-            Problem::new(Code::VolumeLost, format!("the file of volume \"{}\" is gone", spec.name))
-                .hint(format!("put {}.raw back into the pool, or delete the volume", spec.id)),
-        );
+        return Answer::Stuck(lost(spec));
     }
     match &spec.source {
         VolumeSource::Blank { fs_uuid } => {
@@ -142,4 +139,10 @@ fn cut(spec: &VolumeSpec, had: ByteSize, has: ByteSize) -> Problem {
 pub fn too_small(asked: ByteSize, image: ByteSize) -> Problem {
     Problem::new(Code::VolumeTooSmall, format!("{asked} is smaller than the image, which needs {image}"))
         .hint(format!("ask for --storage {}M or more", image.round_up_mib().bytes() / ByteSize::MIB))
+}
+
+/// The fault of a volume whose content was once complete and is not there.
+pub fn lost(spec: &VolumeSpec) -> Problem {
+    Problem::new(Code::VolumeLost, format!("the file of volume \"{}\" is gone", spec.name))
+        .hint(format!("put {}.raw back into the pool, or delete the volume", spec.id))
 }

@@ -73,8 +73,7 @@ pub trait Vmm: Send + Sync {
     /// Judges, before anything is written, whether a machine can run here at all.
     ///
     /// # Errors
-    /// `no-hypervisor`, `no-permission` (not root, `/dev/net/tun`), `no-kernel` (an override that
-    /// is not there), `tool-missing`.
+    /// `no-hypervisor`, `no-permission` (not root, `/dev/net/tun`).
     fn preflight(&self) -> Result<(), Problem>;
 
     /// Looks at a run's process through its cgroup, never through a pid.

@@ -192,6 +192,10 @@ impl Images for World {
         Ok(())
     }
 
+    fn check_kernel(&self) -> Result<(), Problem> {
+        Ok(())
+    }
+
     fn has_kernel(&self, _: &str) -> Result<bool, Fault> {
         Ok(self.state().kernel)
     }

@@ -4,12 +4,15 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use types::{Code, Problem};
 
+/// What libraries say of their insides is not worth a reader's time; a filter that names them wins.
+const LIBRARIES: &str = "h2=info,hyper=info,hyper_util=info,netlink_proto=info,netlink_packet_route=error";
+
 /// Begins logging.
 ///
 /// # Errors
 /// `invalid-config` if `filter` is no list of levels.
 pub fn init(filter: &str) -> Result<(), Problem> {
-    let filter = EnvFilter::try_new(filter).map_err(|e| {
+    let filter = EnvFilter::try_new(format!("{LIBRARIES},{filter}")).map_err(|e| {
         Problem::new(
             Code::InvalidConfig,
             format!("log = \"{}\" is not understood: {e}", filter.escape_debug()),

@@ -3,14 +3,16 @@
 //! Invariant: one daemon per data directory (a lock, held from before the first look at the store
 //! until the process ends); machines outlive it.
 
-mod agent;
+pub(crate) mod agent;
 mod datadir;
 mod key;
 mod limits;
+mod live;
 mod lock;
 mod logging;
 mod manager;
 mod ports;
+pub mod recover;
 mod signals;
 #[cfg(debug_assertions)]
 mod sim;
