@@ -145,28 +145,43 @@ impl Kernels {
     }
 
     /// Where a kernel's directory is made, and where its package is fetched to; nothing is kept.
-    fn scratch(&self, name: &str) -> Result<Scratch, Fault> {
-        let dir = self.layout.kernels().join(name);
-        let made = crate::tree::remove(&dir).and_then(|()| durable::make_dir(&dir));
-        made.map_err(|e| fault::io("make room for a new kernel", &self.layout.kernels(), &e))?;
-        Ok(Scratch(dir))
+    /// Each time it is another: of a try whose daemon was killed, tools may go on for a moment.
+    fn scratch(&self, kind: &'static str) -> Result<Scratch, Fault> {
+        let kernels = self.layout.kernels();
+        let scratch = Scratch { dir: kernels.join(format!("{kind}-{:08x}", rand::random::<u32>())), kind };
+        scratch.sweep();
+        durable::make_dir(&scratch.dir).map_err(|e| fault::io("make room for a new kernel", &kernels, &e))?;
+        Ok(scratch)
     }
 }
 
 /// A directory that goes when nobody needs it any more, or with the next try.
-struct Scratch(PathBuf);
+struct Scratch {
+    dir: PathBuf,
+    kind: &'static str,
+}
 
 impl Scratch {
     fn path(&self) -> &Path {
-        &self.0
+        &self.dir
+    }
+
+    /// Removes it, and what earlier tries left: there is one of a kind at a time.
+    fn sweep(&self) {
+        let kernels = self.dir.parent().unwrap_or(&self.dir);
+        let ours = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(self.kind.as_bytes());
+        let entries = std::fs::read_dir(kernels).into_iter().flatten().flatten();
+        for dir in entries.filter(|e| ours(&e.file_name())).map(|e| e.path()) {
+            if let Err(e) = crate::tree::remove(&dir) {
+                tracing::warn!(dir = %dir.display(), error = %e, "cannot remove a temporary directory");
+            }
+        }
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(e) = crate::tree::remove(&self.0) {
-            tracing::warn!(dir = %self.0.display(), error = %e, "cannot remove a temporary directory");
-        }
+        self.sweep();
     }
 }
 

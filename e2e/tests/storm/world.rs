@@ -1,0 +1,101 @@
+//! What there is: as the script expects it, and as the lists tell it.
+
+use e2e::Host;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A volume.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Volume {
+    /// In bytes.
+    pub size: u64,
+    /// The machine that holds it.
+    pub holder: Option<String>,
+    /// The machine that it goes with.
+    pub owner: Option<String>,
+    /// A machine boots from it.
+    pub root: bool,
+}
+
+/// A machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// Its phase is `running`; else it is `stopped`.
+    pub running: bool,
+    /// The volumes that it boots from and holds, the root first.
+    pub disks: Vec<String>,
+}
+
+/// Everything, by name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct World {
+    /// Volumes.
+    pub volumes: BTreeMap<String, Volume>,
+    /// Machines.
+    pub machines: BTreeMap<String, Machine>,
+    /// Images.
+    pub images: BTreeSet<String>,
+}
+
+/// The items of a list.
+pub fn list(host: &Host, kind: &str) -> Vec<Value> {
+    let ran = host.run(&format!("{kind} list -o json"));
+    assert_eq!(ran.code, 0, "{kind} list: {ran:?}\n{}", host.log_tail());
+    let list: Value = serde_json::from_str(&ran.out).expect("it prints JSON");
+    list["items"].as_array().expect("a list has items").clone()
+}
+
+/// A text of an item.
+pub fn text(item: &Value, key: &str) -> String {
+    item[key].as_str().unwrap_or_else(|| panic!("no {key} in {item}")).to_owned()
+}
+
+impl World {
+    /// As the lists tell it. A name that is there twice, or a volume that two machines name, is a
+    /// violation.
+    pub fn seen(host: &Host) -> Result<Self, String> {
+        let mut world = Self::default();
+        for item in list(host, "volume") {
+            let volume = Volume {
+                size: item["size_bytes"].as_u64().ok_or("a volume without a size")?,
+                holder: item["attached_to"].as_str().map(str::to_owned),
+                owner: item["owner"].as_str().map(str::to_owned),
+                root: item["role"] == "root",
+            };
+            if !item["fault"].is_null() || !item["condition"].is_null() {
+                return Err(format!("not settled: {item}"));
+            }
+            if world.volumes.insert(text(&item, "name"), volume).is_some() {
+                return Err(format!("twice in the list: {item}"));
+            }
+        }
+        for item in list(host, "machine") {
+            let running = match item["phase"].as_str() {
+                Some("running") => true,
+                Some("stopped") => false,
+                _ => return Err(format!("not settled: {item}")),
+            };
+            if !item["fault"].is_null() {
+                return Err(format!("not well: {item}"));
+            }
+            let disks = item["volumes"].as_array().ok_or("a machine without volumes")?;
+            let disks: Vec<String> = disks.iter().map(|d| text(d, "name")).collect();
+            let name = text(&item, "name");
+            for disk in &disks {
+                let holder = world.volumes.get(disk).and_then(|v| v.holder.as_deref());
+                if holder != Some(name.as_str()) {
+                    return Err(format!("{name} names {disk}, which {holder:?} holds"));
+                }
+            }
+            if world.machines.insert(name, Machine { running, disks }).is_some() {
+                return Err(format!("twice in the list: {item}"));
+            }
+        }
+        for item in list(host, "image") {
+            if item["status"] != "ready" || !world.images.insert(text(&item, "name")) {
+                return Err(format!("not ready, or twice: {item}"));
+            }
+        }
+        Ok(world)
+    }
+}
