@@ -8,6 +8,7 @@ mod ending;
 mod image;
 mod machine;
 pub mod queue;
+mod stall;
 pub mod steady;
 mod volume;
 

@@ -2,8 +2,8 @@
 //!
 //! Invariant: see [`engine::port::Vmm`].
 
-use super::{Qemu, accel, console, fault, launch, lock, process, sidecar};
-use engine::port::{Fault, ProcessObs, RunPlan, Vmm};
+use super::{Qemu, accel, console, fault, launch, lock, process, sidecar, unreachable};
+use engine::port::{Fault, Health, ProcessObs, RunPlan, Vmm};
 use std::fs::File;
 use types::{Code, MachineId, Problem, RunId};
 
@@ -35,6 +35,18 @@ impl Vmm for Qemu {
             self.attach(run, &at);
         }
         Ok(seen)
+    }
+
+    fn health(&self, machine: MachineId, run: RunId) -> Result<Health, Fault> {
+        let at = self.run(machine, run)?;
+        let (qmp, known) = self.hold(run, &at);
+        Ok(known.look(&qmp))
+    }
+
+    fn resume(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        let at = self.run(machine, run)?;
+        let (qmp, known) = self.hold(run, &at);
+        known.resume(&qmp).map_err(unreachable)
     }
 
     fn start(&self, plan: &RunPlan) -> Result<(), Fault> {
