@@ -137,6 +137,10 @@ impl Engine {
         let id = self.new_volume_id(draft)?;
         let source = VolumeSource::Image { image: image.id };
         let root = name.root_volume();
+        if image.size.is_some() {
+            self.refuse_full(root.as_str(), wanted, Some(image.id))?;
+        }
+        draft.operation.warnings.extend(self.room_warning());
         self.new_volume(draft, id, root, VolumeRole::Root, wanted, source, Some(machine))?;
         draft.change.claim(key::attach(id), &machine);
         Ok((image.id, id))

@@ -207,6 +207,7 @@ impl Engine {
         self.wake_all::<VolumeSpec>()?;
         self.wake_all::<MachineSpec>()?;
         self.empty_trash();
+        self.watch_room();
         Ok(())
     }
 

@@ -67,7 +67,9 @@ impl Vmm for Qemu {
     }
 
     fn write_sidecar(&self, machine: MachineId, sidecar: &[u8]) -> Result<(), Fault> {
-        sidecar::write(&self.layout.machine_sidecar(machine), sidecar)
+        let path = self.layout.machine_sidecar(machine);
+        self.layout
+            .must(|| sidecar::write(&path, sidecar))
             .map_err(|e| fault::io(&format!("write the sidecar of machine {machine}"), &e))
     }
 
