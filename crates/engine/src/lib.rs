@@ -12,6 +12,7 @@ mod live;
 pub mod plan;
 pub mod port;
 pub mod recover;
+mod room;
 mod run;
 mod settings;
 pub mod sim;
@@ -44,6 +45,8 @@ struct Inner {
     /// How many workers there are.
     workers: std::sync::atomic::AtomicUsize,
     steady: std::sync::Mutex<run::steady::Steady>,
+    /// That the pool is nearly full has been said.
+    nearly_full: std::sync::atomic::AtomicBool,
 }
 
 impl Engine {
@@ -62,6 +65,7 @@ impl Engine {
             ending: false.into(),
             workers: 0.into(),
             steady: std::sync::Mutex::default(),
+            nearly_full: false.into(),
         };
         recover::refuse_half(&*inner.db.0)?;
         let engine = Self(Arc::new(inner));

@@ -17,6 +17,8 @@ pub struct Settings {
     pub reconciler_interval: Duration,
     /// How long the trash keeps a deleted volume.
     pub trash_keep: Duration,
+    /// From how many percent on a pool counts as nearly full.
+    pub pool_warn: u8,
     /// The bridge of the default network.
     pub bridge: String,
     /// The host's address in the default network.
@@ -41,6 +43,7 @@ impl Default for Settings {
             boot_timeout: Duration::from_secs(300),
             reconciler_interval: Duration::from_secs(30),
             trash_keep: Duration::from_secs(24 * 3600),
+            pool_warn: 90,
             bridge: "sistemo0".into(),
             gateway: Ipv4Addr::new(10, 200, 0, 1),
             prefix: 16,

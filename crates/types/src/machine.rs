@@ -130,6 +130,9 @@ pub struct MachineSpec {
     /// Whether it comes back when its hypervisor died.
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// How often somebody asked that a guest that stands goes on: a state and not an event, too.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumes: u64,
     /// Its disks, by slot.
     pub disks: Vec<Disk>,
     /// Its interfaces.
@@ -149,6 +152,47 @@ pub enum Exit {
     Ended,
     /// Its hypervisor went without a guest's doing.
     Died,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// Why a write of a guest failed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StallReason {
+    /// The pool is full: it goes on by itself once there is room.
+    PoolFull,
+    /// The host could not write: somebody has to mend it and say so.
+    IoError,
+}
+
+/// A guest that stands because a write of it failed, or that stood a moment ago.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Stall {
+    /// The volume that could not be written, as far as it is known.
+    pub volume: Option<VolumeId>,
+    /// Why.
+    pub why: StallReason,
+    /// When it was first seen.
+    pub since: Timestamp,
+    /// The [`MachineSpec::resumes`] that were answered.
+    #[serde(default)]
+    pub heard: u64,
+    /// How often the guest was set going again and stood again.
+    #[serde(default)]
+    pub tries: u32,
+    /// When it was last set going, in milliseconds since the host booted.
+    #[serde(default)]
+    pub tried_up: Option<u64>,
+    /// It goes again; what is left is to set its clock and to watch it for a while.
+    #[serde(default)]
+    pub going: bool,
+    /// Its clock was set since.
+    #[serde(default)]
+    pub clock_set: bool,
 }
 
 /// One run: committed before its process is made.
@@ -187,6 +231,16 @@ pub struct Run {
     /// The plug is to be pulled: the deadline passed or the start failed.
     #[serde(default)]
     pub kill: bool,
+    /// A write of its guest failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall: Option<Stall>,
+}
+
+impl Run {
+    /// What the guest stands for, if it does.
+    pub fn standing(&self) -> Option<&Stall> {
+        self.stall.as_ref().filter(|s| !s.going)
+    }
 }
 
 /// How the last run ended.

@@ -97,6 +97,7 @@ impl Engine {
             desired: Desired::Running,
             epoch: 1,
             restart: req.restart.unwrap_or_default(),
+            resumes: 0,
             disks: vec![Disk {
                 volume: root,
                 slot: 0,
@@ -136,6 +137,10 @@ impl Engine {
         let id = self.new_volume_id(draft)?;
         let source = VolumeSource::Image { image: image.id };
         let root = name.root_volume();
+        if image.size.is_some() {
+            self.refuse_full(root.as_str(), wanted, Some(image.id))?;
+        }
+        draft.operation.warnings.extend(self.room_warning());
         self.new_volume(draft, id, root, VolumeRole::Root, wanted, source, Some(machine))?;
         draft.change.claim(key::attach(id), &machine);
         Ok((image.id, id))
@@ -262,7 +267,7 @@ impl Engine {
         }
     }
 
-    /// Accepts to run a machine. One that runs is left as it is.
+    /// Accepts to run a machine. One that runs is left as it is; one whose guest stands goes on.
     ///
     /// # Errors
     /// `machine-not-found`, `being-deleted`, what [`crate::port::Vmm::preflight`] refuses.
@@ -273,6 +278,8 @@ impl Engine {
             if spec.desired == Desired::Stopped || ended {
                 spec.desired = Desired::Running;
                 spec.epoch += 1;
+            } else if record.status.run.as_ref().is_some_and(|run| run.standing().is_some()) {
+                spec.resumes += 1;
             }
             Ok(())
         })

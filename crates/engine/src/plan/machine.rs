@@ -4,8 +4,8 @@
 //! of it is left; how it ended is committed before the traces of it are cleared away; a process is
 //! made only while every disk is settled; a guest is asked to shut down before the plug is pulled.
 
-use super::{Answer, Wait};
-use crate::port::{GuestObs, ProcessObs};
+use super::{Answer, Wait, stall};
+use crate::port::{GuestObs, Health, ProcessObs};
 use std::time::Duration;
 use types::machine::{Deaths, Desired, Exit, MachineSpec, MachineStatus, RestartPolicy, Run};
 use types::operation::Kind;
@@ -39,6 +39,16 @@ pub enum Step {
     DecideKill,
     /// Pull the plug.
     Kill,
+    /// The guest stands since a write of it failed: remember it.
+    NoteStall,
+    /// Let it go on, and remember when.
+    Resume,
+    /// It goes again, by another's doing: remember it.
+    NoteGoing,
+    /// It goes again: set its clock.
+    SetClock,
+    /// It has gone for a while: forget that it stood.
+    ForgetStall,
     /// No process is left, and nobody asked for that: remember how it ended.
     NoteExit(Exit),
     /// No process is left: remove what the run left, then forget the run.
@@ -74,6 +84,10 @@ pub struct Look {
     pub host_boot: String,
     /// The process of `status.run`.
     pub process: ProcessObs,
+    /// What the guest of `status.run` does.
+    pub health: Health,
+    /// A guest that stands for want of room would find some.
+    pub room: bool,
     /// The agent of `status.run`.
     pub guest: GuestObs,
     /// The generation in the published sidecar.
@@ -173,7 +187,7 @@ fn with_run(
         ProcessObs::Absent | ProcessObs::Starting => Answer::Do(Step::Start),
         ProcessObs::Alive if run.kill => Answer::Do(Step::Kill),
         ProcessObs::Alive if wanted => running(spec, run, look, boot_timeout),
-        ProcessObs::Alive => stopping(run, look),
+        ProcessObs::Alive => stopping(spec, run, look),
     }
 }
 
@@ -181,11 +195,17 @@ fn running(spec: &MachineSpec, run: &Run, look: &Look, boot_timeout: Duration) -
     if !look.nics {
         return Answer::Do(Step::EnsureNetwork);
     }
+    if let Some(step) = stall::step(spec, run, look) {
+        return Answer::Do(step);
+    }
     if run.hello_at.is_some() {
         if look.sidecar != Some(spec.generation) {
             return Answer::Do(Step::WriteSidecar);
         }
-        return Answer::Settled;
+        return match run.standing() {
+            Some(_) => wait_for(look, stall::PROBE),
+            None => Answer::Settled,
+        };
     }
     if look.guest.hello && look.guest.root_mounted {
         return Answer::Do(Step::NoteHello);
@@ -200,7 +220,15 @@ fn running(spec: &MachineSpec, run: &Run, look: &Look, boot_timeout: Duration) -
         return failed(format!("machine \"{}\" did not boot: {why}", spec.name));
     }
     let until = run.began_up.map(|up| up.saturating_add(millis(boot_timeout)));
-    let Some(left) = left(look, until, after(run.began_at, boot_timeout)) else {
+    let left = left(look, until, after(run.began_at, boot_timeout));
+    if let Some(stall) = run.standing() {
+        // Whose time it is says the boot's timeout, and why says the stall.
+        return match left {
+            Some(left) => wait_for(look, left.min(stall::PROBE)),
+            None => Answer::Stuck(stall::problem(&spec.name, None, stall.why)),
+        };
+    }
+    let Some(left) = left else {
         let s = boot_timeout.as_secs();
         let what = if look.guest.hello { "did not mount its root" } else { "said nothing" };
         return failed(format!("the agent of machine \"{}\" {what} for {s} s", spec.name));
@@ -208,12 +236,16 @@ fn running(spec: &MachineSpec, run: &Run, look: &Look, boot_timeout: Duration) -
     wait_for(look, left)
 }
 
-fn stopping(run: &Run, look: &Look) -> Answer<Step> {
+fn stopping(spec: &MachineSpec, run: &Run, look: &Look) -> Answer<Step> {
     let Some(deadline) = run.stop_deadline else { return Answer::Do(Step::BeginStop) };
     match left(look, run.stop_until, deadline) {
         None => Answer::Do(Step::DecideKill),
-        Some(_) if look.guest.hello && !run.stop_asked => Answer::Do(Step::AskShutdown),
-        Some(left) => wait_for(look, left),
+        Some(left) => match stall::step(spec, run, look) {
+            Some(step) => Answer::Do(step),
+            None if run.standing().is_some() => wait_for(look, left.min(stall::PROBE)),
+            None if look.guest.hello && !run.stop_asked => Answer::Do(Step::AskShutdown),
+            None => wait_for(look, left),
+        },
     }
 }
 
@@ -266,4 +298,96 @@ fn died_before(spec: &MachineSpec, status: &MachineStatus, look: &Look) -> Optio
     }
     let pause = 1000u64 << (deaths.len() - 1);
     left(look, Some(last.saturating_add(pause)), look.now).map(|left| wait_for(look, left))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use types::machine::{Disk, Mount};
+    use types::volume::VolumeRole;
+    use types::{ByteSize, MachineId, RunId};
+    use uuid::Uuid;
+
+    /// A machine that runs, with a root volume.
+    pub fn machine() -> MachineSpec {
+        MachineSpec {
+            id: MachineId(Uuid::from_u128(1)),
+            name: "web".parse().unwrap(),
+            generation: 1,
+            node: "localhost".into(),
+            created_at: Timestamp::from_millis(0),
+            vcpus: 1,
+            memory: ByteSize::mib(512),
+            image: None,
+            desired: Desired::Running,
+            epoch: 1,
+            restart: RestartPolicy::No,
+            resumes: 0,
+            disks: vec![Disk {
+                volume: VolumeId(Uuid::from_u128(2)),
+                slot: 0,
+                role: VolumeRole::Root,
+                mount: Mount::Default,
+                read_only: false,
+            }],
+            nics: vec![],
+            uid: 0,
+            deleting: None,
+        }
+    }
+
+    /// Its run, which has said hello.
+    pub fn run() -> Run {
+        Run {
+            id: RunId(Uuid::from_u128(3)),
+            epoch: 1,
+            kernel: "6.1".into(),
+            host_boot: "boot".into(),
+            began_at: Timestamp::from_millis(0),
+            began_up: Some(0),
+            hello_at: Some(Timestamp::from_millis(0)),
+            stop_deadline: None,
+            stop_until: None,
+            stop_asked: false,
+            exit: None,
+            kill: false,
+            stall: None,
+        }
+    }
+
+    /// What is seen of it when all is well.
+    pub fn look() -> Look {
+        Look {
+            now: Timestamp::from_millis(0),
+            up: 0,
+            host_boot: "boot".into(),
+            process: ProcessObs::Alive,
+            health: Health::Running,
+            room: true,
+            guest: GuestObs { hello: true, root_mounted: true, ..GuestObs::default() },
+            sidecar: Some(1),
+            kernel: true,
+            nics: true,
+            disks: vec![],
+        }
+    }
+
+    #[test]
+    fn a_guest_that_stands_is_not_asked_to_shut_down_and_goes_on_to_do_so() {
+        let (mut spec, mut run) = (machine(), run());
+        let status = |run: &Run| MachineStatus { run: Some(run.clone()), ..MachineStatus::default() };
+        let mut seen = look();
+        seen.health = Health::Stands { slot: Some(0), why: types::machine::StallReason::PoolFull };
+        seen.room = false;
+        stall::carry_out(&spec, &mut run, &seen, &Step::NoteStall);
+        spec.desired = Desired::Stopped;
+        let answer = |run: &Run, look: &Look| plan(&spec, &status(run), look, Duration::from_secs(60));
+        assert_eq!(answer(&run, &seen), Answer::Do(Step::BeginStop));
+        (run.stop_deadline, run.stop_until) = (Some(Timestamp::from_millis(90_000)), Some(90_000));
+        assert!(matches!(answer(&run, &seen), Answer::Wait(_)));
+        seen.room = true;
+        assert_eq!(answer(&run, &seen), Answer::Do(Step::Resume));
+        (seen.room, seen.up) = (false, 90_000);
+        assert_eq!(answer(&run, &seen), Answer::Do(Step::DecideKill));
+    }
 }

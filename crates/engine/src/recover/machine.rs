@@ -169,6 +169,7 @@ fn one(
             stop_deadline: None,
             stop_until: None,
             stop_asked: false,
+            stall: None,
             exit: None,
             kill: false,
         }),

@@ -8,7 +8,7 @@ use crate::admit::{abandon_machine, forget_machine};
 use crate::db::{Change, MachineRecord, encode};
 use crate::plan::Answer;
 use crate::plan::machine::{DiskLook, Look, Step, after, one_more_death, plan, wants_run};
-use crate::port::{GuestObs, NicPlan, ProcessObs, RunDisk, RunPlan};
+use crate::port::{GuestObs, Health, NicPlan, ProcessObs, RunDisk, RunPlan};
 use types::machine::{Desired, LastExit, MachineSpec, MachineStatus, Mount, Phase, Run, phase};
 use types::network::NetworkSpec;
 use types::operation::{Kind, Progress};
@@ -21,12 +21,18 @@ impl Engine {
         let look = self.machine_look(&record, self.nics(&record.spec)?)?;
         match plan(&record.spec, &record.status, &look, self.0.settings.boot_timeout) {
             Answer::Do(step) => self.do_machine(&record, &look, &step),
-            Answer::Wait(wait) => Ok(self.wait((Kind::Machine, id.0), &wait)),
+            Answer::Wait(wait) => {
+                if let Some(stall) = record.status.run.as_ref().and_then(Run::standing) {
+                    let problem = self.standing_problem(&record.spec, stall)?;
+                    self.answer_starts(&record, &problem)?;
+                }
+                Ok(self.wait((Kind::Machine, id.0), &wait))
+            }
             Answer::Settled => {
                 let mut status = record.status.value.clone();
                 status.observed_generation = record.spec.generation;
-                if record.spec.desired == Desired::Stopped {
-                    // It is as it shall be: an earlier failure to start is history.
+                if record.spec.desired == Desired::Stopped || status.run.is_some() {
+                    // It is as it shall be: an earlier failure is history.
                     status.fault = None;
                 }
                 self.conclude_machine(&record, status, &look.guest.notes)?;
@@ -51,6 +57,8 @@ impl Engine {
             up: self.up(),
             host_boot: ports.clock.host_boot(),
             process: ProcessObs::Absent,
+            health: Health::Running,
+            room: false,
             guest: GuestObs::default(),
             sidecar: ports.vmm.sidecar(spec.id)?,
             kernel: false,
@@ -62,6 +70,7 @@ impl Engine {
                 look.process = ports.vmm.observe(spec.id, run.id)?;
                 if look.process == ProcessObs::Alive {
                     look.guest = ports.guest.observe(spec.id, run.id)?;
+                    self.look_at_health(spec.id, run, &mut look)?;
                 }
                 for (network, nic) in nics {
                     look.nics &= ports.net.has_nic(&network, &nic)?;
@@ -174,6 +183,9 @@ impl Engine {
                 new.run = None;
                 new.last_exit = Some(LastExit { at: look.now, how: (*how).to_owned() });
             }
+            (Step::NoteStall | Step::Resume | Step::NoteGoing | Step::SetClock | Step::ForgetStall, _) => {
+                return self.do_stall(record, look, step);
+            }
             (Step::Forget, _) => return self.finish_machine(record),
             (_, None) => return Err(Broken::Raced),
         }
@@ -208,6 +220,7 @@ impl Engine {
             stop_asked: false,
             exit: None,
             kill: false,
+            stall: None,
         });
         new.fault = None;
         change.update(status, &new).on(spec);
@@ -272,6 +285,18 @@ impl Engine {
         let phase = phase(spec, &status);
         self.commit_and_close(change, Kind::Machine, spec.id.0, |op| {
             (op.generation <= spec.generation).then(|| ending(op, phase, &status, notes, spec))
+        })
+    }
+
+    /// A guest that said hello and stands is there; who asked for it learns that it stands.
+    fn answer_starts(&self, record: &MachineRecord, problem: &Problem) -> Result<(), Broken> {
+        let (spec, status) = (&record.spec, &record.status);
+        if phase(spec, status) != Phase::Running {
+            return Ok(());
+        }
+        self.commit_and_close(Change::system(), Kind::Machine, spec.id.0, |op| {
+            let starts = matches!(op.verb, Verb::MachineDeploy | Verb::MachineStart | Verb::MachineRestart);
+            (starts && op.generation <= spec.generation).then(|| Ending::failed(problem.clone()))
         })
     }
 

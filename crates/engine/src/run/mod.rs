@@ -9,6 +9,7 @@ mod image;
 mod machine;
 mod pass;
 pub mod queue;
+mod stall;
 pub mod steady;
 mod volume;
 
@@ -208,6 +209,7 @@ impl Engine {
     pub fn resync(&self) -> Result<(), Problem> {
         self.wake_everything()?;
         self.empty_trash();
+        self.watch_room();
         Ok(())
     }
 

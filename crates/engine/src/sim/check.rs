@@ -7,7 +7,7 @@ use super::World;
 use crate::store::{Limit, Store};
 use crate::{Engine, key};
 use std::collections::{BTreeMap, BTreeSet};
-use types::machine::{Desired, MachineSpec, MachineStatus};
+use types::machine::{Desired, MachineSpec, MachineStatus, Run, StallReason};
 use types::operation::Kind;
 use types::volume::{Condition, VolumeSpec, VolumeStatus};
 use types::{MachineId, VolumeId};
@@ -118,6 +118,7 @@ fn machines_agree(world: &World, machines: &[(MachineSpec, MachineStatus)], wron
                 if p.volumes != disks {
                     wrong.push(format!("{name} runs with other disks than it has"));
                 }
+                standing(&s, m, run, p, wrong);
                 taps.insert(format!("st{}", m.id.short()));
             }
             (None, None) => {}
@@ -133,6 +134,20 @@ fn machines_agree(world: &World, machines: &[(MachineSpec, MachineStatus)], wron
     }
     if s.taps != taps {
         wrong.push(format!("taps are {:?} and should be {taps:?}", s.taps));
+    }
+}
+
+/// A guest stands only while it must, the records say so, and one that goes has the right time.
+fn standing(s: &super::State, m: &MachineSpec, run: &Run, p: &super::Process, wrong: &mut Vec<String>) {
+    let (name, noted) = (&m.name, run.standing().map(|s| s.why));
+    if noted != p.stands.map(|(why, _)| why) {
+        wrong.push(format!("{name} stands for {:?}, and {noted:?} is noted", p.stands));
+    }
+    if p.stands.is_some_and(|(why, _)| why == StallReason::PoolFull) && !s.full {
+        wrong.push(format!("{name} stands, and there is room"));
+    }
+    if p.stands.is_none() && p.behind != 0 {
+        wrong.push(format!("the clock of {name} is {} ms behind", p.behind));
     }
 }
 

@@ -178,6 +178,15 @@ fn ended(m: &Machine, phase: Phase, how: &str) -> bool {
     m.phase == phase && m.last_exit.as_ref().is_some_and(|e| e.how == how)
 }
 
+fn goes(m: &[Machine], v: &[Volume]) -> bool {
+    m[0].phase == Phase::Running && m[0].notes.is_empty() && v[0].condition.is_none()
+}
+
+fn stands_for(why: Condition, m: &[Machine], v: &[Volume]) -> bool {
+    let root = v[0].condition == Some(why) && v[0].fault.as_ref().is_some_and(|f| f.hint.is_some());
+    m[0].phase == Phase::Running && m[0].notes.len() == 1 && root
+}
+
 fn lost(v: &[Volume]) -> bool {
     v[0].condition == Some(Condition::Lost) && v[0].fault.is_some()
 }
@@ -216,6 +225,14 @@ pub fn surprises() -> Vec<Scenario> {
     let adopted: Holds = |_, e| {
         expect(e, "its size is adopted", |_, v| v[0].size_bytes == ByteSize::gib(7).bytes() && !lost(v))
     };
+    let full: fn(&World) = |w| w.fill(true);
+    let room: fn(&World) = |w| w.fill(false);
+    let bad: fn(&World) = |w| w.break_disk(true);
+    let mended: fn(&World) = |w| w.break_disk(false);
+    let goes: Holds = |_, e| expect(e, "it goes, and all is well", |m, v| goes(m, v));
+    let no_room: Holds = |_, e| expect(e, "it stands", |m, v| stands_for(Condition::PoolFull, m, v));
+    let failing: Holds = |_, e| expect(e, "it stands", |m, v| stands_for(Condition::IoError, m, v));
+    let pulled: Holds = |_, e| expect(e, "it was stopped", |m, _| ended(&m[0], Phase::Stopped, "killed"));
     let kill: fn(&World) = World::kill_hypervisors;
     let off_now: fn(&World) = World::power_off;
     vec![
@@ -244,6 +261,25 @@ pub fn surprises() -> Vec<Scenario> {
         of("file grown by hand", vec![APPDATA], vec![Act::World(enlarge)], adopted),
         of("bridge removed", vec![WEB], vec![Act::World(unplug)], running),
         of("bridge removed while away", vec![WEB], vec![Act::Away(unplug)], running),
+        of("pool fills and has room", vec![WEB], vec![Act::World(full), Act::World(room)], goes),
+        of("pool fills, room while away", vec![WEB], vec![Act::World(full), Act::Away(room)], goes),
+        of("pool fills while away", vec![WEB], vec![Act::Away(full), Act::World(room)], goes),
+        of("pool fills and is full", vec![WEB], vec![Act::World(full), Act::Ask(START)], no_room),
+        of("pool is full, machine stopped", vec![WEB], vec![Act::World(full), Act::Ask(STOP)], pulled),
+        of(
+            "pool fills twice",
+            vec![WEB],
+            [Act::World(full), Act::World(room), Act::World(full), Act::Away(room)].into(),
+            goes,
+        ),
+        of("write error", vec![WEB], vec![Act::World(bad), Act::Ask(START)], failing),
+        of("write error, mended", vec![WEB], vec![Act::World(bad), Act::Away(mended)], failing),
+        of(
+            "write error, mended, started",
+            vec![WEB],
+            vec![Act::World(bad), Act::World(mended), Act::Ask(START)],
+            goes,
+        ),
     ]
 }
 
@@ -253,6 +289,11 @@ pub fn surprised() -> Vec<Scenario> {
         setup: asks(setup),
         second: vec![Act::World(second)],
         ..plain(name, first)
+    };
+    // The pool fills up, and some time later there is room again.
+    let filled = |name, setup, first| Scenario {
+        second: vec![Act::World(|w| w.fill(true)), Act::World(|w| w.fill(false))],
+        ..of(name, setup, first, |_| ())
     };
     let hour = |w: &World| w.set_clock(3_600_000);
     let back = |w: &World| w.set_clock(-3_600_000);
@@ -273,6 +314,9 @@ pub fn surprised() -> Vec<Scenario> {
             w.state().bridges.clear();
             w.state().taps.clear();
         }),
+        filled("full during a deploy", vec![], vec![WEB]),
+        filled("full during a start", vec![WEB, STOP], vec![START]),
+        filled("full during a stop", vec![WEB], vec![STOP]),
         of("cut during a resize", vec![APPDATA], vec![GROW_DATA], |w| w.set_sizes(ByteSize::gib(1))),
     ]
 }

@@ -10,7 +10,7 @@ mod reserve;
 mod sqlite;
 
 pub use mem::Mem;
-pub use reserve::Reserved;
+pub use reserve::{Reserved, Spare};
 pub use sqlite::Sqlite;
 
 use types::{Actor, OperationId, Verb};

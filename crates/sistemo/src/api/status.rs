@@ -19,6 +19,9 @@ pub struct PoolRoom {
     pub total_bytes: u64,
     /// What is free there.
     pub free_bytes: u64,
+    /// Set when it is nearly full (`pool.warn`): what to know about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// How the daemon is.

@@ -23,6 +23,7 @@ fn text(status: &api::Status) -> String {
         let (free, total) = (ByteSize(p.free_bytes), ByteSize(p.total_bytes));
         format!("{}: {free} of {total} free", p.name)
     });
+    let warnings = status.pools.iter().filter_map(|p| p.warning.clone());
     render::fields(&[
         ("Version", status.version.clone()),
         ("Node", status.node.clone()),
@@ -32,5 +33,6 @@ fn text(status: &api::Status) -> String {
         ("Machines", format!("{} ({} running)", status.machines, status.machines_running)),
         ("Volumes", status.volumes.to_string()),
         ("Pools", pools.collect::<Vec<_>>().join(", ")),
+        ("Warning", warnings.collect::<Vec<_>>().join("; ")),
     ])
 }

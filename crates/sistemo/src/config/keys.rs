@@ -49,6 +49,8 @@ keys! {
         "how long a stopping daemon waits for the operations under way; what is left, the next one finishes";
     "trash_keep", "SISTEMO_TRASH_KEEP", "", "24h",
         "how long a deleted volume can be taken back";
+    "pool.warn", "SISTEMO_POOL_WARN", "", "90%",
+        "how full the pool's file system may be before that is warned of";
     "workers", "SISTEMO_WORKERS", "", "8",
         "how many steps run at the same time";
     "hypervisor.accel", "SISTEMO_HYPERVISOR_ACCEL", "", "auto",

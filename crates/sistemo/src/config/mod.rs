@@ -80,6 +80,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// How long a deleted volume is kept.
     pub trash_keep: Duration,
+    /// From how many percent on a pool counts as nearly full.
+    pub pool_warn: u8,
     /// How many steps run at once.
     pub workers: usize,
     /// `auto`, `kvm` or `tcg`.

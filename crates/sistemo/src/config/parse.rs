@@ -41,6 +41,7 @@ pub(super) fn typed(data_dir: PathBuf, settings: Vec<Setting>) -> Result<Config,
         reconciler_interval: positive(get("reconciler_interval")?, span("reconciler_interval")?)?,
         shutdown_timeout: span("shutdown_timeout")?,
         trash_keep: span("trash_keep")?,
+        pool_warn: percent(get("pool.warn")?)?,
         workers: workers(get("workers")?)?,
         accel: accel(get("hypervisor.accel")?)?,
         kernel: Some(text("hypervisor.kernel")?).filter(|k| !k.is_empty()),
@@ -93,6 +94,15 @@ fn node(setting: &Setting) -> Result<String, Problem> {
     types::Name::new(&setting.value)
         .map(|n| n.to_string())
         .map_err(|e| bad(setting, &format!("is no name of a host: {}", e.message)))
+}
+
+/// `90%` or `90`.
+fn percent(setting: &Setting) -> Result<u8, Problem> {
+    let number = setting.value.strip_suffix('%').unwrap_or(&setting.value).trim();
+    match number.parse() {
+        Ok(n @ 1..=100) => Ok(n),
+        _ => Err(bad(setting, "is not a part of a hundred").hint("write it like 90%")),
+    }
 }
 
 fn workers(setting: &Setting) -> Result<usize, Problem> {

@@ -28,6 +28,9 @@ fn flags_beat_environment_beats_file_beats_default() {
     assert_eq!(none.stop_timeout, Duration::from_secs(90));
     assert_eq!(origin(&none, "stop_timeout"), "default");
 
+    assert_eq!(none.pool_warn, 90);
+    assert_eq!(resolve(&vec![], &[], Some("pool.warn = 75")).unwrap().pool_warn, 75);
+
     let from_file = resolve(&vec![], &[], Some(file)).unwrap();
     assert_eq!(from_file.stop_timeout, Duration::from_secs(10));
     assert_eq!(from_file.ssh_timeout, Duration::from_secs(300));
@@ -72,6 +75,8 @@ fn what_makes_no_sense_is_refused_with_its_place() {
         ("stop_timeout = \"soon\"", "is not a length of time"),
         ("stop_timeout = \"99999999999999999d\"", "is not a length of time"),
         ("workers = 0", "1 to 64"),
+        ("[pool]\nwarn = \"0%\"", "part of a hundred"),
+        ("[pool]\nwarn = \"101\"", "part of a hundred"),
         ("[hypervisor]\naccel = \"xen\"", "auto, kvm or tcg"),
         ("[network]\naddress = \"10.0.0.0/8\"", "first or last"),
         ("[network]\naddress = \"10.0.0.1\"", "with a prefix"),

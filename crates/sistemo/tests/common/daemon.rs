@@ -90,7 +90,12 @@ impl Daemon {
             events: hub,
             guests: Arc::new(Echo),
             capacity: Arc::new(|| {
-                Ok(PoolRoom { name: "default".into(), total_bytes: 1 << 40, free_bytes: 1 << 39 })
+                Ok(PoolRoom {
+                    name: "default".into(),
+                    total_bytes: 1 << 40,
+                    free_bytes: 1 << 39,
+                    warning: None,
+                })
             }),
             about: About {
                 node: "localhost".into(),
