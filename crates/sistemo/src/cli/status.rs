@@ -23,9 +23,11 @@ fn text(status: &api::Status) -> String {
         let (free, total) = (ByteSize(p.free_bytes), ByteSize(p.total_bytes));
         format!("{}: {free} of {total} free", p.name)
     });
+    let host = if status.halting { "shutting down; machines start once it is back" } else { "up" };
     render::fields(&[
         ("Version", status.version.clone()),
         ("Node", status.node.clone()),
+        ("Host", host.to_owned()),
         ("Process", status.pid.to_string()),
         ("Data directory", status.data_dir.clone()),
         ("Started", render::time(status.started_at)),

@@ -72,6 +72,7 @@ fn what_makes_no_sense_is_refused_with_its_place() {
         ("stop_timeout = \"soon\"", "is not a length of time"),
         ("stop_timeout = \"99999999999999999d\"", "is not a length of time"),
         ("workers = 0", "1 to 64"),
+        ("restart_after_boot = \"maybe\"", "not true or false"),
         ("[hypervisor]\naccel = \"xen\"", "auto, kvm or tcg"),
         ("[network]\naddress = \"10.0.0.0/8\"", "first or last"),
         ("[network]\naddress = \"10.0.0.1\"", "with a prefix"),
