@@ -75,6 +75,11 @@ impl Host {
         host.born()
     }
 
+    /// Sets a variable (`SISTEMO_…`) for every command from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.push((name.into(), value.into()));
+    }
+
     /// A data directory without a daemon.
     pub fn unborn(name: &str) -> Self {
         let data = scratch().join(name);

@@ -95,6 +95,11 @@ pub fn opens(kind: Kind, resource: Uuid) -> String {
     format!("open/{kind}/{resource}/")
 }
 
+/// The host that an operation that has not ended is about, from its mark.
+pub fn opened_node(mark: &str) -> Option<Uuid> {
+    mark.strip_prefix("open/node/")?.split('/').next()?.parse().ok()
+}
+
 /// All operations that have not ended.
 pub const OPEN: &str = "open/";
 
@@ -105,6 +110,11 @@ pub fn history(id: Uuid) -> String {
 
 /// The audit log, in the order of time.
 pub const HISTORY: &str = "history/";
+
+/// Whether this host is shutting down.
+pub fn halting(node: &str) -> String {
+    format!("node/{node}/halting")
+}
 
 /// The mark of a recovery that has begun and not ended.
 pub const RECOVERY: &str = "recovery";

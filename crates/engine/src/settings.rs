@@ -13,6 +13,8 @@ pub struct Settings {
     pub stop_timeout: Duration,
     /// How long a guest may take until its agent says hello.
     pub boot_timeout: Duration,
+    /// Machines that ran when the host went down run again once it is back.
+    pub restart_after_boot: bool,
     /// How often everything is looked at without a cause.
     pub reconciler_interval: Duration,
     /// How long the trash keeps a deleted volume.
@@ -41,6 +43,7 @@ impl Default for Settings {
             node: "localhost".into(),
             stop_timeout: Duration::from_secs(90),
             boot_timeout: Duration::from_secs(300),
+            restart_after_boot: true,
             reconciler_interval: Duration::from_secs(30),
             trash_keep: Duration::from_secs(24 * 3600),
             pool_warn: 90,

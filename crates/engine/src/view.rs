@@ -173,6 +173,9 @@ impl Engine {
             1 => notes.push("its hypervisor died, and it was started again".into()),
             n => notes.push(format!("its hypervisor died {n} times, and it was started again")),
         }
+        if status.held.as_ref().is_some_and(|h| h.host_boot == self.0.ports.clock.host_boot()) {
+            notes.push("its host is shutting down; it runs again once the host is back".into());
+        }
         Ok(Machine {
             id: spec.id,
             name: spec.name.clone(),

@@ -1,15 +1,16 @@
 //! Properties of the planners, for any record and any look at the world, however little they fit:
 //! every answer is total, no step is asked for again once its effect is seen, every fair run settles.
 
-use engine::plan::machine::{self, DiskLook};
+use engine::plan::machine::{self, DiskLook, Rules};
 use engine::plan::volume::{self, ImageLook};
-use engine::plan::{Answer, image};
-use engine::port::{FileObs, GuestObs, ImageObs, ProcessObs, VolumeObs};
+use engine::plan::{Answer, image, stall};
+use engine::port::{FileObs, GuestObs, Health, ImageObs, ProcessObs, VolumeObs};
 use proptest::prelude::*;
 use std::time::Duration;
 use types::image::{ImageSource, ImageSpec, ImageStatus};
 use types::machine::{
-    Deaths, Desired, Exit, LastExit, MachineDeletion, MachineSpec, MachineStatus, RestartPolicy, Run,
+    Deaths, Desired, Exit, Held, LastExit, MachineDeletion, MachineSpec, MachineStatus, RestartPolicy, Run,
+    StallReason,
 };
 use types::volume::{VolumeDeletion, VolumeRole, VolumeSource, VolumeSpec, VolumeStatus};
 use types::{ByteSize, Code, ImageId, MachineId, Name, OperationId, Problem, RunId, Timestamp, VolumeId};
@@ -17,7 +18,6 @@ use uuid::Uuid;
 
 /// More steps than any way from anywhere to rest.
 const MOST: usize = 60;
-const BOOT: Duration = Duration::from_secs(300);
 const STOP: u64 = 90_000;
 
 fn id(n: u128) -> Uuid {
@@ -61,6 +61,7 @@ prop_compose! {
             image: None,
             desired: if running { Desired::Running } else { Desired::Stopped },
             epoch,
+            resumes: epoch % 2,
             restart: if tough { RestartPolicy::OnFailure } else { RestartPolicy::No },
             disks: vec![],
             nics: vec![],
@@ -94,8 +95,14 @@ prop_compose! {
             stop_asked,
             exit,
             kill,
+            stall: None,
         }
     }
+}
+
+fn rules() -> impl Strategy<Value = Rules> {
+    let boot_timeout = Duration::from_secs(300);
+    any::<bool>().prop_map(move |restart_after_boot| Rules { boot_timeout, restart_after_boot })
 }
 
 prop_compose! {
@@ -103,6 +110,7 @@ prop_compose! {
         observed_generation in 0..4u64, run in proptest::option::of(run()), ended_epoch in 0..4u64,
         booted in any::<bool>(), kernel in any::<bool>(), fault in any::<bool>(),
         deaths in proptest::option::of((generation(), proptest::collection::vec(time(), 0..8))),
+        held in proptest::option::of((generation(), any::<bool>())),
     ) -> MachineStatus {
         MachineStatus {
             observed_generation,
@@ -112,6 +120,10 @@ prop_compose! {
             kernel: kernel.then(|| "6.1".into()),
             last_exit: None,
             deaths: deaths.map(|(epoch, at)| Deaths { epoch, host_boot: "b".into(), at }),
+            held: held.map(|(epoch, same_boot)| Held {
+                host_boot: if same_boot { "b".into() } else { "a".into() },
+                epoch,
+            }),
             fault: fault.then(problem),
         }
     }
@@ -126,17 +138,27 @@ fn process() -> impl Strategy<Value = ProcessObs> {
     ]
 }
 
+fn health() -> impl Strategy<Value = Health> {
+    let why = prop_oneof![Just(StallReason::PoolFull), Just(StallReason::IoError)];
+    let stands = (proptest::option::of(0..3u8), why).prop_map(|(slot, why)| Health::Stands { slot, why });
+    prop_oneof![3 => Just(Health::Running), 1 => stands]
+}
+
 prop_compose! {
     fn machine_look()(
         now in 0..4_000_000_000_000u64, up in time(), process in process(), hello in any::<bool>(),
         root_mounted in any::<bool>(), sidecar in proptest::option::of(0..4u64), kernel in any::<bool>(),
-        nics in any::<bool>(), disks in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..4),
+        nics in any::<bool>(), halting in any::<bool>(), health in health(), room in any::<bool>(),
+        disks in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..4),
     ) -> machine::Look {
         machine::Look {
             now: at(now),
             up,
             host_boot: "b".into(),
+            halting,
             process,
+            health,
+            room,
             guest: GuestObs { hello, root_mounted, ..GuestObs::default() },
             sidecar,
             kernel,
@@ -178,11 +200,24 @@ fn do_machine(
                 stop_asked: false,
                 exit: None,
                 kill: false,
+                stall: None,
             });
+            s.held = None;
             l.process = ProcessObs::Absent;
             l.nics = false;
         }
+        Step::NoteStall | Step::Resume | Step::NoteGoing | Step::SetClock | Step::ForgetStall => {
+            if *step == Step::Resume {
+                l.health = Health::Running;
+            }
+            let run = s.run.as_mut().expect("only a run stands");
+            stall::carry_out(spec, run, l, step);
+        }
         Step::EnsureNetwork => l.nics = true,
+        Step::LeaveOff => {
+            s.ended_epoch = s.ended_epoch.max(spec.epoch);
+            s.held = None;
+        }
         Step::Start => l.process = ProcessObs::Alive,
         Step::Kill => l.process = ProcessObs::Exited { clean: false },
         Step::Forget => return true,
@@ -207,6 +242,7 @@ fn do_machine(
                     }
                     s.run = None;
                     s.last_exit = Some(LastExit { at: l.now, how: (*how).into() });
+                    s.held = machine::held(spec, s, l);
                     l.process = ProcessObs::Absent;
                 }
                 other => panic!("{other:?}"),
@@ -220,6 +256,11 @@ fn do_machine(
 /// that was asked to go goes.
 fn wait(s: &MachineStatus, l: &mut machine::Look, until: Option<Timestamp>) {
     l.disks.iter_mut().for_each(|d| d.settled = true);
+    // Room comes; what cannot be written for another reason is mended.
+    l.room = true;
+    if matches!(l.health, Health::Stands { why: StallReason::IoError, .. }) {
+        l.health = Health::Running;
+    }
     if s.run.as_ref().is_some_and(|r| r.stop_asked) {
         l.process = ProcessObs::Exited { clean: true };
     }
@@ -311,15 +352,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn machines_settle(spec in machine_spec(), mut s in machine_status(), mut l in machine_look()) {
+    fn machines_settle(
+        spec in machine_spec(), mut s in machine_status(), mut l in machine_look(), rules in rules(),
+    ) {
         let mut last = None;
         for _ in 0..MOST {
-            match machine::plan(&spec, &s, &l, BOOT) {
+            match machine::plan(&spec, &s, &l, rules) {
                 Answer::Do(step) => {
                     prop_assert_ne!(last.as_ref(), Some(&step), "its effect was seen");
                     let killed = step == machine::Step::DecideKill;
                     let patient = s.run.as_ref().and_then(|r| r.stop_until).is_none_or(|t| l.up >= t);
                     prop_assert!(!killed || patient, "the plug is pulled early");
+                    let begins = matches!(step, machine::Step::Begin | machine::Step::Start);
+                    prop_assert!(!begins || !l.halting, "the host is shutting down");
                     if do_machine(&spec, &mut s, &mut l, &step) {
                         prop_assert!(spec.deleting.is_some() && s.run.is_none());
                         return Ok(());
@@ -333,7 +378,8 @@ proptest! {
                 }
                 Answer::Settled => {
                     let up = machine::wants_run(&spec, &s);
-                    prop_assert_eq!(up, s.run.is_some());
+                    prop_assert_eq!(up && !l.halting, s.run.is_some());
+                    prop_assert_eq!(up && l.halting, machine::held(&spec, &s, &l).is_some());
                     prop_assert_eq!(l.sidecar, Some(spec.generation));
                     return Ok(());
                 }

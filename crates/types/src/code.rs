@@ -79,6 +79,7 @@ codes! {
     NetworkFull = "network-full", 4, 409;
     LimitExceeded = "limit-exceeded", 4, 409;
     PoolFull = "pool-full", 4, 507;
+    HostHalting = "host-halting", 4, 409;
     // The host cannot.
     NoHypervisor = "no-hypervisor", 4, 409;
     NoKernel = "no-kernel", 4, 409;

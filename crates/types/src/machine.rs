@@ -243,13 +243,22 @@ impl Run {
     }
 }
 
+/// The mark on a machine that shall run and does not, because its host is shutting down.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Held {
+    /// In which boot of the host.
+    pub host_boot: String,
+    /// The epoch that is held back.
+    pub epoch: u64,
+}
+
 /// How the last run ended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LastExit {
     /// When the end was seen.
     pub at: Timestamp,
     /// `shutdown` (asked for), `killed` (the plug was pulled after the stop timeout), `host` (the
-    /// host restarted), `failed` (it could not be started), `ended` (the guest powered off by
+    /// host shut down or restarted), `failed` (it could not be started), `ended` (the guest powered off by
     /// itself) or `died` (its hypervisor went without a guest's doing).
     pub how: String,
 }
@@ -287,6 +296,9 @@ pub struct MachineStatus {
     /// How often it was started again by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deaths: Option<Deaths>,
+    /// It is held back until the host is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
     /// Why the last try failed, until one succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Problem>,
@@ -338,6 +350,7 @@ pub fn phase(spec: &MachineSpec, status: &MachineStatus) -> Phase {
         Some(_) if status.fault.is_some() => Phase::Failed,
         Some(_) => Phase::Starting,
         None if status.fault.is_some() => Phase::Failed,
+        None if status.held.as_ref().is_some_and(|h| h.epoch == spec.epoch) => Phase::Stopped,
         None if wanted && status.ended_epoch < spec.epoch && status.booted => Phase::Starting,
         None if wanted && status.ended_epoch < spec.epoch => Phase::Creating,
         None => Phase::Stopped,

@@ -40,6 +40,8 @@ verbs! {
     VolumeDelete = "volume.delete";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
+    HostShutdown = "host.shutdown";
+    HostResume = "host.resume";
     Recover = "recover";
     Reconcile = "reconcile";
 }
@@ -56,6 +58,8 @@ pub enum Kind {
     Image,
     /// A network.
     Network,
+    /// A host.
+    Node,
 }
 
 impl fmt::Display for Kind {
@@ -65,6 +69,7 @@ impl fmt::Display for Kind {
             Self::Volume => "volume",
             Self::Image => "image",
             Self::Network => "network",
+            Self::Node => "node",
         })
     }
 }

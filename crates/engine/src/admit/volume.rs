@@ -246,7 +246,9 @@ pub(super) fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &
     let starting =
         machine.spec.desired == Desired::Running && machine.status.ended_epoch < machine.spec.epoch;
     if machine.status.run.is_some() || starting {
-        return Err(Problem::new(Code::MachineRunning, format!("machine \"{name}\" is running"))
+        let held = machine.status.run.is_none() && machine.status.held.is_some();
+        let how = if held { "runs again once its host is back" } else { "is running" };
+        return Err(Problem::new(Code::MachineRunning, format!("machine \"{name}\" {how}"))
             .hint(format!("stop it first: `sistemo machine stop {name}`, then {what}")));
     }
     draft.change.on(&machine.spec).on(&machine.status);

@@ -2,12 +2,13 @@
 //!
 //! Invariant: a run is committed before its process is made, and forgotten only once no process
 //! of it is left; how it ended is committed before the traces of it are cleared away; a process is
-//! made only while every disk is settled; a guest is asked to shut down before the plug is pulled.
+//! made only while every disk is settled; a guest is asked to shut down before the plug is pulled;
+//! the end of the host ends runs and changes nothing of what is wanted.
 
 use super::{Answer, Wait, stall};
 use crate::port::{GuestObs, Health, ProcessObs};
 use std::time::Duration;
-use types::machine::{Deaths, Desired, Exit, MachineSpec, MachineStatus, RestartPolicy, Run};
+use types::machine::{Deaths, Desired, Exit, Held, MachineSpec, MachineStatus, RestartPolicy, Run};
 use types::operation::Kind;
 use types::{Code, Problem, Timestamp, VolumeId};
 
@@ -58,6 +59,8 @@ pub enum Step {
         /// The same epoch gets another run.
         again: bool,
     },
+    /// It was held back until the host is back, which it is, and shall not run by itself.
+    LeaveOff,
     /// Nothing runs: remove the directory, release the claims, remove the record.
     Forget,
 }
@@ -82,6 +85,8 @@ pub struct Look {
     pub up: u64,
     /// This boot of the host.
     pub host_boot: String,
+    /// The host is shutting down, in this boot of it.
+    pub halting: bool,
     /// The process of `status.run`.
     pub process: ProcessObs,
     /// What the guest of `status.run` does.
@@ -100,6 +105,15 @@ pub struct Look {
     pub disks: Vec<DiskLook>,
 }
 
+/// What the operator wants of all machines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// How long a guest may take until its agent says hello.
+    pub boot_timeout: Duration,
+    /// Machines that ran when the host went down run again once it is back.
+    pub restart_after_boot: bool,
+}
+
 /// Adds a span to a point in time; never beyond the last there is.
 pub fn after(t: Timestamp, span: Duration) -> Timestamp {
     let span = jiff::SignedDuration::try_from(span).unwrap_or(jiff::SignedDuration::MAX);
@@ -109,6 +123,12 @@ pub fn after(t: Timestamp, span: Duration) -> Timestamp {
 /// Whether a run of the present epoch is wanted and has not ended yet.
 pub fn wants_run(spec: &MachineSpec, status: &MachineStatus) -> bool {
     spec.deleting.is_none() && spec.desired == Desired::Running && status.ended_epoch < spec.epoch
+}
+
+/// What is held back while the host is shutting down.
+pub fn held(spec: &MachineSpec, status: &MachineStatus, look: &Look) -> Option<Held> {
+    (look.halting && wants_run(spec, status))
+        .then(|| Held { host_boot: look.host_boot.clone(), epoch: spec.epoch })
 }
 
 /// The deaths that count of a machine, with one more.
@@ -149,10 +169,10 @@ fn wait_for(look: &Look, span: Duration) -> Answer<Step> {
 }
 
 /// Answers for a machine.
-pub fn plan(spec: &MachineSpec, status: &MachineStatus, look: &Look, boot_timeout: Duration) -> Answer<Step> {
+pub fn plan(spec: &MachineSpec, status: &MachineStatus, look: &Look, rules: Rules) -> Answer<Step> {
     match &status.run {
-        Some(run) => with_run(spec, status, run, look, boot_timeout),
-        None => without_run(spec, status, look),
+        Some(run) => with_run(spec, status, run, look, rules),
+        None => without_run(spec, status, look, rules),
     }
 }
 
@@ -161,32 +181,37 @@ fn with_run(
     status: &MachineStatus,
     run: &Run,
     look: &Look,
-    boot_timeout: Duration,
+    rules: Rules,
 ) -> Answer<Step> {
+    let end = |how, again| Answer::Do(Step::End { how, again });
     if run.host_boot != look.host_boot {
-        return Answer::Do(Step::End { how: "host", again: true });
+        return end("host", rules.restart_after_boot);
     }
-    let wanted = wants_run(spec, status) && run.epoch == spec.epoch && run.stop_deadline.is_none();
-    let end = |how| Answer::Do(Step::End { how, again: false });
+    let asked_for = wants_run(spec, status) && run.epoch == spec.epoch;
+    let ending = run.stop_deadline.is_some();
+    let wanted = asked_for && !ending && !look.halting;
+    // Whoever asks for an end changes `desired` or the epoch; what stops without is only held back.
+    let held = asked_for && (ending || look.halting);
     match run.exit {
-        Some(Exit::Ended) => return end("ended"),
+        Some(Exit::Ended) => return end("ended", false),
         Some(Exit::Died) => {
-            let again = wanted && spec.restart == RestartPolicy::OnFailure;
-            return Answer::Do(Step::End { how: "died", again });
+            let again = asked_for && spec.restart == RestartPolicy::OnFailure;
+            return end("died", again);
         }
         None => {}
     }
+    let down = if held { "host" } else { "shutdown" };
     match look.process {
-        ProcessObs::Exited { .. } | ProcessObs::Absent if run.kill => end("killed"),
-        ProcessObs::Exited { .. } if run.stop_deadline.is_some() => end("shutdown"),
+        ProcessObs::Exited { .. } | ProcessObs::Absent if run.kill => end("killed", held),
+        ProcessObs::Exited { .. } if ending => end(down, held),
         ProcessObs::Exited { clean: true } => Answer::Do(Step::NoteExit(Exit::Ended)),
         ProcessObs::Exited { clean: false } => Answer::Do(Step::NoteExit(Exit::Died)),
-        ProcessObs::Absent if !wanted => end("shutdown"),
+        ProcessObs::Absent if !wanted => end(down, held),
         ProcessObs::Starting if run.kill || !wanted => Answer::Do(Step::Kill),
         ProcessObs::Absent | ProcessObs::Starting if !look.nics => Answer::Do(Step::EnsureNetwork),
         ProcessObs::Absent | ProcessObs::Starting => Answer::Do(Step::Start),
         ProcessObs::Alive if run.kill => Answer::Do(Step::Kill),
-        ProcessObs::Alive if wanted => running(spec, run, look, boot_timeout),
+        ProcessObs::Alive if wanted => running(spec, run, look, rules.boot_timeout),
         ProcessObs::Alive => stopping(spec, run, look),
     }
 }
@@ -249,7 +274,7 @@ fn stopping(spec: &MachineSpec, run: &Run, look: &Look) -> Answer<Step> {
     }
 }
 
-fn without_run(spec: &MachineSpec, status: &MachineStatus, look: &Look) -> Answer<Step> {
+fn without_run(spec: &MachineSpec, status: &MachineStatus, look: &Look, rules: Rules) -> Answer<Step> {
     if spec.deleting.is_some() {
         return Answer::Do(Step::Forget);
     }
@@ -257,6 +282,14 @@ fn without_run(spec: &MachineSpec, status: &MachineStatus, look: &Look) -> Answe
         return Answer::Do(Step::WriteSidecar);
     }
     if !wants_run(spec, status) {
+        return Answer::Settled;
+    }
+    let was_held =
+        status.held.as_ref().is_some_and(|h| h.epoch == spec.epoch && h.host_boot != look.host_boot);
+    if was_held && !rules.restart_after_boot {
+        return Answer::Do(Step::LeaveOff);
+    }
+    if look.halting {
         return Answer::Settled;
     }
     if let Some(answer) = died_before(spec, status, look) {
@@ -361,6 +394,7 @@ pub(super) mod tests {
             now: Timestamp::from_millis(0),
             up: 0,
             host_boot: "boot".into(),
+            halting: false,
             process: ProcessObs::Alive,
             health: Health::Running,
             room: true,
@@ -381,7 +415,8 @@ pub(super) mod tests {
         seen.room = false;
         stall::carry_out(&spec, &mut run, &seen, &Step::NoteStall);
         spec.desired = Desired::Stopped;
-        let answer = |run: &Run, look: &Look| plan(&spec, &status(run), look, Duration::from_secs(60));
+        let rules = Rules { boot_timeout: Duration::from_secs(60), restart_after_boot: true };
+        let answer = |run: &Run, look: &Look| plan(&spec, &status(run), look, rules);
         assert_eq!(answer(&run, &seen), Answer::Do(Step::BeginStop));
         (run.stop_deadline, run.stop_until) = (Some(Timestamp::from_millis(90_000)), Some(90_000));
         assert!(matches!(answer(&run, &seen), Answer::Wait(_)));

@@ -5,6 +5,7 @@
 
 pub mod image;
 pub mod machine;
+pub mod node;
 pub mod stall;
 pub mod volume;
 

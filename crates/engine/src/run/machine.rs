@@ -7,7 +7,7 @@ use crate::Engine;
 use crate::admit::{abandon_machine, forget_machine};
 use crate::db::{Change, MachineRecord, encode};
 use crate::plan::Answer;
-use crate::plan::machine::{DiskLook, Look, Step, after, one_more_death, plan, wants_run};
+use crate::plan::machine::{DiskLook, Look, Rules, Step, after, held, one_more_death, plan, wants_run};
 use crate::port::{GuestObs, Health, NicPlan, ProcessObs, RunDisk, RunPlan};
 use types::machine::{Desired, LastExit, MachineSpec, MachineStatus, Mount, Phase, Run, phase};
 use types::network::NetworkSpec;
@@ -18,8 +18,8 @@ use types::{Code, MachineId, NetworkId, Operation, Problem, RunId, Verb};
 impl Engine {
     pub(super) fn look_at_machine(&self, id: MachineId) -> Result<Next, Broken> {
         let Some(record) = self.0.db.record::<MachineSpec>(id.0)? else { return Ok(Next::Idle) };
-        let look = self.machine_look(&record, self.nics(&record.spec)?)?;
-        match plan(&record.spec, &record.status, &look, self.0.settings.boot_timeout) {
+        let look = self.machine_look(&record, self.nics(&record.spec)?, self.halting()?)?;
+        match plan(&record.spec, &record.status, &look, self.rules()) {
             Answer::Do(step) => self.do_machine(&record, &look, &step),
             Answer::Wait(wait) => {
                 if let Some(stall) = record.status.run.as_ref().and_then(Run::standing) {
@@ -31,6 +31,7 @@ impl Engine {
             Answer::Settled => {
                 let mut status = record.status.value.clone();
                 status.observed_generation = record.spec.generation;
+                status.held = held(&record.spec, &status, &look);
                 if record.spec.desired == Desired::Stopped || status.run.is_some() {
                     // It is as it shall be: an earlier failure is history.
                     status.fault = None;
@@ -49,6 +50,7 @@ impl Engine {
         &self,
         record: &MachineRecord,
         nics: Vec<(NetworkSpec, NicPlan)>,
+        halting: bool,
     ) -> Result<Look, Broken> {
         let (spec, status) = (&record.spec, &record.status);
         let ports = &self.0.ports;
@@ -56,6 +58,7 @@ impl Engine {
             now: ports.clock.now(),
             up: self.up(),
             host_boot: ports.clock.host_boot(),
+            halting,
             process: ProcessObs::Absent,
             health: Health::Running,
             room: false,
@@ -88,6 +91,12 @@ impl Engine {
             None => {}
         }
         Ok(look)
+    }
+
+    /// What the operator wants of all machines.
+    pub(super) fn rules(&self) -> Rules {
+        let settings = &self.0.settings;
+        Rules { boot_timeout: settings.boot_timeout, restart_after_boot: settings.restart_after_boot }
     }
 
     fn disk_look(&self, id: types::VolumeId) -> Result<DiskLook, Problem> {
@@ -163,7 +172,11 @@ impl Engine {
                 }
                 run.stop_asked = true;
             }
-            (Step::DecideKill, Some(run)) => run.kill = true,
+            (Step::DecideKill, Some(run)) => {
+                run.kill = true;
+                // From here on a fault says that the plug could not be pulled.
+                new.fault = None;
+            }
             (Step::NoteExit(exit), Some(run)) => run.exit = Some(*exit),
             (Step::Kill, Some(run)) => {
                 ports.vmm.kill(spec.id, run.id)?;
@@ -182,6 +195,11 @@ impl Engine {
                 }
                 new.run = None;
                 new.last_exit = Some(LastExit { at: look.now, how: (*how).to_owned() });
+                new.held = held(spec, &new, look);
+            }
+            (Step::LeaveOff, _) => {
+                new.ended_epoch = new.ended_epoch.max(spec.epoch);
+                new.held = None;
             }
             (Step::NoteStall | Step::Resume | Step::NoteGoing | Step::SetClock | Step::ForgetStall, _) => {
                 return self.do_stall(record, look, step);
@@ -192,6 +210,10 @@ impl Engine {
         let mut change = Change::system();
         change.update(status, &new).on(spec);
         change.commit(&self.0.db)?;
+        if new.run.is_none() {
+            // The end of the host waits for the end of every run.
+            self.0.queue.settled((Kind::Machine, spec.id.0));
+        }
         Ok(Next::Again)
     }
 
@@ -200,6 +222,9 @@ impl Engine {
     fn begin(&self, record: &MachineRecord) -> Result<Next, Broken> {
         let (spec, status) = (&record.spec, &record.status);
         let mut change = Change::system();
+        if self.read_halting(&mut change)? {
+            return Err(Broken::Raced);
+        }
         for disk in &spec.disks {
             let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else {
                 return Err(Broken::Raced);
@@ -222,6 +247,7 @@ impl Engine {
             kill: false,
             stall: None,
         });
+        new.held = None;
         new.fault = None;
         change.update(status, &new).on(spec);
         change.commit(&self.0.db)?;
@@ -352,7 +378,9 @@ impl Engine {
         let generation = record.spec.generation;
         self.commit_and_close(change, Kind::Machine, record.spec.id.0, |op| {
             (op.generation <= generation).then(|| Ending::failed(problem.clone()))
-        })
+        })?;
+        self.0.queue.settled((Kind::Machine, record.spec.id.0));
+        Ok(())
     }
 
     fn finish_machine(&self, record: &MachineRecord) -> Result<Next, Broken> {
@@ -406,7 +434,7 @@ fn superseded(spec: &MachineSpec) -> Problem {
         .hint("`sistemo history` shows which")
 }
 
-fn plug_pulled(spec: &MachineSpec) -> String {
+pub(super) fn plug_pulled(spec: &MachineSpec) -> String {
     format!("machine \"{}\" did not shut down in time; the plug was pulled", spec.name)
 }
 
@@ -431,6 +459,11 @@ fn ending(
                     format!("machine \"{}\" ended before its agent said hello", spec.name),
                 )
                 .hint(format!("`sistemo machine logs {}` shows its console", spec.name)),
+                None if status.held.is_some() => Problem::new(
+                    Code::HostHalting,
+                    format!("the host began to shut down before machine \"{}\" ran", spec.name),
+                )
+                .hint("it starts once the host is back; `sistemo host resume` starts it now"),
                 None => superseded(spec),
             })
         }

@@ -7,6 +7,7 @@ mod close;
 mod ending;
 mod image;
 mod machine;
+mod node;
 mod pass;
 pub mod queue;
 mod stall;
@@ -98,6 +99,7 @@ impl Engine {
             Kind::Volume => self.look_at_volume(types::VolumeId(id)),
             Kind::Image => self.look_at_image(types::ImageId(id)),
             Kind::Network => Ok(Next::Idle),
+            Kind::Node => self.look_at_node(id),
         };
         match outcome {
             Ok(next) => {
@@ -130,7 +132,7 @@ impl Engine {
             Kind::Machine => self.give_up_machine(types::MachineId(id), problem),
             Kind::Volume => self.give_up_volume(types::VolumeId(id), problem),
             Kind::Image => self.give_up_image(types::ImageId(id), problem),
-            Kind::Network => Ok(false),
+            Kind::Network | Kind::Node => Ok(false),
         }
     }
 

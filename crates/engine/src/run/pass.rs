@@ -24,8 +24,8 @@ pub type Networks = HashMap<NetworkId, NetworkSpec>;
 
 /// A record that was read ahead of the look at it.
 pub enum Known {
-    /// A machine's, with the networks of that moment.
-    Machine(Box<MachineRecord>, Arc<Networks>),
+    /// A machine's, with the networks of that moment, and whether the host was shutting down.
+    Machine(Box<MachineRecord>, Arc<Networks>, bool),
     /// A volume's.
     Volume(Box<VolumeRecord>),
 }
@@ -39,6 +39,9 @@ impl Engine {
         let busy: HashSet<&str> = open.iter().filter_map(|k| k.rsplit_once('/')).map(|(of, _)| of).collect();
         let quiet = |kind, id| !busy.contains(key::opens(kind, id).trim_end_matches('/'));
         let mut all: Vec<(Key, Option<Known>)> = Vec::new();
+        for id in open.iter().filter_map(|k| key::opened_node(k)) {
+            all.push(((Kind::Node, id), None));
+        }
         for r in db.records::<ImageSpec>()? {
             all.push(((Kind::Image, r.spec.id.0), None));
         }
@@ -49,9 +52,11 @@ impl Engine {
         }
         let networks = db.records::<NetworkSpec>()?.into_iter().map(|n| (n.spec.id, n.spec.value));
         let networks = Arc::new(networks.collect::<Networks>());
+        let halting = self.halting()?;
         for r in db.records::<MachineSpec>()? {
             let id = r.spec.id.0;
-            let known = quiet(Kind::Machine, id).then(|| Known::Machine(Box::new(r), Arc::clone(&networks)));
+            let known =
+                quiet(Kind::Machine, id).then(|| Known::Machine(Box::new(r), Arc::clone(&networks), halting));
             all.push(((Kind::Machine, id), known));
         }
         self.0.queue.wake_all(all);
@@ -61,7 +66,7 @@ impl Engine {
     /// Whether there is nothing to do about a record, and nothing to write down.
     pub(super) fn rests(&self, known: &Known) -> Result<bool, Broken> {
         match known {
-            Known::Machine(record, networks) => {
+            Known::Machine(record, networks, halting) => {
                 let (spec, status) = (&record.spec, &record.status);
                 let noted = status.observed_generation == spec.generation
                     && (spec.desired == Desired::Running || status.fault.is_none());
@@ -71,8 +76,8 @@ impl Engine {
                 let Some(nics) = super::machine::nics_in(spec, |id| networks.get(&id).cloned()) else {
                     return Ok(false);
                 };
-                let look = self.machine_look(record, nics)?;
-                Ok(machine::plan(spec, status, &look, self.0.settings.boot_timeout) == Answer::Settled)
+                let look = self.machine_look(record, nics, *halting)?;
+                Ok(machine::plan(spec, status, &look, self.rules()) == Answer::Settled)
             }
             Known::Volume(record) => {
                 let (spec, status) = (&record.spec, &record.status);

@@ -43,7 +43,10 @@ pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
     let machines: Vec<(MachineSpec, MachineStatus)> = records(world, Kind::Machine);
     operations_ended(world, &mut wrong);
     volumes_agree(world, &volumes, &mut wrong);
-    machines_agree(world, &machines, &mut wrong);
+    match engine.halting() {
+        Ok(halting) => machines_agree(world, &machines, halting, &mut wrong),
+        Err(p) => wrong.push(format!("the host's mark cannot be read: {p}")),
+    }
     claims_agree(world, &machines, &volumes, &mut wrong);
     if let Err(p) = engine.volumes().and_then(|_| engine.machines()).and_then(|_| engine.images()) {
         wrong.push(format!("a list cannot be read: {p}"));
@@ -99,7 +102,12 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
     }
 }
 
-fn machines_agree(world: &World, machines: &[(MachineSpec, MachineStatus)], wrong: &mut Vec<String>) {
+fn machines_agree(
+    world: &World,
+    machines: &[(MachineSpec, MachineStatus)],
+    halting: bool,
+    wrong: &mut Vec<String>,
+) {
     let s = world.state();
     let mut taps = BTreeSet::new();
     for (m, status) in machines {
@@ -111,7 +119,11 @@ fn machines_agree(world: &World, machines: &[(MachineSpec, MachineStatus)], wron
             wrong.push(format!("{name}'s sidecar is of another generation"));
         }
         let process = s.processes.get(&m.id);
-        let up = m.desired == Desired::Running && status.ended_epoch < m.epoch;
+        let wanted = m.desired == Desired::Running && status.ended_epoch < m.epoch;
+        let up = wanted && !halting;
+        if status.held.is_some() != (wanted && halting) {
+            wrong.push(format!("{name} is held back: {:?}, and the host is halting: {halting}", status.held));
+        }
         match (&status.run, process) {
             (Some(run), Some(p)) if p.run == run.id && !p.exited => {
                 let disks: Vec<_> = m.disks.iter().map(|d| d.volume).collect();

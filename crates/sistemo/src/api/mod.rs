@@ -9,6 +9,7 @@ pub mod events;
 mod exec;
 mod extract;
 mod history;
+mod host;
 mod images;
 mod layer;
 mod logs;
@@ -142,6 +143,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(operations::show_operation))
         .routes(routes!(operations::events))
         .routes(routes!(history::list))
+        .routes(routes!(host::shutdown))
+        .routes(routes!(host::resume))
         .routes(routes!(status::status))
         .routes(routes!(status::healthz))
 }

@@ -37,6 +37,9 @@ pub struct Status {
     pub data_dir: String,
     /// When it began.
     pub started_at: Timestamp,
+    /// The host is shutting down: nothing is started until it is back.
+    #[serde(default)]
+    pub halting: bool,
     /// How many machines there are.
     pub machines: u64,
     /// How many of them run.
@@ -60,10 +63,10 @@ pub struct Status {
 )]
 pub async fn status(State(app): State<Shared>) -> Result<Json<Status>, Failure> {
     let capacity = app.capacity.clone();
-    let (machines, running, volumes, pools) = call(&app, move |engine| {
+    let (machines, running, volumes, pools, halting) = call(&app, move |engine| {
         let machines = engine.machines()?;
         let running = machines.iter().filter(|m| m.phase == Phase::Running).count();
-        Ok((machines.len(), running, engine.volumes()?.len(), vec![capacity()?]))
+        Ok((machines.len(), running, engine.volumes()?.len(), vec![capacity()?], engine.halting()?))
     })
     .await?;
     Ok(Json(Status {
@@ -72,6 +75,7 @@ pub async fn status(State(app): State<Shared>) -> Result<Json<Status>, Failure> 
         pid: std::process::id(),
         data_dir: app.about.data_dir.display().to_string(),
         started_at: app.about.started_at,
+        halting,
         machines: machines as u64,
         machines_running: running as u64,
         volumes: volumes as u64,

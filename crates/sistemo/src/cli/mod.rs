@@ -10,6 +10,7 @@ mod context;
 mod doctor;
 mod explain;
 mod history;
+mod host;
 mod image;
 mod input;
 mod machine;
@@ -66,6 +67,9 @@ enum Verb {
     Network(network::Network),
     /// Show what was asked, by whom, and how it ended
     History(history::History),
+    /// The end of this host, for its guests
+    #[command(subcommand)]
+    Host(host::Host),
     /// Show how the daemon is
     Status(status::Status),
     /// Look at this host: what is missing, and what to do
@@ -143,6 +147,7 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Image(verb) => context::block_on(verb.run(&context)),
         Verb::Network(verb) => context::block_on(verb.run(&context)),
         Verb::History(verb) => context::block_on(verb.run(&context)),
+        Verb::Host(verb) => context::block_on(verb.run(&context)),
         Verb::Status(verb) => context::block_on(verb.run(&context)),
     }
 }

@@ -39,6 +39,8 @@ keys! {
         "the name of this host in the store; never change it while there are machines or volumes";
     "stop_timeout", "SISTEMO_STOP_TIMEOUT", "", "90s",
         "how long a guest may take to shut down before the plug is pulled";
+    "restart_after_boot", "SISTEMO_RESTART_AFTER_BOOT", "", "true",
+        "whether machines that ran when the host went down run again once it is back";
     "boot_timeout", "SISTEMO_BOOT_TIMEOUT", "", "5m",
         "how long a guest may take to boot until its agent answers";
     "ssh_timeout", "SISTEMO_SSH_TIMEOUT", "", "60s",

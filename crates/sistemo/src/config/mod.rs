@@ -70,6 +70,8 @@ pub struct Config {
     pub node: String,
     /// How long a guest may take to shut down.
     pub stop_timeout: Duration,
+    /// Machines that ran when the host went down run again once it is back.
+    pub restart_after_boot: bool,
     /// How long a guest may take to boot.
     pub boot_timeout: Duration,
     /// How long `ssh` waits for sshd.

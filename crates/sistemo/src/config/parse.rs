@@ -36,6 +36,7 @@ pub(super) fn typed(data_dir: PathBuf, settings: Vec<Setting>) -> Result<Config,
         log: text("log")?,
         node: node(get("node")?)?,
         stop_timeout: span("stop_timeout")?,
+        restart_after_boot: flag(get("restart_after_boot")?)?,
         boot_timeout: span("boot_timeout")?,
         ssh_timeout: span("ssh_timeout")?,
         reconciler_interval: positive(get("reconciler_interval")?, span("reconciler_interval")?)?,
@@ -88,6 +89,10 @@ fn positive(setting: &Setting, span: Duration) -> Result<Duration, Problem> {
         return Err(bad(setting, "is too short").hint("the least is 1s"));
     }
     Ok(span)
+}
+
+fn flag(setting: &Setting) -> Result<bool, Problem> {
+    setting.value.parse().map_err(|_| bad(setting, "is not true or false"))
 }
 
 fn node(setting: &Setting) -> Result<String, Problem> {

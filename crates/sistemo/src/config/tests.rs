@@ -77,6 +77,7 @@ fn what_makes_no_sense_is_refused_with_its_place() {
         ("workers = 0", "1 to 64"),
         ("[pool]\nwarn = \"0%\"", "part of a hundred"),
         ("[pool]\nwarn = \"101\"", "part of a hundred"),
+        ("restart_after_boot = \"maybe\"", "not true or false"),
         ("[hypervisor]\naccel = \"xen\"", "auto, kvm or tcg"),
         ("[network]\naddress = \"10.0.0.0/8\"", "first or last"),
         ("[network]\naddress = \"10.0.0.1\"", "with a prefix"),

@@ -100,6 +100,7 @@ pub(super) fn settings(config: &Config) -> engine::Settings {
         node: config.node.clone(),
         stop_timeout: config.stop_timeout,
         boot_timeout: config.boot_timeout,
+        restart_after_boot: config.restart_after_boot,
         reconciler_interval: config.reconciler_interval,
         trash_keep: config.trash_keep,
         pool_warn: config.pool_warn,
