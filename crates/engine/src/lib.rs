@@ -4,6 +4,7 @@
 //! change of what is wanted or known goes through one [`store`] transaction, so all behaviour can
 //! be tested by killing it between any two of those.
 
+pub mod access;
 mod admit;
 mod db;
 mod history;
@@ -17,6 +18,7 @@ pub mod sim;
 pub mod store;
 mod view;
 
+pub use db::Rev;
 pub use live::OnOperation;
 pub use run::Next;
 pub use settings::Settings;
@@ -38,6 +40,7 @@ struct Inner {
     settings: Settings,
     live: live::Live,
     queue: run::queue::Queue,
+    access_epoch: std::sync::atomic::AtomicU64,
 }
 
 impl Engine {
@@ -53,10 +56,16 @@ impl Engine {
             settings,
             live: live::Live::default(),
             queue: run::queue::Queue::default(),
+            access_epoch: std::sync::atomic::AtomicU64::default(),
         };
         let engine = Self(Arc::new(inner));
         engine.ensure_default_network()?;
         engine.reload_live()?;
         Ok(engine)
+    }
+
+    /// The time, as the engine's clock has it.
+    pub fn now(&self) -> types::Timestamp {
+        self.0.ports.clock.now()
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use utoipa::ToSchema;
 
 macro_rules! verbs {
-    ($($variant:ident = $text:literal;)*) => {
+    ($($variant:ident = $text:tt;)*) => {
         /// What was asked.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, ToSchema)]
         pub enum Verb {
@@ -40,7 +40,17 @@ verbs! {
     VolumeDelete = "volume.delete";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
+    MachineExec = "machine.exec";
     Reconcile = "reconcile";
+    TokenCreate = "token.create";
+    TokenRevoke = "token.revoke";
+    TokenUse = "token.use";
+    UserCreate = "user.create";
+    UserPasswd = "user.passwd";
+    UserDelete = "user.delete";
+    Setup = "setup";
+    Login = "login";
+    Logout = "logout";
 }
 
 /// Which kind of resource.
@@ -55,6 +65,10 @@ pub enum Kind {
     Image,
     /// A network.
     Network,
+    /// A token for the API.
+    Token,
+    /// A user who can log in.
+    User,
 }
 
 impl fmt::Display for Kind {
@@ -64,6 +78,8 @@ impl fmt::Display for Kind {
             Self::Volume => "volume",
             Self::Image => "image",
             Self::Network => "network",
+            Self::Token => "token",
+            Self::User => "user",
         })
     }
 }

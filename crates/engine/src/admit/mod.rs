@@ -123,7 +123,7 @@ fn taken(kind: Kind, name: &str) -> Problem {
 }
 
 /// A made-up name: `prefix-xxxx`.
-fn made_up(prefix: &str, id: Uuid) -> String {
+pub(crate) fn made_up(prefix: &str, id: Uuid) -> String {
     let tail = id.simple().to_string();
     format!("{prefix}-{}", &tail[tail.len() - 5..])
 }

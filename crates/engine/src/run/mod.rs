@@ -88,7 +88,7 @@ impl Engine {
             Kind::Machine => self.look_at_machine(types::MachineId(id)),
             Kind::Volume => self.look_at_volume(types::VolumeId(id)),
             Kind::Image => self.look_at_image(types::ImageId(id)),
-            Kind::Network => Ok(Next::Idle),
+            Kind::Network | Kind::Token | Kind::User => Ok(Next::Idle),
         };
         match outcome {
             Ok(next) => {
@@ -121,7 +121,7 @@ impl Engine {
             Kind::Machine => self.give_up_machine(types::MachineId(id), problem),
             Kind::Volume => self.give_up_volume(types::VolumeId(id), problem),
             Kind::Image => self.give_up_image(types::ImageId(id), problem),
-            Kind::Network => Ok(false),
+            Kind::Network | Kind::Token | Kind::User => Ok(false),
         }
     }
 

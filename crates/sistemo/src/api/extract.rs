@@ -2,8 +2,9 @@
 //!
 //! Invariant: whatever cannot be taken becomes a problem that names the field.
 
+use super::access::Caller;
 use super::problem::Failure;
-use super::{MAX_BODY, Peer, Shared};
+use super::{MAX_BODY, Shared};
 use crate::api::call::call;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -39,14 +40,14 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Args<T> {
     }
 }
 
-/// Who asks: the user at the other end of the socket.
+/// Who asks.
 pub struct Who(pub Actor);
 
 impl FromRequestParts<Shared> for Who {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Failure> {
-        match parts.extensions.get::<Peer>() {
-            Some(peer) => Ok(Self(peer.0.clone())),
+        match parts.extensions.get::<Caller>() {
+            Some(caller) => Ok(Self(caller.actor.clone())),
             None => Err(Problem::new(Code::NoPermission, "it is not known who asks").into()),
         }
     }

@@ -15,6 +15,7 @@ use utoipa::IntoParams;
 
 /// What becomes of the volumes.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteArgs {
     /// Keep the root volume too.

@@ -3,6 +3,7 @@
 //! Invariant: a handler decides nothing; what is refused here is only what cannot be decoded, and
 //! every refusal of a change is in history.
 
+pub mod access;
 mod body;
 mod call;
 pub mod events;
@@ -11,21 +12,26 @@ mod extract;
 mod history;
 mod images;
 mod layer;
+mod login;
 mod logs;
 mod machines;
 mod networks;
 mod operations;
+mod page;
 mod peer;
 mod problem;
 mod serve;
 mod ssh;
 mod status;
+mod tokens;
+mod users;
 mod volumes;
 
+pub use access::Gate;
 pub use exec::{ExecRequest, UPGRADE};
-pub use peer::Peer;
+pub use peer::{GROUP, Peer, group_id};
 pub use problem::ProblemBody;
-pub use serve::serve;
+pub use serve::{Listener, serve};
 pub use ssh::SshAccess;
 pub use status::{PoolRoom, Status};
 
@@ -93,6 +99,8 @@ pub struct App {
     pub engine: Engine,
     /// Changes of operations, as they happen.
     pub events: events::Hub,
+    /// Who may do what.
+    pub gate: Gate,
     /// The guests.
     pub guests: Arc<dyn Guests>,
     /// Room in the default pool.
@@ -142,6 +150,15 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(operations::show_operation))
         .routes(routes!(operations::events))
         .routes(routes!(history::list))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::passwd))
+        .routes(routes!(users::delete))
+        .routes(routes!(login::login))
+        .routes(routes!(login::logout))
+        .routes(routes!(login::session))
+        .routes(routes!(login::setup))
         .routes(routes!(status::status))
         .routes(routes!(status::healthz))
 }
@@ -154,6 +171,8 @@ pub fn description() -> utoipa::openapi::OpenApi {
 /// All routes, behind the layer that gives every answer a request id and every failure a shape.
 pub fn router(app: Shared) -> Router {
     Router::from(routes())
+        .route("/setup", axum::routing::get(page::setup))
+        .route("/setup.js", axum::routing::get(page::script))
         .route("/v1/openapi.json", axum::routing::get(openapi))
         .fallback(|| async {
             Failure::from(
@@ -169,6 +188,7 @@ pub fn router(app: Shared) -> Router {
             .status(StatusCode::METHOD_NOT_ALLOWED)
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), access::guard::guard))
         .layer(axum::middleware::from_fn(layer::around))
         .with_state(app)
 }

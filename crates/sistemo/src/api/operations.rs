@@ -13,6 +13,7 @@ use utoipa::IntoParams;
 
 /// How many.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ListArgs {
     /// At most this many, the newest first; 50 unless given, 10000 at most.

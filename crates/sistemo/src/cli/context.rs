@@ -1,10 +1,11 @@
 //! What every verb has: the global flags and what follows from them.
 
 use super::render::Format;
-use super::{Ended, Stop};
+use super::{Ended, Stop, input};
 use crate::client::Client;
 use crate::config::{Config, Flags};
 use clap::Args;
+use types::access::Secret;
 use types::{Code, Problem};
 
 /// Where the help lists what every command has, so that a verb's own flags come first.
@@ -19,6 +20,9 @@ pub struct Global {
     /// Where the API is, such as unix:///path/to/sistemo.sock
     #[arg(long, global = true, value_name = "URL", help_heading = HEADING)]
     pub url: Option<String>,
+    /// A file with the token to show to a daemon at http(s)://; SISTEMO_TOKEN can hold the token itself
+    #[arg(long, global = true, value_name = "FILE", env = "SISTEMO_TOKEN_FILE", hide_env = true, help_heading = HEADING)]
+    pub token_file: Option<String>,
     /// How to print data
     #[arg(
         short,
@@ -63,7 +67,18 @@ impl Context {
 
     /// A client of the API.
     pub fn client(&self) -> Result<Client, Problem> {
-        Client::new(&self.config(Vec::new(), false)?.url)
+        let config = self.config(Vec::new(), false)?;
+        Ok(Client::new(&config.url)?.token(self.token()?).fingerprint(config.fingerprint))
+    }
+
+    /// The token, from the file that was named or the environment. There is no flag for the token
+    /// itself: everybody on the host can read the arguments of a process.
+    fn token(&self) -> Result<Option<Secret>, Problem> {
+        let text = match &self.global.token_file {
+            Some(path) => Some(input::secret_file(path)?),
+            None => std::env::var("SISTEMO_TOKEN").ok(),
+        };
+        Ok(text.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).map(Secret::new))
     }
 }
 

@@ -17,8 +17,10 @@ mod not_yet;
 mod progress;
 mod render;
 mod status;
+mod token;
 mod up;
 mod usage;
+mod user;
 mod version;
 mod volume;
 mod wait;
@@ -64,6 +66,12 @@ enum Verb {
     Network(network::Network),
     /// Show what was asked, by whom, and how it ended
     History(history::History),
+    /// Tokens for the API
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Users who can log in
+    #[command(subcommand)]
+    User(user::User),
     /// Show how the daemon is
     Status(status::Status),
     /// Show each setting and where it came from
@@ -141,6 +149,8 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Image(verb) => context::block_on(verb.run(&context)),
         Verb::Network(verb) => context::block_on(verb.run(&context)),
         Verb::History(verb) => context::block_on(verb.run(&context)),
+        Verb::Token(verb) => context::block_on(verb.run(&context)),
+        Verb::User(verb) => context::block_on(verb.run(&context)),
         Verb::Status(verb) => context::block_on(verb.run(&context)),
     }
 }

@@ -51,6 +51,8 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Line>, Problem> {
             let name = format!("{prefix}{}", key.get_ref());
             let offset = key.span().start;
             match (keys::lookup(&name), value.get_ref()) {
+                // Some names are a setting and the beginning of others.
+                (_, DeValue::Table(inner)) if has_table(&name) => walk.push((format!("{name}."), inner)),
                 (Some(found), _) if found.name == "data_dir" => {
                     return Err(bad(offset, "\"data_dir\" cannot be set here".into()).hint(
                         "the file is found in the data directory: use --data-dir or SISTEMO_DATA_DIR",
@@ -58,13 +60,11 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Line>, Problem> {
                 }
                 (Some(found), _) => lines.push(Line {
                     key: found,
-                    value: scalar(value)
-                        .ok_or_else(|| bad(offset, format!("\"{name}\" is not a text or number")))?,
+                    value: scalar(value).ok_or_else(|| {
+                        bad(offset, format!("\"{name}\" is not a text, a number or a list of texts"))
+                    })?,
                     origin: Origin::File(path.to_owned(), at(offset)),
                 }),
-                (None, DeValue::Table(inner)) if has_table(&name) => {
-                    walk.push((format!("{name}."), inner));
-                }
                 (None, _) => {
                     return Err(bad(offset, format!("there is no setting \"{name}\""))
                         .hint("`sistemo config` lists the settings"));
@@ -84,6 +84,10 @@ fn scalar(value: &Spanned<DeValue<'_>>) -> Option<String> {
         DeValue::String(s) => Some(s.to_string()),
         DeValue::Integer(i) => Some(i.to_string()),
         DeValue::Boolean(b) => Some(b.to_string()),
+        DeValue::Array(all) => {
+            let texts = all.iter().map(|v| v.get_ref().as_str().map(ToOwned::to_owned));
+            texts.collect::<Option<Vec<_>>>().map(|all| all.join(","))
+        }
         _ => None,
     }
 }

@@ -8,7 +8,9 @@ mod keys;
 mod parse;
 
 pub use keys::{KEYS, Key};
+pub use parse::duration;
 
+use crate::api::access::{Net, Rules};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -50,6 +52,22 @@ pub struct Setting {
     pub origin: Origin,
 }
 
+/// Whether TCP is encrypted, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Tls {
+    /// It is not.
+    Off,
+    /// With a certificate that the daemon makes.
+    SelfSigned,
+    /// With the operator's.
+    Files {
+        /// The chain, in PEM.
+        cert: PathBuf,
+        /// The private key, in PEM.
+        key: PathBuf,
+    },
+}
+
 /// Values that came as flags, by key.
 pub type Flags = Vec<(&'static str, String)>;
 
@@ -60,8 +78,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the API is.
     pub url: String,
-    /// Where TCP will listen once it can ask who is there.
-    pub listen: SocketAddr,
+    /// Where TCP listens, if it does.
+    pub listen: Option<SocketAddr>,
     /// Whether somebody set `listen`.
     pub listen_set: bool,
     /// What is logged.
@@ -92,6 +110,22 @@ pub struct Config {
     pub gateway: Ipv4Addr,
     /// The length of its prefix.
     pub prefix: u8,
+    /// TCP may listen beyond this host without TLS.
+    pub listen_insecure: bool,
+    /// Whether TCP is encrypted, and how.
+    pub tls: Tls,
+    /// The certificate that the command line expects.
+    pub fingerprint: Option<String>,
+    /// Names by which the daemon is known over TCP.
+    pub allowed_hosts: Vec<String>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Net>,
+    /// Requests per second of one address.
+    pub rps: u32,
+    /// Requests of one address at once.
+    pub burst: u32,
+    /// How long a login lasts.
+    pub session_timeout: Duration,
     /// Each setting with its origin, in the order of [`KEYS`].
     pub settings: Vec<Setting>,
 }
@@ -158,6 +192,17 @@ impl Config {
             settings.push(Setting { key, value, origin });
         }
         parse::typed(data_dir, settings)
+    }
+
+    /// Who may ask how often, under which names.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            rps: self.rps,
+            burst: self.burst,
+            allowed_hosts: self.allowed_hosts.clone(),
+            trusted_proxies: self.trusted_proxies.clone(),
+            session_timeout: self.session_timeout,
+        }
     }
 
     /// The daemon's socket in this data directory.

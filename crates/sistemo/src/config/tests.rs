@@ -46,6 +46,19 @@ fn flags_beat_environment_beats_file_beats_default() {
 }
 
 #[test]
+fn tables_lists_and_texts() {
+    let file = "listen = \"off\"\nallowed_hosts = [\"a.example\", \"b.example\"]\n\
+                trusted_proxies = \"10.0.0.0/8, ::1\"\n[tls]\ncert = \"/c\"\nkey = \"/k\"\n";
+    let config = resolve(&vec![], &[], Some(file)).unwrap();
+    assert_eq!(config.listen, None);
+    assert_eq!(config.allowed_hosts, ["a.example", "b.example"]);
+    assert_eq!(config.trusted_proxies.len(), 2);
+    assert_eq!(config.tls, Tls::Files { cert: "/c".into(), key: "/k".into() });
+    let config = resolve(&vec![], &[], Some("tls = \"self-signed\"")).unwrap();
+    assert_eq!(config.tls, Tls::SelfSigned);
+}
+
+#[test]
 fn data_directory_and_url_follow_the_user() {
     let env = |name: &str| (name == "HOME").then(|| "/home/ada".to_owned());
     let mut around = Surroundings { env: &env, root: false, cwd: "/srv".into(), file_required: true };
@@ -65,7 +78,7 @@ fn what_makes_no_sense_is_refused_with_its_place() {
         ("\nstop_timout = 3", ":2: there is no setting \"stop_timout\""),
         ("[hypervisor]\n\nspeed = 1", ":3: there is no setting \"hypervisor.speed\""),
         ("[nonsense]\na = 1", ":1: there is no setting \"nonsense\""),
-        ("log = [1]", ":1: \"log\" is not a text or number"),
+        ("log = [1]", ":1: \"log\" is not a text, a number or a list"),
         ("a = = 1", ":1: "),
         ("data_dir = \"/x\"", "cannot be set here"),
         ("listen = \"7777\"", "config.toml:1)"),
@@ -78,6 +91,13 @@ fn what_makes_no_sense_is_refused_with_its_place() {
         ("[network]\nbridge = \"a-name-too-long-for-linux\"", "name of an interface"),
         ("reconciler_interval = 0", "too short"),
         ("node = \"A B\"", "no name of a host"),
+        ("listen_insecure = 1", "neither true nor false"),
+        ("tls = \"yes\"", "neither self-signed nor off"),
+        ("[tls]\ncert = \"/c\"", "has no tls.key"),
+        ("[tls]\nkey = \"/k\"", "has no tls.cert"),
+        ("[tls]\nfingerprint = \"x\"", "no fingerprint"),
+        ("trusted_proxies = [\"x\"]", "no list of addresses"),
+        ("[rate_limit]\nrps = 0", "1 to 1000000"),
     ] {
         let problem = resolve(&vec![], &[], Some(file)).unwrap_err();
         assert_eq!(problem.code, Code::InvalidConfig, "{file:?}");

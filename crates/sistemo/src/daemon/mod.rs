@@ -10,10 +10,13 @@ mod limits;
 mod lock;
 mod logging;
 mod ports;
+mod setup;
 mod signals;
 #[cfg(debug_assertions)]
 mod sim;
 mod socket;
+mod tcp;
+mod tls;
 mod wire;
 
 use crate::api;
@@ -32,13 +35,6 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 pub fn up(config: Config) -> Result<(), Problem> {
     limits::set();
     logging::init(&config.log)?;
-    if config.listen_set {
-        tracing::warn!(
-            "listen = {}: TCP stays closed until it can ask who is there (not-yet); the API is at {}",
-            config.listen,
-            config.socket().display()
-        );
-    }
     datadir::make(&config.data_dir)?;
     let _lock = lock::take(&config.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -61,9 +57,17 @@ async fn run(config: Config) -> Result<(), Problem> {
     let (stop, stopping) = watch::channel(false);
     let wired = wire::wire(&config, stopping.clone())?;
     let listener = socket::bind(&config.socket())?;
+    let tcp = tcp::bind(&config).await?;
     wired.engine.start();
+    if let Some(tcp) = &tcp {
+        setup::announce(tcp, &wired.app).await?;
+    }
     let router = api::router(wired.app);
-    let server = tokio::spawn(api::serve(listener, router, stopping));
+    let out_there = tcp.map(|tcp| api::serve(tcp.listener, router.clone(), stopping.clone()));
+    let here = api::serve(listener, router, stopping);
+    let server = tokio::spawn(async move {
+        tokio::join!(here, futures_util::future::OptionFuture::from(out_there));
+    });
     tracing::info!("sistemo {} is up, data in {}", env!("CARGO_PKG_VERSION"), config.data_dir.display());
     notify(sd_notify::NotifyState::Ready);
 

@@ -53,6 +53,7 @@ pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, P
     let app = App {
         engine: engine.clone(),
         events: hub,
+        gate: crate::api::Gate::new(config.rules()),
         guests: opened.guests,
         about: About {
             node: config.node.clone(),

@@ -6,7 +6,7 @@ use crate::cli::wait::wait;
 use crate::cli::{Ended, input, not_yet, render};
 use clap::Args;
 use types::machine::{DeployMachine, Machine};
-use types::{Code, Name, Problem};
+use types::{Code, Name, Operation, Problem};
 
 /// What to deploy.
 #[derive(Args)]
@@ -47,7 +47,7 @@ impl Deploy {
         let no_wait = self.no_wait;
         let asked = self.request()?;
         let client = context.client()?;
-        let accepted = client.post(&["machines"], &asked).await?;
+        let accepted: Operation = client.post(&["machines"], &asked).await?;
         if no_wait {
             return render::one(context.format(), &accepted, |o| {
                 format!("machine \"{}\" is being deployed, operation {}\n", o.target.name, o.id)
