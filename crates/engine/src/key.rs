@@ -98,6 +98,14 @@ pub fn opens(kind: Kind, resource: Uuid) -> String {
 /// All operations that have not ended.
 pub const OPEN: &str = "open/";
 
+/// The mark of a request that was made once.
+pub fn once(key: &str) -> String {
+    format!("{ONCE}{key}")
+}
+
+/// All of them.
+pub const ONCE: &str = "once/";
+
 /// A token for the API, by the part of it that is no secret.
 pub fn token(prefix: &str) -> String {
     format!("{TOKENS}{prefix}")

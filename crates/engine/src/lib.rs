@@ -6,8 +6,11 @@
 
 pub mod access;
 mod admit;
+mod changes;
+mod condition;
 mod db;
 mod history;
+mod keep;
 mod key;
 mod live;
 pub mod plan;
@@ -18,7 +21,9 @@ pub mod sim;
 pub mod store;
 mod view;
 
+pub use condition::{Conditions, Once};
 pub use db::Rev;
+pub use history::HistoryQuery;
 pub use live::OnOperation;
 pub use run::Next;
 pub use settings::Settings;
@@ -32,10 +37,11 @@ use types::Problem;
 /// The engine: admission, reading and the reconciler over one store and one set of ports.
 /// Cloning shares it.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Arc<Inner>, Option<Arc<Conditions>>);
 
 struct Inner {
     db: Db,
+    told: Arc<store::Telling>,
     ports: Ports,
     settings: Settings,
     live: live::Live,
@@ -50,18 +56,31 @@ impl Engine {
     /// # Errors
     /// `database-failed`.
     pub fn open(store: Arc<dyn Store>, ports: Ports, settings: Settings) -> Result<Self, Problem> {
+        let told = Arc::new(store::Telling::new(store));
         let inner = Inner {
-            db: Db(store),
+            db: Db(told.clone()),
+            told,
             ports,
             settings,
             live: live::Live::default(),
             queue: run::queue::Queue::default(),
             access_epoch: std::sync::atomic::AtomicU64::default(),
         };
-        let engine = Self(Arc::new(inner));
+        let engine = Self(Arc::new(inner), None);
         engine.ensure_default_network()?;
         engine.reload_live()?;
         Ok(engine)
+    }
+
+    /// This engine for one request that is made under conditions.
+    #[must_use]
+    pub fn under(&self, conditions: Conditions) -> Self {
+        Self(Arc::clone(&self.0), Some(Arc::new(conditions)))
+    }
+
+    /// Calls `f` with every revision of the store. It must not block.
+    pub fn on_commit(&self, f: store::OnCommit) {
+        self.0.told.listen(f);
     }
 
     /// The time, as the engine's clock has it.

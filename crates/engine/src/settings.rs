@@ -17,6 +17,10 @@ pub struct Settings {
     pub reconciler_interval: Duration,
     /// How long the trash keeps a deleted volume.
     pub trash_keep: Duration,
+    /// How long the history is kept.
+    pub history_keep: Duration,
+    /// How large it may be.
+    pub history_size: ByteSize,
     /// The bridge of the default network.
     pub bridge: String,
     /// The host's address in the default network.
@@ -41,6 +45,8 @@ impl Default for Settings {
             boot_timeout: Duration::from_secs(300),
             reconciler_interval: Duration::from_secs(30),
             trash_keep: Duration::from_secs(24 * 3600),
+            history_keep: Duration::from_secs(365 * 24 * 3600),
+            history_size: ByteSize::mib(64),
             bridge: "sistemo0".into(),
             gateway: Ipv4Addr::new(10, 200, 0, 1),
             prefix: 16,

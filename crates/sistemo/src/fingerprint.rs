@@ -26,7 +26,7 @@ mod tests {
         let own = fingerprint(b"x");
         assert_eq!(normal(&own).as_deref(), Some(own.as_str()));
         let pairs: Vec<String> =
-            own[7..].as_bytes().chunks(2).map(|p| String::from_utf8_lossy(p).to_uppercase()).collect();
+            own.as_bytes()[7..].chunks(2).map(|p| String::from_utf8_lossy(p).to_uppercase()).collect();
         assert_eq!(normal(&pairs.join(":")).as_deref(), Some(own.as_str()));
         assert_eq!(normal("sha256:00"), None);
         assert_eq!(normal(&"g".repeat(64)), None);

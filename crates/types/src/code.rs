@@ -83,6 +83,8 @@ codes! {
     LimitExceeded = "limit-exceeded", 4, 409;
     PoolFull = "pool-full", 4, 507;
     // It is not for whoever asked, or not now.
+    PreconditionFailed = "precondition-failed", 4, 412;
+    RevisionGone = "revision-gone", 4, 410;
     NotAuthenticated = "not-authenticated", 4, 401;
     RateLimited = "rate-limited", 4, 429;
     // The host cannot.

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod code;
+pub mod event;
 pub mod id;
 pub mod image;
 pub mod machine;

@@ -19,9 +19,19 @@ macro_rules! verbs {
             )*
         }
 
+        impl Verb {
+            /// Every verb, in the order of this file.
+            pub const ALL: &'static [Verb] = &[$(Verb::$variant),*];
+
+            /// The stable spelling.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Verb::$variant => $text),* }
+            }
+        }
+
         impl fmt::Display for Verb {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(match self { $(Self::$variant => $text),* })
+                f.pad(self.as_str())
             }
         }
     };

@@ -10,6 +10,7 @@ mod user;
 pub use token::TokenRecord;
 pub use user::{SessionRecord, UserRecord};
 
+use crate::condition::Before;
 use crate::db::Change;
 use crate::store::StoreError;
 use crate::{Engine, key};
@@ -38,8 +39,12 @@ impl Engine {
         let mut outcome = Err(StoreError::Conflict(name.to_owned()).into());
         for _ in 0..TRIES {
             let mut change = Change::new(actor, None, verb);
-            let decided = decide(&mut change);
-            let committed = decided.map(|(id, made)| {
+            let decided = self.made_before().and_then(|before| match before {
+                Before::No(expired) => Ok((expired, decide(&mut change)?)),
+                _ => Err(Self::answered()),
+            });
+            let committed = decided.map(|(expired, (id, made))| {
+                self.mark_made(&mut change, expired.as_ref(), None);
                 let line = self.line(actor, verb, Target { kind, id, name: name.to_owned() }, None);
                 change.put(key::history(line.id), &line);
                 (change.commit(&self.0.db), made)

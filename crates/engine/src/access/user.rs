@@ -210,7 +210,7 @@ impl Engine {
         let good = session.user == owner.id
             && session.epoch == owner.epoch
             && session.expires_at > self.0.ports.clock.now();
-        Ok(good.then(|| (session.value, owner.value)))
+        Ok(good.then_some((session.value, owner.value)))
     }
 
     /// Ends a session.

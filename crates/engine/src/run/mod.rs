@@ -25,6 +25,8 @@ use uuid::Uuid;
 
 /// How often a passing fault may recur before an operation that waits for it ends.
 const PATIENCE: u32 = 5;
+/// How often history and the like are looked at for what has been kept long enough.
+const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
 /// What to do about a resource after one look.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -170,7 +172,14 @@ impl Engine {
     }
 
     fn resync_for_ever(&self) {
+        let mut kept_at: Option<Instant> = None;
         loop {
+            if kept_at.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
+                kept_at = Some(Instant::now());
+                if let Err(problem) = self.housekeep() {
+                    tracing::error!(code = %problem.code, "housekeeping: {problem}");
+                }
+            }
             if let Err(problem) = self.resync() {
                 tracing::error!(code = %problem.code, "resync: {problem}");
             }

@@ -31,6 +31,17 @@ pub async fn view<T: serde::Serialize + Send + 'static>(
     call(app, f).await.map(Json)
 }
 
+/// Runs `f` and answers with what it found, and its revision as the ETag.
+pub async fn tagged<T: serde::Serialize + Send + 'static>(
+    app: &Shared,
+    f: impl FnOnce(&Engine) -> Result<T, Problem> + Send + 'static,
+    revision: impl FnOnce(&T) -> u64,
+) -> Result<Response, Failure> {
+    let found = call(app, f).await?;
+    let tag = format!("\"{}\"", revision(&found));
+    Ok(([(header::ETAG, tag)], Json(found)).into_response())
+}
+
 /// Runs `f` and answers 202 with the operation and where to follow it.
 pub async fn change(
     app: &Shared,

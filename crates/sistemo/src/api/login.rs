@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use engine::Conditions;
 use types::Actor;
 use types::access::{Login, Session, Setup, User};
 use types::operation::{Kind, Verb};
@@ -95,11 +96,11 @@ pub async fn setup(
     Extension(from): Extension<From>,
     raw: Raw,
 ) -> Result<(StatusCode, Json<User>), Failure> {
-    let who = Who(Actor(format!("setup@{}", from.place())));
+    let who = Who(Actor(format!("setup@{}", from.place())), Conditions::default());
     let asked: Setup = raw.change(&app, &who, Verb::Setup, Kind::User, "").await?;
     app.gate.may_set_up(&app, &who.0, &asked, from).await?;
     let kept = keep(&app, &who, Verb::Setup, asked.name.as_str(), asked.password).await?;
-    let made = call(&app, move |engine| engine.first_admin(&who.0, &asked.name, &kept)).await?;
+    let made = call(&app, move |engine| who.on(engine).first_admin(&who.0, &asked.name, &kept)).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 

@@ -6,6 +6,9 @@
 pub mod access;
 mod body;
 mod call;
+mod changes;
+mod conditions;
+mod describe;
 pub mod events;
 mod exec;
 mod extract;
@@ -18,6 +21,7 @@ mod machines;
 mod networks;
 mod operations;
 mod page;
+mod pages;
 mod peer;
 mod problem;
 mod serve;
@@ -47,6 +51,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use types::{Code, MachineId, Problem, RunId, Timestamp};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -150,6 +156,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(operations::show_operation))
         .routes(routes!(operations::events))
         .routes(routes!(history::list))
+        .routes(routes!(changes::events))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(users::list, users::create))
@@ -165,7 +172,9 @@ fn routes() -> OpenApiRouter<Shared> {
 
 /// The description of the API, as `openapi/v1.json` holds it.
 pub fn description() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+    let mut api = routes().into_openapi();
+    describe::complete(&mut api);
+    api
 }
 
 /// All routes, behind the layer that gives every answer a request id and every failure a shape.
@@ -188,7 +197,12 @@ pub fn router(app: Shared) -> Router {
             .status(StatusCode::METHOD_NOT_ALLOWED)
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::from_fn(conditions::attach))
         .layer(axum::middleware::from_fn_with_state(app.clone(), access::guard::guard))
+        .layer(CompressionLayer::new().compress_when(Predicate::and(
+            DefaultPredicate::new(),
+            NotForContentType::const_new("application/octet-stream"),
+        )))
         .layer(axum::middleware::from_fn(layer::around))
         .with_state(app)
 }

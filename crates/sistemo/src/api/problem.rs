@@ -36,7 +36,7 @@ pub struct ProblemBody<'a> {
 pub struct Failure {
     problem: Problem,
     status: StatusCode,
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
 }
 
 impl Failure {
@@ -70,7 +70,7 @@ impl Failure {
         answer
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        answer.headers_mut().extend(self.headers.clone());
+        answer.headers_mut().extend(HeaderMap::clone(&self.headers));
         answer
     }
 
@@ -84,7 +84,7 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let status =
             StatusCode::from_u16(problem.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { problem, status, headers: HeaderMap::new() }
+        Self { problem, status, headers: Box::default() }
     }
 }
 

@@ -48,7 +48,7 @@ pub async fn create(
     let asked: CreateToken = raw.change(&app, &who, Verb::TokenCreate, Kind::Token, "").await?;
     let (token, prefix) = secret::token()?;
     let hash = secret::hash(token.expose());
-    let about = call(&app, move |engine| engine.create_token(&who.0, &asked, &prefix, &hash)).await?;
+    let about = call(&app, move |engine| who.on(engine).create_token(&who.0, &asked, &prefix, &hash)).await?;
     Ok((StatusCode::CREATED, Json(CreatedToken { token, about })))
 }
 
@@ -69,5 +69,5 @@ pub async fn revoke(
     who: Who,
     Seg(token): Seg<String>,
 ) -> Result<Json<Token>, Failure> {
-    call(&app, move |engine| engine.revoke_token(&who.0, &token)).await.map(Json)
+    call(&app, move |engine| who.on(engine).revoke_token(&who.0, &token)).await.map(Json)
 }

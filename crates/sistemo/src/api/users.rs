@@ -46,7 +46,8 @@ pub async fn create(
 ) -> Result<(StatusCode, Json<User>), Failure> {
     let asked: CreateUser = raw.change(&app, &who, Verb::UserCreate, Kind::User, "").await?;
     let kept = keep(&app, &who, Verb::UserCreate, asked.name.as_str(), asked.password).await?;
-    let made = call(&app, move |engine| engine.create_user(&who.0, &asked.name, asked.role, &kept)).await?;
+    let made =
+        call(&app, move |engine| who.on(engine).create_user(&who.0, &asked.name, asked.role, &kept)).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 
@@ -71,7 +72,7 @@ pub async fn passwd(
 ) -> Result<Json<User>, Failure> {
     let asked: ChangePassword = raw.change(&app, &who, Verb::UserPasswd, Kind::User, &user).await?;
     let kept = keep(&app, &who, Verb::UserPasswd, &user, asked.password).await?;
-    call(&app, move |engine| engine.set_password(&who.0, &user, &kept)).await.map(Json)
+    call(&app, move |engine| who.on(engine).set_password(&who.0, &user, &kept)).await.map(Json)
 }
 
 /// Removes a user and ends the user's sessions.
@@ -91,7 +92,7 @@ pub async fn delete(
     who: Who,
     Seg(user): Seg<String>,
 ) -> Result<Json<User>, Failure> {
-    call(&app, move |engine| engine.delete_user(&who.0, &user)).await.map(Json)
+    call(&app, move |engine| who.on(engine).delete_user(&who.0, &user)).await.map(Json)
 }
 
 /// What to keep of a password; the refusal of one that is not usable goes into history.

@@ -27,7 +27,7 @@ impl Config {
             value: s.value,
             origin: s.origin.to_string(),
         });
-        let list = List { items: items.collect() };
+        let list = List { items: items.collect(), next_cursor: None };
         if context.format() != Format::Text {
             return render::one(context.format(), &list, |_| String::new());
         }

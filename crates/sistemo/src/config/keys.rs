@@ -79,6 +79,10 @@ keys! {
         "requests that one address may make at once, 1 to 1000000";
     "session_timeout", "SISTEMO_SESSION_TIMEOUT", "", "12h",
         "how long a login lasts";
+    "history.keep", "SISTEMO_HISTORY_KEEP", "", "365d",
+        "how long history and ended operations are kept";
+    "history.size", "SISTEMO_HISTORY_SIZE", "", "64M",
+        "how large each of them may be, 1M at least; the oldest goes first";
 }
 
 /// The key of this name, which is in [`KEYS`].

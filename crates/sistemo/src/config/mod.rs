@@ -15,7 +15,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use types::Problem;
+use types::{ByteSize, Problem};
 
 /// Where a value came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -126,6 +126,10 @@ pub struct Config {
     pub burst: u32,
     /// How long a login lasts.
     pub session_timeout: Duration,
+    /// How long history and ended operations are kept.
+    pub history_keep: Duration,
+    /// How large each of them may be.
+    pub history_size: ByteSize,
     /// Each setting with its origin, in the order of [`KEYS`].
     pub settings: Vec<Setting>,
 }

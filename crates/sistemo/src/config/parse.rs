@@ -7,7 +7,7 @@ use crate::api::access::Net;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
-use types::{Code, Problem};
+use types::{ByteSize, Code, Problem};
 
 /// Checks every setting.
 pub(super) fn typed(data_dir: PathBuf, settings: Vec<Setting>) -> Result<Config, Problem> {
@@ -58,6 +58,8 @@ pub(super) fn typed(data_dir: PathBuf, settings: Vec<Setting>) -> Result<Config,
         rps: count(get("rate_limit.rps")?)?,
         burst: count(get("rate_limit.burst")?)?,
         session_timeout: positive(get("session_timeout")?, span("session_timeout")?)?,
+        history_keep: positive(get("history.keep")?, span("history.keep")?)?,
+        history_size: size(get("history.size")?)?,
         data_dir,
         settings,
     })
@@ -194,4 +196,10 @@ fn tls(mode: &Setting, cert: &Setting, key: &Setting) -> Result<Tls, Problem> {
         _ => Err(bad(mode, "is neither self-signed nor off")
             .hint("for a certificate of your own, set tls.cert and tls.key")),
     }
+}
+
+fn size(setting: &Setting) -> Result<ByteSize, Problem> {
+    let size: ByteSize =
+        setting.value.parse().map_err(|p: Problem| bad(setting, &format!("is no size: {}", p.message)))?;
+    if size < ByteSize::mib(1) { Err(bad(setting, "is less than 1M")) } else { Ok(size) }
 }

@@ -49,6 +49,7 @@ pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, P
 
     let hub = events::Hub::default();
     let news = hub.clone();
+    engine.on_commit(hub.revisions());
     engine.on_operation(Arc::new(move |operation| news.tell(operation)));
     let app = App {
         engine: engine.clone(),
@@ -91,6 +92,8 @@ fn settings(config: &Config) -> engine::Settings {
         boot_timeout: config.boot_timeout,
         reconciler_interval: config.reconciler_interval,
         trash_keep: config.trash_keep,
+        history_keep: config.history_keep,
+        history_size: config.history_size,
         bridge: config.bridge.clone(),
         gateway: config.gateway,
         prefix: config.prefix,

@@ -91,6 +91,7 @@ impl Daemon {
         let (stop, stopping) = watch::channel(false);
         let hub = events::Hub::default();
         let news = hub.clone();
+        engine.on_commit(hub.revisions());
         engine.on_operation(Arc::new(move |operation| news.tell(operation)));
         engine.start();
         let gate = api::Gate::new(rules);

@@ -90,13 +90,19 @@ fn tokens_come_and_go_and_history_knows() {
     let endless = CreateToken { expires_in_seconds: Some(u64::MAX), name: None, ..asked };
     assert_eq!(engine.create_token(&root, &endless, "p3", "hash").unwrap_err().code, Code::InvalidRequest);
     assert_eq!(engine.token("p1").unwrap().unwrap().about, made);
-    assert_eq!(engine.tokens().unwrap(), [made.clone()]);
+    assert_eq!(engine.tokens().unwrap(), std::slice::from_ref(&made));
     let epoch = engine.access_epoch();
     engine.revoke_token(&root, &made.id.to_string()).unwrap();
     assert_ne!(engine.access_epoch(), epoch);
     assert_eq!(engine.revoke_token(&root, "ci").unwrap_err().code, Code::TokenNotFound);
     assert!(engine.token("p1").unwrap().is_none());
-    let seen: Vec<_> = engine.history(10).unwrap().into_iter().rev().map(|l| (l.action, l.outcome)).collect();
+    let seen: Vec<_> = engine
+        .history(&crate::HistoryQuery::default())
+        .unwrap()
+        .into_iter()
+        .rev()
+        .map(|l| (l.action, l.outcome))
+        .collect();
     assert_eq!(
         seen,
         [

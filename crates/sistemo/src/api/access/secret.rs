@@ -51,7 +51,8 @@ pub fn prefix(token: &str) -> Option<&str> {
     fits.then_some(prefix)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 

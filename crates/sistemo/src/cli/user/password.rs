@@ -5,7 +5,7 @@
 use crate::cli::input;
 use clap::Args;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use types::access::Secret;
 use types::{Code, Problem};
 
@@ -77,7 +77,7 @@ fn silently(question: &str) -> Result<String, Problem> {
 }
 
 /// What is typed until the line ends; `None` if it was given up.
-fn line(from: impl Read) -> io::Result<Option<String>> {
+fn line(from: impl BufRead) -> io::Result<Option<String>> {
     let mut typed = Vec::new();
     for byte in from.bytes() {
         match byte? {
