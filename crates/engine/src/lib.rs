@@ -47,6 +47,7 @@ struct Inner {
     live: live::Live,
     queue: run::queue::Queue,
     access_epoch: std::sync::atomic::AtomicU64,
+    passes: std::sync::atomic::AtomicU64,
 }
 
 impl Engine {
@@ -65,6 +66,7 @@ impl Engine {
             live: live::Live::default(),
             queue: run::queue::Queue::default(),
             access_epoch: std::sync::atomic::AtomicU64::default(),
+            passes: std::sync::atomic::AtomicU64::default(),
         };
         let engine = Self(Arc::new(inner), None);
         engine.ensure_default_network()?;
@@ -81,6 +83,11 @@ impl Engine {
     /// Calls `f` with every revision of the store. It must not block.
     pub fn on_commit(&self, f: store::OnCommit) {
         self.0.told.listen(f);
+    }
+
+    /// How often everything was looked at since the engine began.
+    pub fn passes(&self) -> u64 {
+        self.0.passes.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// The time, as the engine's clock has it.

@@ -142,5 +142,5 @@ fn a_bad_line_in_the_file_is_named() {
     std::fs::write(dir.path().join("config.toml"), "\nspeed = 3\n").unwrap();
     let ran = common::run(dir.path(), &["config"]);
     assert_eq!(ran.code, 2);
-    assert!(ran.err.contains("config.toml:2: there is no setting \"speed\""), "{ran:?}");
+    assert!(ran.err.contains("config.toml:2:1: there is no setting \"speed\""), "{ran:?}");
 }

@@ -208,6 +208,60 @@ fn the_set_up_link_is_printed_until_there_is_an_admin() {
 }
 
 #[test]
+fn settings_are_read_again_on_sighup() {
+    let dir = data();
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, "listen = \"127.0.0.1:0\"\n").unwrap();
+    let daemon = Daemon::up(dir.path());
+    let hup = |text: &str| {
+        std::fs::write(&file, format!("listen = \"127.0.0.1:0\"\n{text}")).unwrap();
+        daemon.signal(rustix::process::Signal::HUP);
+    };
+    hup("[rate_limit]\nrps = 1\nburst = 1\n");
+    daemon.wait_for("the settings were read again");
+    let log = daemon.seen();
+    let address = log.split("the API is at http://").nth(1).unwrap().split('\n').next().unwrap().to_owned();
+    let ask = || {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        write!(stream, "GET /healthz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answers: Vec<_> = (0..5).map(|_| ask()).collect();
+    assert!(answers.iter().any(|a| a.starts_with("HTTP/1.1 429 ")), "{answers:?}");
+    hup("workers = 3\n");
+    daemon.wait_for("these need a restart: workers");
+    hup("workers = 0\n");
+    daemon.wait_for("the settings stay as they were");
+    hup("log = \"warn\"\n");
+    drop(daemon);
+}
+
+#[test]
+fn the_log_can_be_json_and_carries_the_requests_id() {
+    let dir = data();
+    let mut command = command(dir.path(), &["up", "--log", "debug", "--log-format", "json"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let _daemon = Daemon(child, mpsc::channel().1, Default::default());
+    let mut asked = false;
+    for line in lines {
+        let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let message = line["fields"]["message"].as_str().unwrap_or_default();
+        if message.contains(" is up, ") {
+            assert_eq!(run(dir.path(), &["volume", "list"]).code, 0);
+            asked = true;
+        }
+        if asked && message == "answered" {
+            assert!(line["fields"]["request"].is_string(), "{line}");
+            break;
+        }
+    }
+}
+
+#[test]
 fn a_bad_setting_or_directory_keeps_it_down() {
     let dir = data();
     std::fs::write(dir.path().join("config.toml"), "workers = 0\n").unwrap();

@@ -194,6 +194,7 @@ impl Engine {
     /// # Errors
     /// `database-failed`.
     pub fn resync(&self) -> Result<(), Problem> {
+        self.0.passes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.wake_all::<ImageSpec>()?;
         self.wake_all::<VolumeSpec>()?;
         self.wake_all::<MachineSpec>()?;

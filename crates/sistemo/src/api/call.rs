@@ -14,7 +14,9 @@ pub async fn call<T: Send + 'static>(
     f: impl FnOnce(&Engine) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Failure> {
     let engine = app.engine.clone();
-    match tokio::task::spawn_blocking(move || f(&engine)).await {
+    // So that what the engine logs carries the request's id.
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(|| f(&engine))).await {
         Ok(result) => result.map_err(Failure::from),
         Err(e) => {
             tracing::error!("a request failed in the engine: {e}");

@@ -18,6 +18,7 @@ mod layer;
 mod login;
 mod logs;
 mod machines;
+mod metrics;
 mod networks;
 mod operations;
 mod page;
@@ -33,6 +34,7 @@ mod volumes;
 
 pub use access::Gate;
 pub use exec::{ExecRequest, UPGRADE};
+pub use metrics::Metrics;
 pub use peer::{GROUP, Peer, group_id};
 pub use problem::ProblemBody;
 pub use serve::{Listener, serve};
@@ -107,6 +109,8 @@ pub struct App {
     pub events: events::Hub,
     /// Who may do what.
     pub gate: Gate,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The guests.
     pub guests: Arc<dyn Guests>,
     /// Room in the default pool.
@@ -168,6 +172,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(login::setup))
         .routes(routes!(status::status))
         .routes(routes!(status::healthz))
+        .routes(routes!(status::readyz))
+        .routes(routes!(metrics::metrics))
 }
 
 /// The description of the API, as `openapi/v1.json` holds it.
@@ -203,7 +209,7 @@ pub fn router(app: Shared) -> Router {
             DefaultPredicate::new(),
             NotForContentType::const_new("application/octet-stream"),
         )))
-        .layer(axum::middleware::from_fn(layer::around))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), layer::around))
         .with_state(app)
 }
 

@@ -5,6 +5,7 @@ use super::{Ended, Stop, input};
 use crate::client::Client;
 use crate::config::{Config, Flags};
 use clap::Args;
+use std::time::Duration;
 use types::access::Secret;
 use types::{Code, Problem};
 
@@ -35,6 +36,12 @@ pub struct Global {
         help_heading = HEADING
     )]
     pub output: Format,
+    /// Show no progress and no remarks, only data and errors
+    #[arg(short, long, global = true, help_heading = HEADING)]
+    pub quiet: bool,
+    /// Stop waiting after this time, such as 5m; what was accepted goes on
+    #[arg(long, global = true, value_name = "TIME", help_heading = HEADING)]
+    pub timeout: Option<String>,
 }
 
 /// The surroundings of a verb.
@@ -51,6 +58,23 @@ impl Context {
     /// How to print data.
     pub fn format(&self) -> Format {
         self.global.output
+    }
+
+    /// Whether remarks are unwanted.
+    pub fn quiet(&self) -> bool {
+        self.global.quiet
+    }
+
+    /// Says something beside the data.
+    pub fn remark(&self, text: &str) {
+        if !self.quiet() {
+            eprintln!("{}", super::render::plain(text));
+        }
+    }
+
+    /// How long to wait at most.
+    pub fn timeout(&self) -> Result<Option<Duration>, Problem> {
+        self.global.timeout.as_deref().map(input::span).transpose()
     }
 
     /// The settings; a client does without a file that it may not read.

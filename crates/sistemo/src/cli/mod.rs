@@ -14,6 +14,7 @@ mod input;
 mod machine;
 mod network;
 mod not_yet;
+mod operation;
 mod progress;
 mod render;
 mod status;
@@ -64,6 +65,9 @@ enum Verb {
     /// Networks
     #[command(subcommand)]
     Network(network::Network),
+    /// Operations: what was accepted, and how far it is
+    #[command(subcommand)]
+    Operation(operation::Operations),
     /// Show what was asked, by whom, and how it ended
     History(history::History),
     /// Tokens for the API
@@ -148,6 +152,7 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Volume(verb) => context::block_on(verb.run(&context)),
         Verb::Image(verb) => context::block_on(verb.run(&context)),
         Verb::Network(verb) => context::block_on(verb.run(&context)),
+        Verb::Operation(verb) => context::block_on(verb.run(&context)),
         Verb::History(verb) => context::block_on(verb.run(&context)),
         Verb::Token(verb) => context::block_on(verb.run(&context)),
         Verb::User(verb) => context::block_on(verb.run(&context)),

@@ -74,10 +74,8 @@ impl Create {
         };
         let made: CreatedToken = context.client()?.post(&["tokens"], &asked).await?;
         if context.format() == render::Format::Text {
-            eprintln!(
-                "token \"{}\" has the role {}; it is shown only now:",
-                made.about.name, made.about.role
-            );
+            let (name, role) = (&made.about.name, made.about.role);
+            context.remark(&format!("token \"{name}\" has the role {role}; it is shown only now:"));
         }
         render::one(context.format(), &made, |m| format!("{}\n", m.token.expose()))
     }

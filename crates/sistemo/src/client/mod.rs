@@ -3,6 +3,7 @@
 //! Invariant: it only asks; when no daemon answers, nothing is done behind its back, and a lost
 //! connection loses nothing, since an accepted operation lives in the daemon.
 
+mod changes;
 mod exec;
 mod follow;
 mod items;
@@ -12,6 +13,7 @@ mod tls;
 mod transport;
 mod url;
 
+pub use changes::Changes;
 pub use exec::ExecStream;
 pub use follow::Patience;
 pub use items::Items;

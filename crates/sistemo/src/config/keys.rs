@@ -79,6 +79,8 @@ keys! {
         "requests that one address may make at once, 1 to 1000000";
     "session_timeout", "SISTEMO_SESSION_TIMEOUT", "", "12h",
         "how long a login lasts";
+    "log_format", "SISTEMO_LOG_FORMAT", "--log-format", "text",
+        "how the daemon's log is written: text for people, json for programs";
     "history.keep", "SISTEMO_HISTORY_KEEP", "", "365d",
         "how long history and ended operations are kept";
     "history.size", "SISTEMO_HISTORY_SIZE", "", "64M",
@@ -93,4 +95,15 @@ pub(super) fn find(name: &str) -> &'static Key {
 /// The key of this name, if there is one.
 pub(super) fn lookup(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|k| k.name == name)
+}
+
+/// The key whose name is most like this one, if any is.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let likeness = |key: &Key| {
+        let last = |text: &str| text.rsplit('.').next().unwrap_or_default().to_owned();
+        // Whoever forgets the table, or adds one, still means the key.
+        strsim::jaro_winkler(name, key.name).max(strsim::jaro_winkler(&last(name), &last(key.name)) - 0.05)
+    };
+    let found = KEYS.iter().map(|k| (likeness(k), k.name)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (found.0 >= 0.8).then_some(found.1)
 }

@@ -17,13 +17,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use types::{ByteSize, Problem};
 
+/// A place in a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+}
+
 /// Where a value came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// Nobody said otherwise.
     Default,
-    /// A line of `config.toml`.
-    File(PathBuf, usize),
+    /// A place in `config.toml`.
+    File(PathBuf, Place),
     /// An environment variable.
     Env(&'static str),
     /// A flag of the command.
@@ -34,7 +43,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::File(path, Place { line, column }) => write!(f, "{}:{line}:{column}", path.display()),
             Self::Env(name) => f.write_str(name),
             Self::Flag(name) => f.write_str(name),
         }
@@ -130,6 +139,10 @@ pub struct Config {
     pub history_keep: Duration,
     /// How large each of them may be.
     pub history_size: ByteSize,
+    /// How the log is written.
+    pub log_json: bool,
+    /// What came as flags.
+    pub flags: Flags,
     /// Each setting with its origin, in the order of [`KEYS`].
     pub settings: Vec<Setting>,
 }
@@ -164,6 +177,14 @@ impl Config {
         )
     }
 
+    /// The same flags, the environment and the file as it is now.
+    ///
+    /// # Errors
+    /// `invalid-config`, naming the key and where it was set.
+    pub fn again(&self) -> Result<Self, Problem> {
+        Self::load(&self.flags, true)
+    }
+
     /// Puts flags, environment and file together.
     ///
     /// # Errors
@@ -195,7 +216,8 @@ impl Config {
             };
             settings.push(Setting { key, value, origin });
         }
-        parse::typed(data_dir, settings)
+        let config = parse::typed(data_dir, settings)?;
+        Ok(Self { flags: flags.clone(), ..config })
     }
 
     /// Who may ask how often, under which names.

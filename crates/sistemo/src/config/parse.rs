@@ -60,6 +60,12 @@ pub(super) fn typed(data_dir: PathBuf, settings: Vec<Setting>) -> Result<Config,
         session_timeout: positive(get("session_timeout")?, span("session_timeout")?)?,
         history_keep: positive(get("history.keep")?, span("history.keep")?)?,
         history_size: size(get("history.size")?)?,
+        log_json: match get("log_format")?.value.as_str() {
+            "text" => false,
+            "json" => true,
+            _ => return Err(bad(get("log_format")?, "is neither text nor json")),
+        },
+        flags: vec![],
         data_dir,
         settings,
     })

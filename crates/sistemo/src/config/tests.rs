@@ -32,7 +32,7 @@ fn flags_beat_environment_beats_file_beats_default() {
     assert_eq!(from_file.stop_timeout, Duration::from_secs(10));
     assert_eq!(from_file.ssh_timeout, Duration::from_secs(300));
     assert_eq!(from_file.accel, "tcg");
-    assert_eq!(origin(&from_file, "hypervisor.accel"), "config.toml:4");
+    assert_eq!(origin(&from_file, "hypervisor.accel"), "config.toml:4:9");
 
     let env = [("SISTEMO_STOP_TIMEOUT", "20s"), ("SISTEMO_LOG", "debug")];
     let from_env = resolve(&vec![], &env, Some(file)).unwrap();
@@ -75,13 +75,13 @@ fn data_directory_and_url_follow_the_user() {
 #[test]
 fn what_makes_no_sense_is_refused_with_its_place() {
     for (file, place) in [
-        ("\nstop_timout = 3", ":2: there is no setting \"stop_timout\""),
-        ("[hypervisor]\n\nspeed = 1", ":3: there is no setting \"hypervisor.speed\""),
-        ("[nonsense]\na = 1", ":1: there is no setting \"nonsense\""),
-        ("log = [1]", ":1: \"log\" is not a text, a number or a list"),
-        ("a = = 1", ":1: "),
+        ("\nstop_timout = 3", ":2:1: there is no setting \"stop_timout\""),
+        ("[hypervisor]\n\nspeed = 1", ":3:1: there is no setting \"hypervisor.speed\""),
+        ("[nonsense]\na = 1", ":1:2: there is no setting \"nonsense\""),
+        ("log = [1]", ":1:1: \"log\" is not a text, a number or a list"),
+        ("a = = 1", ":1:5: "),
         ("data_dir = \"/x\"", "cannot be set here"),
-        ("listen = \"7777\"", "config.toml:1)"),
+        ("listen = \"7777\"", "config.toml:1:10)"),
         ("stop_timeout = \"soon\"", "is not a length of time"),
         ("stop_timeout = \"99999999999999999d\"", "is not a length of time"),
         ("workers = 0", "1 to 64"),
@@ -111,4 +111,20 @@ fn every_key_has_its_variable() {
         let expected = format!("SISTEMO_{}", key.name.to_uppercase().replace('.', "_"));
         assert_eq!(key.env, expected);
     }
+}
+
+#[test]
+fn the_nearest_key_is_named() {
+    for (file, near) in [
+        ("stop_timout = 3", "stop_timeout"),
+        ("accel = \"tcg\"", "hypervisor.accel"),
+        ("[ratelimit]\nrps = 3", "rate_limit.rps"),
+        ("[rate_limit]\nrsp = 3", "rate_limit.rps"),
+        ("reconcile_interval = 3", "reconciler_interval"),
+    ] {
+        let problem = resolve(&vec![], &[], Some(file)).unwrap_err();
+        assert!(problem.hint.as_ref().unwrap().contains(&format!("\"{near}\"")), "{file}: {problem:?}");
+    }
+    let problem = resolve(&vec![], &[], Some("zzz = 1")).unwrap_err();
+    assert!(!problem.hint.unwrap().contains("perhaps"));
 }

@@ -10,6 +10,7 @@ mod limits;
 mod lock;
 mod logging;
 mod ports;
+mod reload;
 mod setup;
 mod signals;
 #[cfg(debug_assertions)]
@@ -34,7 +35,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// `daemon-running`, `data-dir-invalid`, and whatever keeps store or host from being opened.
 pub fn up(config: Config) -> Result<(), Problem> {
     limits::set();
-    logging::init(&config.log)?;
+    let logging = logging::init(&config.log, config.log_json)?;
     datadir::make(&config.data_dir)?;
     let _lock = lock::take(&config.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -45,14 +46,14 @@ pub fn up(config: Config) -> Result<(), Problem> {
         .enable_all()
         .build()
         .map_err(|e| Problem::new(Code::Internal, format!("cannot begin: {e}")))?;
-    let ended = runtime.block_on(run(config));
+    let ended = runtime.block_on(run(config, logging));
     // Whatever still blocks in a thread must not hold up the end: a step that is cut short is
     // taken up again by the next daemon.
     runtime.shutdown_background();
     ended
 }
 
-async fn run(config: Config) -> Result<(), Problem> {
+async fn run(mut config: Config, logging: logging::Logging) -> Result<(), Problem> {
     let mut signals = signals::Signals::new()?;
     let (stop, stopping) = watch::channel(false);
     let wired = wire::wire(&config, stopping.clone())?;
@@ -62,6 +63,7 @@ async fn run(config: Config) -> Result<(), Problem> {
     if let Some(tcp) = &tcp {
         setup::announce(tcp, &wired.app).await?;
     }
+    let app = wired.app.clone();
     let router = api::router(wired.app);
     let out_there = tcp.map(|tcp| api::serve(tcp.listener, router.clone(), stopping.clone()));
     let here = api::serve(listener, router, stopping);
@@ -71,7 +73,12 @@ async fn run(config: Config) -> Result<(), Problem> {
     tracing::info!("sistemo {} is up, data in {}", env!("CARGO_PKG_VERSION"), config.data_dir.display());
     notify(sd_notify::NotifyState::Ready);
 
-    let signal = signals.next().await;
+    let signal = loop {
+        match signals.next().await {
+            signals::Came::Hup => reload::reload(&mut config, &logging, &app),
+            signal => break signal,
+        }
+    };
     tracing::info!("{signal}: ending; machines go on running. Once more to leave at once");
     notify(sd_notify::NotifyState::Stopping);
     let _ = stop.send(true);

@@ -50,11 +50,17 @@ pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, P
     let hub = events::Hub::default();
     let news = hub.clone();
     engine.on_commit(hub.revisions());
-    engine.on_operation(Arc::new(move |operation| news.tell(operation)));
+    let metrics = Arc::new(crate::api::Metrics::default());
+    let counts = metrics.clone();
+    engine.on_operation(Arc::new(move |operation| {
+        counts.operation(operation);
+        news.tell(operation);
+    }));
     let app = App {
         engine: engine.clone(),
         events: hub,
         gate: crate::api::Gate::new(config.rules()),
+        metrics,
         guests: opened.guests,
         about: About {
             node: config.node.clone(),

@@ -92,7 +92,12 @@ impl Daemon {
         let hub = events::Hub::default();
         let news = hub.clone();
         engine.on_commit(hub.revisions());
-        engine.on_operation(Arc::new(move |operation| news.tell(operation)));
+        let metrics = Arc::new(api::Metrics::default());
+        let counts = metrics.clone();
+        engine.on_operation(Arc::new(move |operation| {
+            counts.operation(operation);
+            news.tell(operation);
+        }));
         engine.start();
         let gate = api::Gate::new(rules);
         let code = gate.setup_code().unwrap();
@@ -100,6 +105,7 @@ impl Daemon {
             engine: engine.clone(),
             events: hub,
             gate,
+            metrics,
             guests: Arc::new(Echo),
             capacity: Arc::new(|| {
                 Ok(PoolRoom { name: "default".into(), total_bytes: 1 << 40, free_bytes: 1 << 39 })

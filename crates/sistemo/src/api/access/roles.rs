@@ -91,7 +91,7 @@ mod tests {
                 if method != Method::GET && !open {
                     assert!(change(&method, path).is_some(), "{method} {path} is not in `change`");
                 }
-                shown.push_str(&format!("{needs:9}{method:7}{path}\n"));
+                shown.push_str(&format!("{needs:9}{:7}{path}\n", method.as_str()));
             }
         }
         insta::assert_snapshot!("roles", shown);

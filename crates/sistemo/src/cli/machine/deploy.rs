@@ -53,7 +53,7 @@ impl Deploy {
                 format!("machine \"{}\" is being deployed, operation {}\n", o.target.name, o.id)
             });
         }
-        let ended = wait(&client, accepted).await?;
+        let ended = wait(context, &client, accepted).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let machine: Machine = client.get(&["machines", &id]).await?;
         render::one(context.format(), &machine, sentence)
