@@ -7,6 +7,7 @@
 //! takes a minute, so tests start from a copy of a data directory ([`seed`]) that holds it, but for
 //! the one that is about the first deploy.
 
+pub mod cut;
 mod ran;
 mod seed;
 
@@ -27,9 +28,12 @@ const DAEMON: Duration = Duration::from_secs(60);
 /// A daemon and its data directory.
 pub struct Host {
     data: PathBuf,
+    log: PathBuf,
     daemon: Option<Child>,
     settings: Vec<(String, String)>,
     keep: bool,
+    /// The data directory is another's: at the end the daemon is killed and nothing else is done.
+    lent: bool,
 }
 
 /// The program under test: `$SISTEMO_BIN`, or the one of this build.
@@ -76,7 +80,14 @@ impl Host {
         let data = scratch().join(name);
         let _ = std::fs::remove_dir_all(&data);
         std::fs::create_dir_all(scratch()).expect("target is writable");
-        Self { data, daemon: None, settings: vec![], keep: false }
+        let log = data.with_extension("log");
+        Self { data, log, daemon: None, settings: vec![], keep: false, lent: false }
+    }
+
+    /// No daemon yet, on a data directory of the caller's, who also takes away what is in it.
+    pub fn lent(data: &Path, log: &Path, settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        Self { data: data.into(), log: log.into(), daemon: None, settings, keep: true, lent: true }
     }
 
     fn born(mut self) -> Self {
@@ -98,11 +109,7 @@ impl Host {
 
     /// Starts the daemon and waits until it answers.
     pub fn up(&mut self) {
-        let log = self.data.with_extension("log");
-        let log = File::options().create(true).append(true).open(&log).expect("scratch is writable");
-        let mut command = self.command(&["up", "--log", "debug"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.daemon = Some(command.spawn().expect("the daemon can be begun"));
+        self.begin_up();
         let end = Instant::now() + DAEMON;
         loop {
             if self.run("status").code == 0 {
@@ -115,8 +122,17 @@ impl Host {
         }
     }
 
-    fn log_tail(&self) -> String {
-        let log = std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default();
+    /// Starts the daemon and does not wait for it.
+    pub fn begin_up(&mut self) {
+        let log = File::options().create(true).append(true).open(&self.log).expect("scratch is writable");
+        let mut command = self.command(&["up", "--log", "debug"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.daemon = Some(command.spawn().expect("the daemon can be begun"));
+    }
+
+    /// The end of the daemon's log.
+    pub fn log_tail(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let from = log.len().saturating_sub(4000);
         log[(from..log.len()).find(|i| log.is_char_boundary(*i)).unwrap_or(0)..].to_owned()
     }
@@ -217,7 +233,9 @@ impl Host {
 
     /// A volume's file.
     pub fn file_of(&self, volume: &str) -> PathBuf {
-        let id = self.json(&format!("volume show {volume}"))["id"].as_str().expect("an id").to_owned();
+        let shown: Value = serde_json::from_str(&self.run(&format!("volume show {volume} -o json")).out)
+            .expect("it prints JSON");
+        let id = shown["id"].as_str().expect("an id");
         self.data.join("pools/default/volumes").join(format!("{id}.raw"))
     }
 
@@ -227,6 +245,12 @@ impl Host {
     }
 
     fn end(&mut self) {
+        if self.lent {
+            if self.daemon.is_some() {
+                self.crash();
+            }
+            return;
+        }
         if self.daemon.is_none() && self.data.join("sistemo.db").exists() {
             self.up();
         }
@@ -262,4 +286,16 @@ pub fn until<T>(what: &str, limit: Duration, mut f: impl FnMut() -> Option<T>) -
         assert!(Instant::now() < end, "{what}: not within {limit:?}");
         std::thread::park_timeout(Duration::from_millis(100));
     }
+}
+
+/// The hypervisor of a machine, by its id on the command line: its process and its arguments.
+pub fn hypervisor(machine: &str) -> Option<(Pid, Vec<String>)> {
+    std::fs::read_dir("/proc").expect("/proc is there").flatten().find_map(|entry| {
+        let pid = Pid::from_raw(entry.file_name().to_string_lossy().parse().ok()?)?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let line: Vec<String> =
+            line.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect();
+        let ours = line[0].contains("qemu-system") && line.iter().any(|a| a.contains(machine));
+        ours.then_some((pid, line))
+    })
 }

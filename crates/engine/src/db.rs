@@ -84,6 +84,9 @@ impl Spec for NetworkSpec {
     const MISSING: Code = Code::NetworkNotFound;
 }
 
+/// What to do about a database that is lost or damaged.
+pub const REBUILD: &str = "`sistemo recover` rebuilds it from the data directory and destroys nothing";
+
 /// Says a store's failure to a person.
 pub fn store_problem(e: &StoreError) -> Problem {
     match e {
@@ -92,8 +95,15 @@ pub fn store_problem(e: &StoreError) -> Problem {
                 .hint("try again")
         }
         StoreError::TooLarge => Problem::new(Code::Internal, "the change is too large for one transaction"),
+        StoreError::Full => Problem::new(Code::PoolFull, "there is no room to write down what is asked")
+            .hint("make room in the file system of the data directory, or delete volumes or images"),
         StoreError::Failed(why) => Problem::new(Code::DatabaseFailed, format!("the database failed: {why}"))
             .hint("look for a full or failing disk below the data directory"),
+        StoreError::Damaged(why) => {
+            Problem::new(Code::DatabaseFailed, format!("the database is damaged: {why}")).hint(REBUILD)
+        }
+        StoreError::Newer { .. } => Problem::new(Code::DatabaseFailed, e.to_string())
+            .hint("use the version of Sistemo that wrote it, or a later one"),
     }
 }
 

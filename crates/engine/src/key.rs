@@ -142,3 +142,6 @@ pub fn history(id: Uuid) -> String {
 
 /// The audit log, in the order of time.
 pub const HISTORY: &str = "history/";
+
+/// The mark of a recovery that has begun and not ended.
+pub const RECOVERY: &str = "recovery";

@@ -15,6 +15,7 @@ mod key;
 mod live;
 pub mod plan;
 pub mod port;
+pub mod recover;
 mod run;
 mod settings;
 pub mod sim;
@@ -48,6 +49,11 @@ struct Inner {
     queue: run::queue::Queue,
     access_epoch: std::sync::atomic::AtomicU64,
     passes: std::sync::atomic::AtomicU64,
+    /// Changes are refused: the daemon is ending.
+    ending: std::sync::atomic::AtomicBool,
+    /// How many workers there are.
+    workers: std::sync::atomic::AtomicUsize,
+    steady: std::sync::Mutex<run::steady::Steady>,
 }
 
 impl Engine {
@@ -55,7 +61,7 @@ impl Engine {
     /// nothing else until [`Engine::start`].
     ///
     /// # Errors
-    /// `database-failed`.
+    /// `database-failed`, also if a recovery of this store has begun and not ended.
     pub fn open(store: Arc<dyn Store>, ports: Ports, settings: Settings) -> Result<Self, Problem> {
         let told = Arc::new(store::Telling::new(store));
         let inner = Inner {
@@ -67,7 +73,11 @@ impl Engine {
             queue: run::queue::Queue::default(),
             access_epoch: std::sync::atomic::AtomicU64::default(),
             passes: std::sync::atomic::AtomicU64::default(),
+            ending: false.into(),
+            workers: 0.into(),
+            steady: std::sync::Mutex::default(),
         };
+        recover::refuse_half(&*inner.db.0)?;
         let engine = Self(Arc::new(inner), None);
         engine.ensure_default_network()?;
         engine.reload_live()?;
@@ -83,6 +93,11 @@ impl Engine {
     /// Calls `f` with every revision of the store. It must not block.
     pub fn on_commit(&self, f: store::OnCommit) {
         self.0.told.listen(f);
+    }
+
+    /// Whether the daemon is ending, so that changes are refused.
+    pub fn is_ending(&self) -> bool {
+        self.0.ending.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// How often everything was looked at since the engine began.

@@ -3,7 +3,8 @@
 //! Invariant: nothing here is truth. Losing all of it loses no more than a progress bar.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use types::operation::{Kind, OperationState, Progress};
 use types::{Operation, OperationId};
 use uuid::Uuid;
@@ -19,7 +20,7 @@ struct State {
 
 /// The operations that have not ended, as far as this process knows.
 #[derive(Default)]
-pub struct Live(Mutex<State>);
+pub struct Live(Mutex<State>, Condvar);
 
 impl Live {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -38,12 +39,20 @@ impl Live {
             s.open.insert(op.id, op.clone());
         } else {
             s.open.remove(&op.id);
+            self.1.notify_all();
         }
         let listeners = s.listeners.clone();
         drop(s);
         for l in listeners {
             l(op);
         }
+    }
+
+    /// Waits until none is open, or for `at_most`; whether it came to that.
+    pub fn idle_within(&self, at_most: Duration) -> bool {
+        let busy = |s: &mut State| !s.open.is_empty();
+        let waited = self.1.wait_timeout_while(self.state(), at_most, busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Something that operations wait for got further.

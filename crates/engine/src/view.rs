@@ -1,6 +1,7 @@
 //! Reading: records as the API shows them.
 
 use crate::db::{ImageRecord, MachineRecord, Rev, VolumeRecord};
+use crate::plan::machine::deaths;
 use crate::port::GuestObs;
 use crate::store::Limit;
 use crate::{Engine, OnOperation, key};
@@ -146,10 +147,16 @@ impl Engine {
             Some(nic) => self.0.db.record::<NetworkSpec>(nic.network.0)?.map(|n| n.spec.name.clone()),
             None => None,
         };
-        let guest = match &status.run {
+        let mut notes = match &status.run {
             Some(run) => self.0.ports.guest.observe(spec.id, run.id).unwrap_or_default(),
             None => GuestObs::default(),
-        };
+        }
+        .notes;
+        match deaths(spec, status, &self.0.ports.clock.host_boot()).len() {
+            0 => {}
+            1 => notes.push("its hypervisor died, and it was started again".into()),
+            n => notes.push(format!("its hypervisor died {n} times, and it was started again")),
+        }
         Ok(Machine {
             id: spec.id,
             name: spec.name.clone(),
@@ -157,6 +164,7 @@ impl Engine {
             vcpus: spec.vcpus,
             memory_bytes: spec.memory.bytes(),
             image,
+            restart: spec.restart,
             address: spec.nics.first().map(|n| n.address),
             mac: spec.nics.first().map(|n| n.mac.clone()),
             network,
@@ -170,7 +178,7 @@ impl Engine {
             generation: spec.generation,
             observed_generation: status.observed_generation,
             fault: status.fault.clone(),
-            notes: guest.notes,
+            notes,
             revision: spec.revision,
         })
     }

@@ -26,6 +26,11 @@ impl Clock for HostClock {
         Timestamp(jiff::Timestamp::now())
     }
 
+    fn uptime(&self) -> std::time::Duration {
+        let t = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        std::time::Duration::new(t.tv_sec.unsigned_abs(), u32::try_from(t.tv_nsec).unwrap_or(0))
+    }
+
     fn host_boot(&self) -> String {
         self.boot.clone()
     }

@@ -69,9 +69,14 @@ impl Layout {
         self.data.join("kernels")
     }
 
+    /// A directory for each machine.
+    pub fn machines(&self) -> PathBuf {
+        self.data.join("machines")
+    }
+
     /// What a machine keeps beyond its runs: sidecar and console log.
     pub fn machine(&self, id: MachineId) -> PathBuf {
-        self.data.join("machines").join(id.to_string())
+        self.machines().join(id.to_string())
     }
 
     /// A machine's sidecar.

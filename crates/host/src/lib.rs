@@ -5,15 +5,24 @@
 //! a second try finds the first one's work. Whatever a guest can write is never parsed as root.
 
 pub mod clock;
+pub mod doctor;
+pub mod filesystem;
 pub mod guest;
 pub mod image;
 pub mod kernel;
 pub mod layout;
 pub mod net;
+pub mod recover;
 pub mod storage;
 pub mod vmm;
 
+mod apt;
+mod child;
+mod copy;
 mod durable;
+mod fault;
+mod mkfs;
 mod tool;
+mod tree;
 
 pub use layout::Layout;

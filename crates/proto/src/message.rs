@@ -34,7 +34,7 @@ pub struct State {
     pub boot_id: String,
     /// `uname -r`.
     pub kernel: String,
-    /// The generation of the configuration that was applied last.
+    /// The generation of the configuration that was applied last; 0 until the boot's is.
     pub generation: u64,
     /// The root file system is mounted.
     pub root_mounted: bool,

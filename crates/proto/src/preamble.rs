@@ -98,7 +98,9 @@ pub fn find_opening(bytes: &mut BytesMut, last: Option<&Nonce>) -> Option<Openin
         }
         let said = nonce(&bytes[16..32]);
         if which == 0 {
-            bytes.advance(32);
+            // Its nonce is looked through as well: of a host that died while it wrote, the next one's
+            // SYN may stand there.
+            bytes.advance(16);
             return Some(Opening::Syn(said));
         }
         if last == Some(&said) {
@@ -136,6 +138,10 @@ mod tests {
         assert_eq!(find_ack(&mut host, &H), Some(G));
         let mut guest = BytesMut::from(&[go(&[8; 16]), syn(&H)].concat()[..]);
         assert_eq!(find_opening(&mut guest, Some(&G)), Some(Opening::Syn(H)));
+        // A host that died within its SYN does not swallow the next one's.
+        let mut guest = BytesMut::from(&[&syn(&[9; 16])[..20], &syn(&H)].concat()[..]);
+        assert!(matches!(find_opening(&mut guest, None), Some(Opening::Syn(_))));
+        assert_eq!(find_opening(&mut guest, None), Some(Opening::Syn(H)));
     }
 
     proptest! {

@@ -74,8 +74,6 @@ const REFUSED: &[(&[&str], &str, i32)] = &[
     (&["machine", "deploy", "debian", "--expose", "80"], "not-yet", 2),
     (&["network", "create", "n"], "not-yet", 2),
     (&["network", "delete", "n"], "not-yet", 2),
-    (&["doctor"], "not-yet", 2),
-    (&["recover"], "not-yet", 2),
     (&["service", "install"], "not-yet", 2),
     // Nobody there.
     (&["volume", "list"], "daemon-unreachable", 5),

@@ -22,7 +22,7 @@ fn volume(name: &str, size: u64, to: Option<&str>, role: &str) -> Value {
 
 fn machine() -> Value {
     json!({
-        "id": "0192f0c1-2345-7abc-8def-0123456789ac", "name": "web", "phase": "running",
+        "id": "0192f0c1-2345-7abc-8def-0123456789ac", "name": "web", "phase": "running", "restart": "no",
         "vcpus": 2, "memory_bytes": 536870912u64, "image": "debian", "address": "10.200.0.2",
         "mac": "52:54:00:01:02:03", "network": "default", "root_volume": "web-root",
         "volumes": [{
@@ -208,6 +208,8 @@ fn help_is_what_it_was() {
         ("help_deploy", &["vm", "deploy", "--help"]),
         ("help_volume", &["volume", "--help"]),
         ("help_exec", &["machine", "exec", "--help"]),
+        ("help_doctor", &["doctor", "--help"]),
+        ("help_recover", &["recover", "--help"]),
     ] {
         let ran = common::run(dir.path(), args);
         assert_eq!(ran.code, 0, "{ran:?}");

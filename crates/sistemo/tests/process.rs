@@ -15,7 +15,13 @@ struct Daemon(Child, mpsc::Receiver<String>, std::cell::RefCell<String>);
 impl Daemon {
     /// Starts one and waits until it says so.
     fn up(data_dir: &Path) -> Self {
-        let mut child = command(data_dir, &["up", "--log", "debug"]).stderr(Stdio::piped()).spawn().unwrap();
+        Self::with(data_dir, &[])
+    }
+
+    /// The same with these variables.
+    fn with(data_dir: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut command = command(data_dir, &["up", "--log", "debug"]);
+        let mut child = command.envs(variables.iter().copied()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (tell, log) = mpsc::channel();
         // Read to the end, since its log must not fill the pipe.
@@ -285,6 +291,7 @@ fn the_service_manager_is_told() {
     let dir = data();
     let path = dir.path().join("notify");
     let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
     let mut command = command(dir.path(), &["up"]);
     let child = command.env("NOTIFY_SOCKET", &path).stderr(Stdio::null()).spawn().unwrap();
     let mut daemon = Daemon(child, mpsc::channel().1, Default::default());
@@ -316,4 +323,82 @@ fn an_operation_survives_its_daemon_and_whoever_waits_sees_its_end() {
     let ran = Ran::from(waiting.wait_with_output().unwrap());
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(ran.out, "machine \"web\" is stopped\n");
+}
+
+/// A daemon whose guests do not shut down, with a machine that is being stopped, and who waits for it.
+fn stopping(dir: &Path, stop_timeout: &str) -> (Daemon, Child) {
+    let daemon = Daemon::with(dir, &[("SISTEMO_SIM", "stubborn"), ("SISTEMO_STOP_TIMEOUT", stop_timeout)]);
+    assert_eq!(run(dir, &["vm", "deploy", "debian", "--name", "web"]).code, 0);
+    while daemon.1.try_recv().is_ok() {}
+    let waiting = command(dir, &["machine", "stop", "web"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    daemon.wait_for("/events");
+    (daemon, waiting)
+}
+
+#[test]
+fn an_ending_daemon_takes_no_changes_and_ends_what_is_under_way() {
+    let dir = data();
+    let (mut daemon, waiting) = stopping(dir.path(), "3s");
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("ending; machines go on running");
+    let change = run(dir.path(), &["volume", "create", "1GB", "--name", "late"]);
+    refused(&change, "shutting-down", 5);
+    assert!(change.err.contains("hint: "), "{change:?}");
+    let read = run(dir.path(), &["history", "-o", "json"]);
+    assert_eq!(read.code, 0, "{read:?}");
+    assert!(read.out.contains("shutting-down"), "{read:?}");
+
+    assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
+    let ran = Ran::from(waiting.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.err.contains("the plug was pulled"), "{ran:?}");
+    let _next = Daemon::up(dir.path());
+    let ended = run(dir.path(), &["machine", "show", "web", "-o", "json"]);
+    let machine: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((&machine["phase"], &machine["last_exit"]["how"]), (&"stopped".into(), &"killed".into()));
+}
+
+#[test]
+fn an_ending_daemon_leaves_at_its_deadline_or_when_told_again() {
+    let dir = data();
+    let leaves = |daemon: &mut Daemon| {
+        assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
+        assert!(!dir.path().join("sistemo.sock").exists());
+    };
+    let (mut daemon, mut waiting) = stopping(dir.path(), "1h");
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("ending; machines go on running");
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("leaving at once");
+    leaves(&mut daemon);
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+
+    // What was under way still is, and a deadline ends the wait for it as well.
+    let mut daemon = Daemon::with(dir.path(), &[("SISTEMO_SHUTDOWN_TIMEOUT", "100ms")]);
+    let open = run(dir.path(), &["volume", "create", "1GB", "--name", "data"]);
+    assert_eq!(open.code, 0, "{open:?}");
+    daemon.signal(rustix::process::Signal::TERM);
+    leaves(&mut daemon);
+}
+
+#[test]
+fn the_watchdog_is_fed() {
+    let dir = data();
+    let path = dir.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let mut command = command(dir.path(), &["up"]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "300000").stderr(Stdio::null());
+    let _daemon = Daemon(command.spawn().unwrap(), mpsc::channel().1, Default::default());
+    let mut fed = 0;
+    while fed < 3 {
+        let mut bytes = [0; 256];
+        let n = manager.recv(&mut bytes).unwrap();
+        fed += usize::from(String::from_utf8_lossy(&bytes[..n]).contains("WATCHDOG=1"));
+    }
 }

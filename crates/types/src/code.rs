@@ -101,6 +101,7 @@ codes! {
     FormatFailed = "format-failed", 1, 500;
     NetworkFailed = "network-failed", 1, 500;
     BootFailed = "boot-failed", 1, 500;
+    KeepsDying = "keeps-dying", 1, 500;
     GuestUnreachable = "guest-unreachable", 1, 502;
     GuestFailed = "guest-failed", 1, 502;
     DatabaseFailed = "database-failed", 1, 500;

@@ -32,6 +32,26 @@ pub enum Desired {
     Stopped,
 }
 
+/// Whether a machine whose hypervisor died comes back by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// It stays stopped until somebody starts it.
+    #[default]
+    No,
+    /// It is started again, a bounded number of times; a guest that powers off stays off.
+    OnFailure,
+}
+
+impl fmt::Display for RestartPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::No => "no",
+            Self::OnFailure => "on-failure",
+        })
+    }
+}
+
 /// A volume in a slot of a machine.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Disk {
@@ -107,6 +127,9 @@ pub struct MachineSpec {
     pub desired: Desired,
     /// Which run is wanted: a start or restart adds one, so that it is a state and not an event.
     pub epoch: u64,
+    /// Whether it comes back when its hypervisor died.
+    #[serde(default)]
+    pub restart: RestartPolicy,
     /// Its disks, by slot.
     pub disks: Vec<Disk>,
     /// Its interfaces.
@@ -116,6 +139,16 @@ pub struct MachineSpec {
     /// Set once the machine is to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleting: Option<MachineDeletion>,
+}
+
+/// How a run ended without being asked.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exit {
+    /// The guest powered off.
+    Ended,
+    /// Its hypervisor went without a guest's doing.
+    Died,
 }
 
 /// One run: committed before its process is made.
@@ -131,15 +164,26 @@ pub struct Run {
     pub host_boot: String,
     /// When it was decided.
     pub began_at: Timestamp,
+    /// The same on the host's own clock: milliseconds since it booted. Deadlines are measured on
+    /// it, since the clock on the wall may be set.
+    #[serde(default)]
+    pub began_up: Option<u64>,
     /// When its agent first said hello.
     #[serde(default)]
     pub hello_at: Option<Timestamp>,
     /// Until when a requested shutdown may take before the plug is pulled.
     #[serde(default)]
     pub stop_deadline: Option<Timestamp>,
+    /// The same in milliseconds since the host booted; this is the one that counts.
+    #[serde(default)]
+    pub stop_until: Option<u64>,
     /// The agent has acknowledged the shutdown.
     #[serde(default)]
     pub stop_asked: bool,
+    /// How it ended without being asked, once that was seen: kept before what tells of it is
+    /// cleared away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
     /// The plug is to be pulled: the deadline passed or the start failed.
     #[serde(default)]
     pub kill: bool,
@@ -151,9 +195,20 @@ pub struct LastExit {
     /// When the end was seen.
     pub at: Timestamp,
     /// `shutdown` (asked for), `killed` (the plug was pulled after the stop timeout), `host` (the
-    /// host restarted), `failed` (it could not be started) or `ended` (the guest powered off, or its
-    /// hypervisor ended by itself).
+    /// host restarted), `failed` (it could not be started), `ended` (the guest powered off by
+    /// itself) or `died` (its hypervisor went without a guest's doing).
     pub how: String,
+}
+
+/// How often a machine's hypervisor has died of late.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Deaths {
+    /// Of which epoch; those of earlier ones do not count.
+    pub epoch: u64,
+    /// In which boot of the host.
+    pub host_boot: String,
+    /// When, in milliseconds since that boot, oldest first.
+    pub at: Vec<u64>,
 }
 
 /// What was seen of a machine.
@@ -175,6 +230,9 @@ pub struct MachineStatus {
     /// How the last run ended.
     #[serde(default)]
     pub last_exit: Option<LastExit>,
+    /// How often it was started again by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deaths: Option<Deaths>,
     /// Why the last try failed, until one succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Problem>,
@@ -269,6 +327,9 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// The image its root volume was cloned from.
     pub image: Option<Name>,
+    /// Whether it comes back when its hypervisor died.
+    #[serde(default)]
+    pub restart: RestartPolicy,
     /// Its address in its first network.
     #[schema(value_type = Option<String>, format = Ipv4)]
     pub address: Option<Ipv4Addr>,
@@ -354,6 +415,9 @@ pub struct DeployMachine {
     /// The network; the default one unless given.
     #[serde(default)]
     pub network: Option<String>,
+    /// Whether it comes back when its hypervisor died; `no` unless given.
+    #[serde(default)]
+    pub restart: Option<RestartPolicy>,
 }
 
 /// What goes and what stays when a machine is deleted.

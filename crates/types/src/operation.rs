@@ -51,6 +51,7 @@ verbs! {
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
     MachineExec = "machine.exec";
+    Recover = "recover";
     Reconcile = "reconcile";
     TokenCreate = "token.create";
     TokenRevoke = "token.revoke";

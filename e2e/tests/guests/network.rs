@@ -46,11 +46,11 @@ fn guests_reach_the_host_each_other_and_beyond() {
     let served = greet(listener);
     assert_eq!(read_from(&host, "web", "10.200.0.1", port), web);
     served.join().unwrap();
-    let script = format!("exec 3<>/dev/tcp/{api}/22; head -c4 <&3");
-    assert_eq!(
-        host.ok_args(&["machine", "exec", "web", "--", "timeout", "60", "bash", "-c", &script]),
-        "SSH-"
-    );
+    let script = format!("exec 3<>/dev/tcp/{api}/22 && head -c4 <&3");
+    e2e::until("sshd of the other greets", Duration::from_secs(60), || {
+        let ran = host.args(&["machine", "exec", "web", "--", "timeout", "5", "bash", "-c", &script]);
+        (ran.out == "SSH-").then_some(())
+    });
 
     // A guest reaches beyond by address translation: it is seen under the host's address there.
     let outside = std::env::var("SISTEMO_TEST_OUTSIDE").expect("run by scripts/in-namespace");

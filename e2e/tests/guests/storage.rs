@@ -85,7 +85,8 @@ fn a_large_growth_goes_on_behind_hello_and_survives_a_kill() {
         (now > 300 * GIB).then_some(now)
     });
     let id = host.json("machine show web")["id"].as_str().unwrap().to_owned();
-    kill_hypervisor(&id);
+    let (pid, _) = e2e::hypervisor(&id).expect("it runs");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     until("the daemon sees it", Duration::from_secs(60), || {
         (host.json("machine show web")["phase"] == "stopped").then_some(())
     });
@@ -99,21 +100,6 @@ fn a_large_growth_goes_on_behind_hello_and_survives_a_kill() {
         host.sh("web", "cat /mnt/big/mark; dmesg | grep -c -i -E 'oops|BUG:|ext4.*error' || true"),
         "here\n0"
     );
-}
-
-/// Kills the process that has this machine's id on its command line.
-fn kill_hypervisor(id: &str) {
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.starts_with("qemu-system") && line.contains(id) {
-            let pid = rustix::process::Pid::from_raw(pid).unwrap();
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-            return;
-        }
-    }
-    panic!("machine {id} has no process");
 }
 
 #[test]

@@ -19,7 +19,9 @@ use types::{Actor, ByteSize, Code, ImageId, MachineId, Name, Operation, Problem,
 
 /// The first of the users that hypervisors run as: systemd leaves 1879048192…2147483647 unused
 /// (<https://systemd.io/UIDS-GIDS/>).
-const FIRST_UID: u32 = 1_879_048_192;
+pub(crate) const FIRST_UID: u32 = 1_879_048_192;
+/// How many there are.
+pub(crate) const UIDS: u32 = 1 << 24;
 
 fn invalid(message: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidRequest, message)
@@ -53,7 +55,7 @@ impl Engine {
                 format!("{memory} of memory: the most is {MAX_MEMORY}"),
             ));
         }
-        self.0.ports.vmm.preflight()?;
+        self.preflight()?;
         let id = self.new_machine_id(draft)?;
         let name = match &req.name {
             Some(name) => Name::machine(name.as_str())?,
@@ -94,6 +96,7 @@ impl Engine {
             image,
             desired: Desired::Running,
             epoch: 1,
+            restart: req.restart.unwrap_or_default(),
             disks: vec![Disk {
                 volume: root,
                 slot: 0,
@@ -232,6 +235,12 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether this host can run a machine at all.
+    fn preflight(&self) -> Result<(), Problem> {
+        self.0.ports.vmm.preflight()?;
+        self.0.ports.images.check_kernel()
+    }
+
     fn new_machine_id(&self, draft: &mut Draft) -> Result<MachineId, Problem> {
         loop {
             let id = MachineId(self.0.ports.clock.new_id());
@@ -245,7 +254,7 @@ impl Engine {
 
     fn take_uid(&self, draft: &mut Draft, machine: MachineId) -> Result<u32, Problem> {
         loop {
-            let uid = FIRST_UID + rand::rng().random_range(0..1 << 24);
+            let uid = FIRST_UID + rand::rng().random_range(0..UIDS);
             if self.0.db.0.get(&key::uid(uid))?.is_none() {
                 draft.change.claim(key::uid(uid), &machine);
                 return Ok(uid);
@@ -259,7 +268,7 @@ impl Engine {
     /// `machine-not-found`, `being-deleted`, what [`crate::port::Vmm::preflight`] refuses.
     pub fn start_machine(&self, actor: &Actor, machine: &str) -> Result<Operation, Problem> {
         self.change_machine(actor, Verb::MachineStart, machine, |spec, record| {
-            self.0.ports.vmm.preflight()?;
+            self.preflight()?;
             let ended = record.status.ended_epoch >= spec.epoch;
             if spec.desired == Desired::Stopped || ended {
                 spec.desired = Desired::Running;
@@ -286,7 +295,7 @@ impl Engine {
     /// `machine-not-found`, `being-deleted`, what [`crate::port::Vmm::preflight`] refuses.
     pub fn restart_machine(&self, actor: &Actor, machine: &str) -> Result<Operation, Problem> {
         self.change_machine(actor, Verb::MachineRestart, machine, |spec, _| {
-            self.0.ports.vmm.preflight()?;
+            self.preflight()?;
             spec.desired = Desired::Running;
             spec.epoch += 1;
             Ok(())
@@ -486,7 +495,7 @@ fn base_name(req: &DeployMachine) -> &str {
 }
 
 /// Where a volume is to be mounted.
-fn mount(asked: Option<&str>) -> Result<Mount, Problem> {
+pub(crate) fn mount(asked: Option<&str>) -> Result<Mount, Problem> {
     let path = match asked {
         None | Some("") => return Ok(Mount::Default),
         Some("none") => return Ok(Mount::None),

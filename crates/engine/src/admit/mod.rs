@@ -8,13 +8,15 @@ mod machine;
 mod network;
 mod volume;
 
-pub(crate) use machine::{abandon as abandon_machine, forget as forget_machine};
-pub(crate) use volume::mark_deleting;
+pub(crate) use machine::{FIRST_UID, UIDS, abandon as abandon_machine, forget as forget_machine, mount};
+pub(crate) use network::DEFAULT as DEFAULT_NETWORK;
+pub(crate) use volume::{DEFAULT_POOL, mark_deleting};
 
 use crate::condition::Before;
 use crate::db::Change;
 use crate::store::StoreError;
 use crate::{Engine, key};
+use std::sync::atomic::Ordering;
 use types::operation::{Kind, OperationState, Target};
 use types::{Actor, Code, Operation, OperationId, Problem, Verb};
 use uuid::Uuid;
@@ -57,6 +59,11 @@ impl Engine {
     ) -> Result<Operation, Problem> {
         let mut outcome = Err(StoreError::Conflict(name.to_owned()).into());
         for _ in 0..TRIES {
+            if self.0.ending.load(Ordering::Relaxed) {
+                outcome = Err(Problem::new(Code::ShuttingDown, "the daemon is ending and takes no changes")
+                    .hint("ask again once it is back; machines go on running meanwhile"));
+                break;
+            }
             outcome = match self.try_admit(actor, verb, (kind, name), &decide) {
                 Ok(Ok(op)) => Ok(op),
                 Ok(Err(StoreError::Conflict(_))) => continue,

@@ -222,6 +222,9 @@ pub(super) fn refuse_deleting(record: &VolumeRecord) -> Result<(), Problem> {
 /// Refuses a volume whose file is gone.
 pub(super) fn refuse_lost(record: &VolumeRecord) -> Result<(), Problem> {
     if record.status.condition == Some(types::volume::Condition::Lost) {
+        if let Some(fault) = &record.status.fault {
+            return Err(fault.clone());
+        }
         return Err(Problem::new(
             Code::VolumeLost,
             format!("the file of volume \"{}\" is gone", record.spec.name),

@@ -1,7 +1,8 @@
 //! What a volume needs next.
 //!
 //! Invariant: a file is made at most once: when it was once complete and is missing, that is a
-//! loss to be reported, never a reason to make an empty one. A size only grows.
+//! loss to be reported, never a reason to make an empty one; so it is when it was complete and is
+//! shorter. A size only grows.
 
 use super::{Answer, Wait};
 use crate::port::VolumeObs;
@@ -85,6 +86,9 @@ pub fn plan(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Ste
     let Some(file) = look.pool.file else {
         return make(spec, status, look);
     };
+    if status.filled && file.size < status.size {
+        return Answer::Stuck(cut(spec, status.size, file.size));
+    }
     if file.size < spec.size {
         return Answer::Do(Step::Grow { to: spec.size });
     }
@@ -99,10 +103,7 @@ pub fn plan(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Ste
 
 fn make(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {
     if status.filled {
-        return Answer::Stuck(
-            Problem::new(Code::VolumeLost, format!("the file of volume \"{}\" is gone", spec.name))
-                .hint(format!("put {}.raw back into the pool, or delete the volume", spec.id)),
-        );
+        return Answer::Stuck(lost(spec));
     }
     match &spec.source {
         VolumeSource::Blank { fs_uuid } => {
@@ -120,8 +121,28 @@ fn make(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {
     }
 }
 
+/// The report of a file that was made shorter behind our back: its end is lost, and growing it
+/// again would only hide that under zeros.
+fn cut(spec: &VolumeSpec, had: ByteSize, has: ByteSize) -> Problem {
+    Problem::new(
+        Code::VolumeLost,
+        format!("the file of volume \"{}\" was cut from {had} to {has} by something else", spec.name),
+    )
+    .hint(format!(
+        "put {}.raw back as it was; if nothing was in its end, `truncate --size {}` makes it whole again",
+        spec.id,
+        had.bytes()
+    ))
+}
+
 /// The refusal of a root volume that would cut its image.
 pub fn too_small(asked: ByteSize, image: ByteSize) -> Problem {
     Problem::new(Code::VolumeTooSmall, format!("{asked} is smaller than the image, which needs {image}"))
         .hint(format!("ask for --storage {}M or more", image.round_up_mib().bytes() / ByteSize::MIB))
+}
+
+/// The fault of a volume whose content was once complete and is not there.
+pub fn lost(spec: &VolumeSpec) -> Problem {
+    Problem::new(Code::VolumeLost, format!("the file of volume \"{}\" is gone", spec.name))
+        .hint(format!("put {}.raw back into the pool, or delete the volume", spec.id))
 }

@@ -6,6 +6,9 @@ use types::Timestamp;
 pub trait Clock: Send + Sync {
     /// Now, by the wall clock.
     fn now(&self) -> Timestamp;
+    /// How long the host has been up, sleep included (`CLOCK_BOOTTIME`): it never jumps, and begins
+    /// anew with [`Clock::host_boot`].
+    fn uptime(&self) -> std::time::Duration;
     /// Changes whenever the host boots (`/proc/sys/kernel/random/boot_id`).
     fn host_boot(&self) -> String;
     /// A fresh UUIDv7 of this time.

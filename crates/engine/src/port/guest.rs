@@ -9,7 +9,7 @@ use types::{MachineId, RunId};
 pub struct GuestObs {
     /// The agent has said hello in this run.
     pub hello: bool,
-    /// Its root is mounted.
+    /// Its root is mounted, and its data volumes as far as they can be.
     pub root_mounted: bool,
     /// Why not, or what else went wrong, in the agent's words.
     pub error: Option<String>,

@@ -49,6 +49,12 @@ pub trait Images: Send + Sync {
     /// `io-error`.
     fn remove(&self, image: ImageId) -> Result<(), Fault>;
 
+    /// Judges, before anything is written, whether a kernel that the operator named is there.
+    ///
+    /// # Errors
+    /// `no-kernel`.
+    fn check_kernel(&self) -> Result<(), Problem>;
+
     /// Whether `version` is present and complete.
     ///
     /// # Errors

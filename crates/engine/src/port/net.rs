@@ -32,7 +32,7 @@ pub trait Net: Send + Sync {
     /// Makes the tap, owned by the machine's user, up and in the network's bridge.
     ///
     /// # Errors
-    /// `network-failed`, `no-permission`.
+    /// `network-failed` (passing where somebody has just removed the bridge), `no-permission`.
     fn ensure_nic(&self, network: &NetworkSpec, nic: &NicPlan) -> Result<(), Fault>;
 
     /// Whether the tap is there and in the bridge.

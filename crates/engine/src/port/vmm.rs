@@ -15,7 +15,13 @@ pub enum ProcessObs {
     /// The run was started, and its process is there and may hold the disks.
     Alive,
     /// It was started, and no process of it is left.
-    Exited,
+    Exited {
+        /// The guest is known to have powered off in order: the hypervisor said so (QMP `SHUTDOWN`
+        /// with reason `guest-shutdown`), and that was kept durably before its process could go.
+        /// `false` for everything else, also where it cannot be known. Once told of a run, the
+        /// answer stays the same until [`Vmm::clean`].
+        clean: bool,
+    },
 }
 
 /// A disk of a run.
@@ -67,8 +73,7 @@ pub trait Vmm: Send + Sync {
     /// Judges, before anything is written, whether a machine can run here at all.
     ///
     /// # Errors
-    /// `no-hypervisor`, `no-permission` (not root, `/dev/net/tun`), `no-kernel` (an override that
-    /// is not there), `tool-missing`.
+    /// `no-hypervisor`, `no-permission` (not root, `/dev/net/tun`).
     fn preflight(&self) -> Result<(), Problem>;
 
     /// Looks at a run's process through its cgroup, never through a pid.

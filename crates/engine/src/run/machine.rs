@@ -6,7 +6,7 @@ use crate::Engine;
 use crate::admit::{abandon_machine, forget_machine};
 use crate::db::{Change, MachineRecord, encode};
 use crate::plan::Answer;
-use crate::plan::machine::{DiskLook, Look, Step, after, plan};
+use crate::plan::machine::{DiskLook, Look, Step, after, one_more_death, plan, wants_run};
 use crate::port::{GuestObs, NicPlan, ProcessObs, RunDisk, RunPlan};
 use types::machine::{Desired, LastExit, MachineSpec, MachineStatus, Mount, Phase, Run, phase};
 use types::network::NetworkSpec;
@@ -43,6 +43,7 @@ impl Engine {
         let ports = &self.0.ports;
         let mut look = Look {
             now: ports.clock.now(),
+            up: self.up(),
             host_boot: ports.clock.host_boot(),
             process: ProcessObs::Absent,
             guest: GuestObs::default(),
@@ -61,7 +62,7 @@ impl Engine {
                     look.nics &= ports.net.has_nic(&network, &nic)?;
                 }
             }
-            None if spec.deleting.is_none() => {
+            None if wants_run(spec, status) => {
                 for disk in &spec.disks {
                     look.disks.push(self.disk_look(disk.volume)?);
                 }
@@ -149,7 +150,10 @@ impl Engine {
                 new.fault = None;
             }
             (Step::BeginStop, Some(run)) => {
-                run.stop_deadline = Some(after(look.now, self.0.settings.stop_timeout));
+                let timeout = self.0.settings.stop_timeout;
+                run.stop_deadline = Some(after(look.now, timeout));
+                run.stop_until =
+                    Some(look.up.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));
             }
             (Step::AskShutdown, Some(run)) => {
                 if let Err(fault) = ports.guest.shutdown(spec.id, run.id) {
@@ -160,18 +164,24 @@ impl Engine {
                 run.stop_asked = true;
             }
             (Step::DecideKill, Some(run)) => run.kill = true,
+            (Step::NoteExit(exit), Some(run)) => run.exit = Some(*exit),
             (Step::Kill, Some(run)) => {
                 ports.vmm.kill(spec.id, run.id)?;
                 return Ok(Next::Again);
             }
-            (Step::End { how }, Some(run)) => {
+            (Step::End { how, again }, Some(run)) => {
                 self.clear_away(spec, run.id)?;
-                let epoch = run.epoch;
+                if *how == "died" {
+                    tracing::warn!(machine = %spec.name, again, "its hypervisor died");
+                }
+                if *how == "died" && *again {
+                    new.deaths = Some(one_more_death(status, run, look.up));
+                }
+                if !again {
+                    new.ended_epoch = new.ended_epoch.max(run.epoch);
+                }
                 new.run = None;
                 new.last_exit = Some(LastExit { at: look.now, how: (*how).to_owned() });
-                if *how != "host" {
-                    new.ended_epoch = new.ended_epoch.max(epoch);
-                }
             }
             (Step::Forget, _) => return self.finish_machine(record),
             (_, None) => return Err(Broken::Raced),
@@ -200,9 +210,12 @@ impl Engine {
             kernel: status.kernel.clone().unwrap_or_default(),
             host_boot: self.0.ports.clock.host_boot(),
             began_at: self.0.ports.clock.now(),
+            began_up: Some(self.up()),
             hello_at: None,
             stop_deadline: None,
+            stop_until: None,
             stop_asked: false,
+            exit: None,
             kill: false,
         });
         new.fault = None;

@@ -4,9 +4,11 @@
 //! never assumed: the next look sees it or not.
 
 mod close;
+mod ending;
 mod image;
 mod machine;
 pub mod queue;
+pub mod steady;
 mod volume;
 
 use crate::Engine;
@@ -15,6 +17,8 @@ use crate::plan::Wait;
 use crate::port::Fault;
 use crate::store::StoreError;
 use queue::Key;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use types::image::ImageSpec;
 use types::machine::MachineSpec;
@@ -127,6 +131,11 @@ impl Engine {
         }
     }
 
+    /// Milliseconds since the host booted.
+    fn up(&self) -> u64 {
+        u64::try_from(self.0.ports.clock.uptime().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Registers what a planner waits for.
     fn wait(&self, key: Key, wait: &Wait) -> Next {
         let new = wait.on.iter().filter(|on| self.0.queue.wait_for(key, **on)).count();
@@ -139,6 +148,7 @@ impl Engine {
     /// Starts the workers, and looks at everything once.
     pub fn start(&self) {
         for n in 0..self.0.settings.workers.max(1) {
+            self.0.workers.fetch_add(1, Ordering::Relaxed);
             let engine = self.clone();
             std::thread::Builder::new()
                 .name(format!("reconcile-{n}"))
@@ -155,9 +165,16 @@ impl Engine {
     }
 
     fn work(&self) {
+        /// However a worker ends, it is missed.
+        struct Here<'a>(&'a Engine);
+        impl Drop for Here<'_> {
+            fn drop(&mut self) {
+                self.0.0.workers.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let _here = Here(self);
         while let Some(key) = self.0.queue.take() {
-            let next = self.reconcile(key.0, key.1);
-            match next {
+            match self.guarded(key) {
                 Next::Again => self.0.queue.wake(key),
                 Next::Idle => {}
                 Next::At(t) => {
@@ -198,12 +215,27 @@ impl Engine {
         self.wake_all::<ImageSpec>()?;
         self.wake_all::<VolumeSpec>()?;
         self.wake_all::<MachineSpec>()?;
-        match self.0.ports.pool.purge_trash(self.0.ports.clock.now()) {
+        self.empty_trash();
+        Ok(())
+    }
+
+    fn empty_trash(&self) {
+        let clock = &self.0.ports.clock;
+        let now = clock.now();
+        {
+            let mut steady = self.0.steady.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(ms) = steady.look(now, clock.uptime(), self.0.settings.trash_keep) {
+                tracing::warn!(seconds = ms / 1000, "the clock was set; the trash is kept for longer");
+            }
+            if !steady.trusted() {
+                return;
+            }
+        }
+        match self.0.ports.pool.purge_trash(now) {
             Ok(gone) if !gone.is_empty() => tracing::info!(count = gone.len(), "emptied expired trash"),
             Ok(_) => {}
             Err(fault) => tracing::warn!(code = %fault.problem.code, "trash: {fault}"),
         }
-        Ok(())
     }
 
     fn wake_all<S: Spec>(&self) -> Result<(), Problem> {
@@ -215,28 +247,37 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes up no further step, and waits for those in flight, at most so long. Returns whether
-    /// all of them ended; those that did not are taken up again at the next start.
-    pub fn drain(&self, at_most: Duration) -> bool {
-        self.0.queue.close();
-        self.0.queue.idle_until(Instant::now() + at_most)
+    /// Does one turn of a worker, if anything is ready: looks at one resource and does at most one
+    /// step. `None` if nothing is ready; else when to look again without a wake, if ever. For tests,
+    /// in place of [`Engine::start`].
+    pub fn turn(&self) -> Option<Option<Timestamp>> {
+        let key = self.0.queue.try_take()?;
+        let now = self.0.ports.clock.now();
+        let until = match self.reconcile(key.0, key.1) {
+            Next::Again => {
+                self.0.queue.wake(key);
+                None
+            }
+            Next::Idle => None,
+            Next::At(t) => Some(t),
+            Next::Later(d) => Some(crate::plan::machine::after(now, d)),
+        };
+        self.0.queue.done(key);
+        Some(until)
     }
 
-    /// Looks at whatever is ready, in order, until nothing is; returns the earliest time something
-    /// waits for. For tests, in place of [`Engine::start`].
+    /// Takes turns until nothing is ready; returns the earliest time something waits for. For tests.
+    ///
+    /// # Errors
+    /// If there is still something to do after so many turns.
     pub fn run_until_idle(&self, at_most: usize) -> Result<Option<Timestamp>, &'static str> {
         let mut earliest: Option<Timestamp> = None;
         for _ in 0..at_most {
-            let Some(key) = self.0.queue.try_take() else { return Ok(earliest) };
-            let now = self.0.ports.clock.now();
-            let mut wait = |t: Timestamp| earliest = Some(earliest.map_or(t, |e| e.min(t)));
-            match self.reconcile(key.0, key.1) {
-                Next::Again => self.0.queue.wake(key),
-                Next::Idle => {}
-                Next::At(t) => wait(t),
-                Next::Later(d) => wait(crate::plan::machine::after(now, d)),
+            match self.turn() {
+                None => return Ok(earliest),
+                Some(None) => {}
+                Some(Some(t)) => earliest = Some(earliest.map_or(t, |e| e.min(t))),
             }
-            self.0.queue.done(key);
         }
         Err("it does not settle")
     }

@@ -4,7 +4,7 @@
 //! hand is not lost. Wakes carry no data, so any number of them is one.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use types::operation::Kind;
@@ -21,9 +21,11 @@ struct State {
     /// Woken while in hand.
     again: HashSet<Key>,
     timers: BinaryHeap<Reverse<(Instant, Key)>>,
-    /// Keys that wait for a key.
-    waiters: HashMap<Key, HashSet<Key>>,
+    /// Keys that wait for a key; in order, so that a run of the simulation can be repeated.
+    waiters: HashMap<Key, BTreeSet<Key>>,
     failures: HashMap<Key, u32>,
+    /// Since when something is ready and nothing was taken.
+    kept_waiting: Option<Instant>,
     closed: bool,
 }
 
@@ -40,6 +42,7 @@ impl State {
             self.again.insert(key);
         } else if self.queued.insert(key) {
             self.ready.push_back(key);
+            self.kept_waiting.get_or_insert_with(Instant::now);
         }
     }
 
@@ -112,6 +115,7 @@ impl Queue {
             if let Some(key) = s.ready.pop_front() {
                 s.queued.remove(&key);
                 s.in_hand.insert(key);
+                s.kept_waiting = (!s.ready.is_empty()).then_some(now);
                 return Some(key);
             }
             let until = s.timers.peek().map(|Reverse((at, _))| at.saturating_duration_since(now));
@@ -120,6 +124,11 @@ impl Queue {
                 None => self.changed.wait(s).unwrap_or_else(PoisonError::into_inner),
             };
         }
+    }
+
+    /// For how long something has been ready without anything being taken.
+    pub fn kept_waiting(&self) -> Duration {
+        self.state().kept_waiting.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// The next key, if one is ready now; timers do not count.

@@ -33,8 +33,8 @@ impl Engine {
                 Ok(Next::Idle)
             }
             Answer::Stuck(problem) => {
-                self.give_up_volume(id, &problem)?;
-                Ok(Next::Idle)
+                let again = self.give_up_volume(id, &problem)?;
+                Ok(if again { Next::Again } else { Next::Idle })
             }
         }
     }
@@ -153,11 +153,14 @@ impl Engine {
             return self.release_volume(&record, op, problem).map(|()| true);
         }
         let resizing = open.iter().any(|op| op.verb == Verb::VolumeResize);
-        let file = self.0.ports.pool.observe(id).ok().and_then(|o| o.file);
-        if let (true, Some(file)) = (resizing && problem.code != Code::VolumeLost, file) {
-            if file.size < spec.size {
-                return self.revert_size(&record, file.size, problem).map(|()| true);
-            }
+        let size = if problem.code == Code::VolumeLost {
+            // What is left of the file says nothing; what it was like before is wanted again.
+            record.status.filled.then_some(record.status.size)
+        } else {
+            self.0.ports.pool.observe(id).ok().and_then(|o| o.file).map(|f| f.size)
+        };
+        if let Some(size) = size.filter(|size| resizing && *size < spec.size) {
+            return self.revert_size(&record, size, problem).map(|()| true);
         }
         let condition = match problem.code {
             Code::VolumeLost => Some(Condition::Lost),

@@ -9,7 +9,7 @@ use crate::{Engine, key};
 use std::collections::{BTreeMap, BTreeSet};
 use types::machine::{Desired, MachineSpec, MachineStatus};
 use types::operation::Kind;
-use types::volume::{VolumeSpec, VolumeStatus};
+use types::volume::{Condition, VolumeSpec, VolumeStatus};
 use types::{MachineId, VolumeId};
 
 fn records<S: serde::de::DeserializeOwned, T: serde::de::DeserializeOwned + Default>(
@@ -64,6 +64,15 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
         let name = &v.name;
         if v.deleting.is_some() {
             wrong.push(format!("{name} is still being deleted"));
+            continue;
+        }
+        if status.condition == Some(Condition::Lost) {
+            // What was lost is neither made anew nor filled up.
+            match s.files.get(&v.id) {
+                Some(f) if f.size >= status.size => wrong.push(format!("{name} is whole and told lost")),
+                _ if status.fault.is_none() => wrong.push(format!("{name} is lost and nobody is told why")),
+                _ => {}
+            }
             continue;
         }
         match s.files.get(&v.id) {

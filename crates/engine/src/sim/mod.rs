@@ -6,8 +6,11 @@
 //! at each of them, as SIGKILL would.
 
 pub mod check;
+pub mod meanwhile;
 mod ports;
+pub mod run;
 pub mod scenario;
+pub mod schedule;
 mod store;
 
 use crate::port::{Ports, Wake};
@@ -16,6 +19,14 @@ use crate::{Engine, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use types::{ByteSize, ImageId, MachineId, Problem, RunId, Timestamp, VolumeId};
+
+/// So many ticks are remembered by name; a world that lives long forgets the later ones.
+const TRACED: usize = 20_000;
+
+/// How long a guest takes until its agent says hello, in milliseconds.
+const HELLO: i64 = 1000;
+/// How long a guest takes to shut down, in milliseconds.
+const DOWN: i64 = 500;
 
 /// What unwinds through the engine when the world kills it.
 pub struct Killed;
@@ -36,14 +47,16 @@ pub struct Process {
     pub run: RunId,
     /// The start completed.
     pub started: bool,
-    /// Milliseconds.
+    /// When it came, in milliseconds of [`State::up`].
     pub since: i64,
-    /// When the guest was asked to shut down.
+    /// When the guest was asked to shut down, likewise.
     pub asked: Option<i64>,
     /// The volumes it has open.
     pub volumes: Vec<VolumeId>,
     /// It is gone; what it left has not been cleaned.
     pub exited: bool,
+    /// The guest powered off in order.
+    pub clean: bool,
 }
 
 /// How guests behave.
@@ -59,7 +72,7 @@ pub enum Guests {
 }
 
 /// What exists.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct State {
     /// Published files.
     pub files: BTreeMap<VolumeId, File>,
@@ -81,8 +94,10 @@ pub struct State {
     pub bridges: BTreeSet<String>,
     /// Taps.
     pub taps: BTreeSet<String>,
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the epoch, on the wall.
     pub now: i64,
+    /// How far the clock on the wall was set forward since the host booted, in milliseconds.
+    pub set_forward: i64,
     /// Boots of the host.
     pub boots: u64,
     /// Makes ids distinct.
@@ -97,8 +112,17 @@ pub struct State {
     pub kill_at: Option<u64>,
     /// The names of the ticks so far, for a trace.
     pub trace: Vec<&'static str>,
+    /// Who was answered what.
+    pub answers: Vec<(String, Result<(), types::Code>)>,
     /// What must never happen and did.
     pub violations: Vec<String>,
+}
+
+impl State {
+    /// Milliseconds on a clock that nobody sets.
+    pub fn up(&self) -> i64 {
+        self.now - self.set_forward
+    }
 }
 
 /// The world; cloning shares it.
@@ -106,6 +130,7 @@ pub struct State {
 pub struct World {
     state: Arc<Mutex<State>>,
     store: Arc<Mem>,
+    meanwhile: Arc<Mutex<Option<meanwhile::Meanwhile>>>,
 }
 
 impl World {
@@ -114,6 +139,17 @@ impl World {
         let world = Self::default();
         world.state().now = 1_700_000_000_000;
         world
+    }
+
+    /// A world of its own in which the same exists, and in which no daemon runs.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let state = self.state().clone();
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            store: Arc::new(self.store.fork()),
+            meanwhile: Arc::default(),
+        }
     }
 
     /// What exists.
@@ -130,12 +166,18 @@ impl World {
     pub(crate) fn tick(&self, what: &'static str) {
         let mut s = self.state();
         s.ticks += 1;
-        s.trace.push(what);
-        if s.kill_at == Some(s.ticks) {
+        if s.trace.len() < TRACED {
+            s.trace.push(what);
+        }
+        let killed = s.kill_at == Some(s.ticks);
+        if killed {
             s.kill_at = None;
-            drop(s);
+        }
+        drop(s);
+        if killed {
             std::panic::resume_unwind(Box::new(Killed));
         }
+        self.point();
     }
 
     /// The ports of this world.
@@ -165,13 +207,28 @@ impl World {
     pub fn pass(&self, ms: i64) {
         let mut s = self.state();
         s.now += ms;
-        let now = s.now;
+        let now = s.up();
         let stubborn = s.guests == Guests::Stubborn;
         for p in s.processes.values_mut() {
             if let (Some(asked), false) = (p.asked, stubborn) {
-                p.exited |= now >= asked + 500;
+                let down = now >= asked + DOWN && !p.exited;
+                p.exited |= down;
+                p.clean |= down;
             }
         }
+    }
+
+    /// When something next happens by itself that a daemon would be told of, if anything will.
+    pub fn next_event(&self) -> Option<i64> {
+        let s = self.state();
+        let alive = s.processes.values().filter(|p| !p.exited);
+        let up = s.up();
+        let events = alive.flat_map(|p| {
+            let hello = (p.started && s.guests != Guests::Silent).then_some(p.since + HELLO);
+            let down = p.asked.filter(|_| s.guests != Guests::Stubborn).map(|asked| asked + DOWN);
+            [hello, down]
+        });
+        events.flatten().filter(|t| *t > up).min().map(|t| t - up + s.now)
     }
 
     /// The host loses power and comes back.
@@ -181,6 +238,31 @@ impl World {
         s.processes.clear();
         s.taps.clear();
         s.bridges.clear();
+    }
+
+    /// Somebody kills every hypervisor.
+    pub fn kill_hypervisors(&self) {
+        self.state().processes.values_mut().for_each(|p| p.exited |= p.started);
+    }
+
+    /// Every guest powers off by itself.
+    pub fn power_off(&self) {
+        for p in self.state().processes.values_mut().filter(|p| p.started && !p.exited) {
+            p.exited = true;
+            p.clean = true;
+        }
+    }
+
+    /// Somebody sets the clock on the wall.
+    pub fn set_clock(&self, forward_ms: i64) {
+        let mut s = self.state();
+        s.now += forward_ms;
+        s.set_forward += forward_ms;
+    }
+
+    /// Somebody changes the length of every file there is.
+    pub fn set_sizes(&self, size: ByteSize) {
+        self.state().files.values_mut().for_each(|f| f.size = size);
     }
 
     /// A wake that goes nowhere: a sim's driver looks at everything anyway.

@@ -48,6 +48,10 @@ impl Clock for World {
         Timestamp::from_millis(self.state().now)
     }
 
+    fn uptime(&self) -> std::time::Duration {
+        std::time::Duration::from_millis(u64::try_from(self.state().up()).unwrap_or(0))
+    }
+
     fn host_boot(&self) -> String {
         format!("boot-{}", self.state().boots)
     }
@@ -188,6 +192,10 @@ impl Images for World {
         Ok(())
     }
 
+    fn check_kernel(&self) -> Result<(), Problem> {
+        Ok(())
+    }
+
     fn has_kernel(&self, _: &str) -> Result<bool, Fault> {
         Ok(self.state().kernel)
     }
@@ -212,7 +220,7 @@ impl Net for World {
         self.begin("ensure_nic")?;
         let mut s = self.state();
         if !s.bridges.contains(&network.bridge) {
-            s.violations.push("a tap without its bridge".into());
+            return Err(Fault::passing(Code::NetworkFailed, "the bridge is gone"));
         }
         s.taps.insert(nic.tap.clone());
         drop(s);
@@ -242,7 +250,7 @@ impl Vmm for World {
         let s = self.state();
         Ok(match s.processes.get(&machine).filter(|p| p.run == run) {
             None => ProcessObs::Absent,
-            Some(p) if p.exited && p.started => ProcessObs::Exited,
+            Some(p) if p.exited && p.started => ProcessObs::Exited { clean: p.clean },
             Some(p) if p.exited => ProcessObs::Absent,
             Some(p) if p.started => ProcessObs::Alive,
             Some(_) => ProcessObs::Starting,
@@ -269,7 +277,7 @@ impl Vmm for World {
                     Some(f) => f.marks.push(plan.run.to_string()),
                 }
             }
-            let since = s.now;
+            let since = s.up();
             s.processes.entry(plan.machine).or_insert(Process {
                 run: plan.run,
                 started: false,
@@ -277,6 +285,7 @@ impl Vmm for World {
                 asked: None,
                 volumes,
                 exited: false,
+                clean: false,
             });
         }
         self.tick("process there");
@@ -289,9 +298,17 @@ impl Vmm for World {
 
     fn kill(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
         self.begin("kill")?;
-        if let Some(p) = self.state().processes.get_mut(&machine).filter(|p| p.run == run) {
+        let mut s = self.state();
+        let (up, good) = (s.up(), s.guests == Guests::Good);
+        let mut early = false;
+        if let Some(p) = s.processes.get_mut(&machine).filter(|p| p.run == run) {
+            early = good && !p.exited && p.asked.is_some_and(|asked| up < asked + super::DOWN);
             p.exited = true;
         }
+        if early {
+            s.violations.push("the plug was pulled while the guest was shutting down".into());
+        }
+        drop(s);
         self.tick("killed");
         Ok(())
     }
@@ -339,14 +356,14 @@ impl Guest for World {
     fn observe(&self, machine: MachineId, run: RunId) -> Result<GuestObs, Fault> {
         let s = self.state();
         let up = s.processes.get(&machine).filter(|p| p.run == run && p.started && !p.exited);
-        let hello = up.is_some_and(|p| s.now >= p.since + 1000) && s.guests != Guests::Silent;
+        let hello = up.is_some_and(|p| s.up() >= p.since + super::HELLO) && s.guests != Guests::Silent;
         Ok(GuestObs { hello, root_mounted: hello, ..GuestObs::default() })
     }
 
     fn shutdown(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
         self.begin("shutdown")?;
         let mut s = self.state();
-        let now = s.now;
+        let now = s.up();
         if let Some(p) = s.processes.get_mut(&machine).filter(|p| p.run == run) {
             p.asked.get_or_insert(now);
         }

@@ -1,31 +1,83 @@
-//! Scenarios: what a person does, and the same with a kill at any point of it.
+//! Scenarios: what a person does, what a second one does at the same time, and what the world does.
 //!
-//! Invariant: a scenario is a list of commands a person would type. After a kill the daemon comes
-//! back, finishes or fails what it had accepted without being asked, and the person types the
-//! command again.
+//! Invariant: a scenario is a list of commands a person would type, and of things that happen on a
+//! host; it knows nothing of how the engine does what it is asked.
 
-use super::{Guests, Killed, World, check};
-use crate::{Engine, Settings};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use types::machine::{AttachVolume, DeployMachine, DetachVolume};
-use types::volume::{CreateVolume, ResizeVolume};
+use super::{Guests, World};
+use crate::Engine;
+use types::machine::{AttachVolume, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy};
+use types::volume::{Condition, CreateVolume, ResizeVolume, Volume};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem};
 
 /// One command.
 pub type Command = fn(&Engine, &Actor) -> Result<Operation, Problem>;
 
-/// A named list of commands, and how guests behave meanwhile.
+/// Something that happens.
+#[derive(Clone, Copy)]
+pub enum Act {
+    /// Somebody asks for something.
+    Ask(Command),
+    /// Something happens behind the daemon's back.
+    World(fn(&World)),
+    /// Something happens while no daemon is there. Only the first client's script has these.
+    Away(fn(&World)),
+}
+
+impl Act {
+    /// Lets it happen. A refusal is an answer too: after a kill the first try may have gone through.
+    /// But it has to say that the thing is missing or in another state, and nothing else.
+    pub fn carry_out(self, world: &World, engine: &Engine, who: &Actor) {
+        match self {
+            Self::World(f) | Self::Away(f) => f(world),
+            Self::Ask(command) => {
+                let answer = command(engine, who);
+                let mut s = world.state();
+                if let Some(p) = answer.as_ref().err().filter(|p| !matches!(p.code.exit(), 3 | 4)) {
+                    s.violations.push(format!("refused with {}: {p}", p.code));
+                }
+                s.answers.push((who.0.clone(), answer.map(|_| ()).map_err(|p| p.code)));
+            }
+        }
+    }
+}
+
+/// What happens, and how guests behave meanwhile.
+#[derive(Clone)]
 pub struct Scenario {
     /// What it is called in a trace.
     pub name: &'static str,
-    /// The commands, in order.
-    pub commands: Vec<Command>,
+    /// What was there before; nobody is killed meanwhile.
+    pub setup: Vec<Act>,
+    /// What happens, in order.
+    pub acts: Vec<Act>,
+    /// What a second client does at the same time, or the world.
+    pub second: Vec<Act>,
+    /// Of what the two ask for in the end, exactly one can be had.
+    pub exclusive: bool,
     /// How guests behave.
     pub guests: Guests,
     /// A port call that always fails, and with which code.
     pub fault: Option<(&'static str, Code)>,
-    /// The host itself restarts at the end.
-    pub host_reboots: bool,
+    /// What else must hold in the end.
+    pub holds: Option<fn(&World, &Engine) -> Option<String>>,
+}
+
+/// Commands, and nothing else out of the ordinary.
+fn plain(name: &'static str, commands: Vec<Command>) -> Scenario {
+    Scenario {
+        name,
+        setup: vec![],
+        acts: asks(commands),
+        second: vec![],
+        exclusive: false,
+        guests: Guests::Good,
+        fault: None,
+        holds: None,
+    }
+}
+
+fn asks(commands: Vec<Command>) -> Vec<Act> {
+    commands.into_iter().map(Act::Ask).collect()
 }
 
 fn name(text: &str) -> Option<Name> {
@@ -55,28 +107,181 @@ fn detach(e: &Engine, who: &Actor, machine: &str, volume: &str) -> Result<Operat
     e.detach_volume(who, machine, DetachVolume { volume: volume.into() })
 }
 
+const TOUGH: Command = |e, a| {
+    let (image, restart) = (Some("debian".into()), Some(RestartPolicy::OnFailure));
+    e.deploy(a, DeployMachine { image, name: name("web"), restart, ..DeployMachine::default() })
+};
+const WEB: Command = |e, a| deploy(e, a, "web", &[]);
+const API: Command = |e, a| deploy(e, a, "api", &[]);
+const APPDATA: Command = |e, a| create(e, a, "appdata");
+const STOP: Command = |e, a| e.stop_machine(a, "web");
+const STOP_API: Command = |e, a| e.stop_machine(a, "api");
+const START: Command = |e, a| e.start_machine(a, "web");
+const RESTART: Command = |e, a| e.restart_machine(a, "web");
+const JOIN: Command = |e, a| attach(e, a, "web", "appdata");
+const JOIN_API: Command = |e, a| attach(e, a, "api", "appdata");
+const PART: Command = |e, a| detach(e, a, "web", "appdata");
+const GROW: Command = |e, a| resize(e, a, "web-root", 10);
+const GROW_DATA: Command = |e, a| resize(e, a, "appdata", 4);
+const DELETE: Command = |e, a| e.delete_machine(a, "web", false);
+const DELETE_DATA: Command = |e, a| e.delete_volume(a, "appdata");
+const PRESERVE: Command = |e, a| e.delete_machine(a, "web", true);
+const REUSE: Command = |e, a| {
+    let volume = Some("web-root".into());
+    e.deploy(a, DeployMachine { volume, name: name("web2"), ..DeployMachine::default() })
+};
+
+/// Two clients on the same resources: what the second asks for comes at every point of what the
+/// first does.
+pub fn pairs() -> Vec<Scenario> {
+    let pair = |name, setup, first, second| Scenario {
+        setup: asks(setup),
+        second: asks(second),
+        ..plain(name, first)
+    };
+    let one = |scenario| Scenario { exclusive: true, ..scenario };
+    let both = vec![WEB, API, STOP, STOP_API, APPDATA];
+    let stopped = vec![WEB, STOP, APPDATA];
+    vec![
+        one(pair("same name", vec![], vec![APPDATA], vec![APPDATA])),
+        one(pair("same machine", vec![], vec![WEB], vec![WEB])),
+        one(pair("one volume, two machines", both, vec![JOIN], vec![JOIN_API])),
+        pair("delete and start", stopped.clone(), vec![DELETE], vec![START]),
+        pair("start and delete", stopped.clone(), vec![START], vec![DELETE]),
+        pair("resize and attach", stopped.clone(), vec![GROW_DATA], vec![JOIN]),
+        pair("attach, start and resize", stopped.clone(), vec![JOIN, START], vec![GROW_DATA, GROW]),
+        pair("delete and resize", stopped.clone(), vec![DELETE_DATA], vec![GROW_DATA]),
+        pair("delete a volume, attach it", stopped.clone(), vec![DELETE_DATA], vec![JOIN]),
+        pair("start, stop and restart", stopped.clone(), vec![START, STOP], vec![RESTART]),
+        pair("stop and delete", vec![WEB], vec![STOP], vec![PRESERVE]),
+        pair("deploy and delete", vec![], vec![WEB], vec![DELETE]),
+        pair("deploy, boot its root", vec![], vec![WEB, PRESERVE], vec![REUSE, REUSE]),
+        pair(
+            "whole lives",
+            vec![],
+            vec![WEB, STOP, JOIN, START, DELETE],
+            vec![APPDATA, GROW_DATA, STOP, GROW, START, PART],
+        ),
+    ]
+}
+
+/// What must be so in the end, about the first machine and the first volume there are.
+fn expect(e: &Engine, what: &str, holds: impl Fn(&[Machine], &[Volume]) -> bool) -> Option<String> {
+    match (e.machines(), e.volumes()) {
+        (Ok(machines), Ok(volumes)) if holds(&machines, &volumes) => None,
+        (Ok(machines), Ok(volumes)) => Some(format!("not so: {what}: {machines:?} {volumes:?}")),
+        (Err(p), _) | (_, Err(p)) => Some(format!("a list cannot be read: {p}")),
+    }
+}
+
+fn ended(m: &Machine, phase: Phase, how: &str) -> bool {
+    m.phase == phase && m.last_exit.as_ref().is_some_and(|e| e.how == how)
+}
+
+fn lost(v: &[Volume]) -> bool {
+    v[0].condition == Some(Condition::Lost) && v[0].fault.is_some()
+}
+
+/// What happens behind the daemon's back, while it is there and while it is not.
+pub fn surprises() -> Vec<Scenario> {
+    type Holds = fn(&World, &Engine) -> Option<String>;
+    let of = |name, setup: Vec<Command>, acts, holds: Holds| Scenario {
+        setup: asks(setup),
+        acts,
+        holds: Some(holds),
+        ..plain(name, vec![])
+    };
+    let lose: fn(&World) = |w| w.state().files.clear();
+    let cut: fn(&World) = |w| w.set_sizes(ByteSize::gib(1));
+    let enlarge: fn(&World) = |w| w.set_sizes(ByteSize::gib(7));
+    let unplug: fn(&World) = |w| {
+        w.state().bridges.clear();
+        w.state().taps.clear();
+    };
+    let died: Holds = |_, e| expect(e, "it stays dead", |m, _| ended(&m[0], Phase::Stopped, "died"));
+    let came_back: Holds = |_, e| {
+        expect(e, "it runs again, and says so", |m, _| {
+            ended(&m[0], Phase::Running, "died") && m[0].notes.len() == 1
+        })
+    };
+    let off: Holds = |_, e| expect(e, "it stays off", |m, _| ended(&m[0], Phase::Stopped, "ended"));
+    let gave_up: Holds = |_, e| {
+        expect(e, "it is given up", |m, _| {
+            m[0].phase == Phase::Failed && m[0].fault.as_ref().is_some_and(|f| f.code == Code::KeepsDying)
+        })
+    };
+    let is_lost: Holds = |_, e| expect(e, "it is lost", |_, v| lost(v));
+    let whole: Holds = |_, e| expect(e, "it is whole again", |_, v| v[0].fault.is_none());
+    let running: Holds = |_, e| expect(e, "it runs", |m, _| m[0].phase == Phase::Running);
+    let adopted: Holds = |_, e| {
+        expect(e, "its size is adopted", |_, v| v[0].size_bytes == ByteSize::gib(7).bytes() && !lost(v))
+    };
+    let kill: fn(&World) = World::kill_hypervisors;
+    let off_now: fn(&World) = World::power_off;
+    vec![
+        of("killed by hand", vec![WEB], vec![Act::World(kill)], died),
+        of("killed while away", vec![WEB], vec![Act::Away(kill)], died),
+        of("killed and comes back", vec![TOUGH], vec![Act::World(kill)], came_back),
+        of("killed while away and comes back", vec![TOUGH], vec![Act::Away(kill)], came_back),
+        of("powers off", vec![TOUGH], vec![Act::World(off_now)], off),
+        of("killed again and again", vec![TOUGH], vec![Act::World(kill); 6], gave_up),
+        of(
+            "killed again and again, then started",
+            vec![TOUGH],
+            [vec![Act::World(kill); 6], vec![Act::Ask(START), Act::World(kill)]].concat(),
+            came_back,
+        ),
+        of("file deleted", vec![APPDATA], vec![Act::World(lose), Act::Ask(GROW_DATA)], is_lost),
+        of("root deleted", vec![WEB, STOP], vec![Act::Away(lose), Act::Ask(START)], is_lost),
+        of("file cut", vec![APPDATA], vec![Act::World(cut), Act::Ask(GROW_DATA)], is_lost),
+        of("file cut while away", vec![APPDATA, GROW_DATA], vec![Act::Away(cut)], is_lost),
+        of(
+            "file cut and put back",
+            vec![APPDATA],
+            vec![Act::World(cut), Act::World(|w| w.set_sizes(ByteSize::gib(2))), Act::Ask(GROW_DATA)],
+            whole,
+        ),
+        of("file grown by hand", vec![APPDATA], vec![Act::World(enlarge)], adopted),
+        of("bridge removed", vec![WEB], vec![Act::World(unplug)], running),
+        of("bridge removed while away", vec![WEB], vec![Act::Away(unplug)], running),
+    ]
+}
+
+/// What happens behind the daemon's back while it does something: at every point of it.
+pub fn surprised() -> Vec<Scenario> {
+    let of = |name, setup, first, second: fn(&World)| Scenario {
+        setup: asks(setup),
+        second: vec![Act::World(second)],
+        ..plain(name, first)
+    };
+    let hour = |w: &World| w.set_clock(3_600_000);
+    let back = |w: &World| w.set_clock(-3_600_000);
+    vec![
+        of("clock forward during a stop", vec![WEB], vec![STOP], hour),
+        of("clock forward during a start", vec![WEB, STOP], vec![START], hour),
+        of("clock back during a stop", vec![WEB], vec![STOP], back),
+        Scenario {
+            guests: Guests::Stubborn,
+            ..of("clock back while a guest does not stop", vec![WEB], vec![STOP], back)
+        },
+        of("killed during a deploy", vec![], vec![WEB], World::kill_hypervisors),
+        of("killed during a deploy, comes back", vec![], vec![TOUGH], World::kill_hypervisors),
+        of("killed during a restart", vec![WEB], vec![RESTART], World::kill_hypervisors),
+        of("killed during a stop", vec![TOUGH], vec![STOP], World::kill_hypervisors),
+        of("powers off during a restart", vec![TOUGH], vec![RESTART], World::power_off),
+        of("unplugged during a deploy", vec![], vec![WEB], |w| {
+            w.state().bridges.clear();
+            w.state().taps.clear();
+        }),
+        of("cut during a resize", vec![APPDATA], vec![GROW_DATA], |w| w.set_sizes(ByteSize::gib(1))),
+    ]
+}
+
 /// Every verb there is, in the orders that people use them.
 pub fn all() -> Vec<Scenario> {
-    let plain = |name, commands: Vec<Command>| Scenario {
-        name,
-        commands,
-        guests: Guests::Good,
-        fault: None,
-        host_reboots: false,
-    };
-    let web: Command = |e, a| deploy(e, a, "web", &[]);
-    let appdata: Command = |e, a| create(e, a, "appdata");
-    let stop: Command = |e, a| e.stop_machine(a, "web");
-    let start: Command = |e, a| e.start_machine(a, "web");
-    let join: Command = |e, a| attach(e, a, "web", "appdata");
-    let part: Command = |e, a| detach(e, a, "web", "appdata");
-    let grow: Command = |e, a| resize(e, a, "web-root", 10);
-    let delete: Command = |e, a| e.delete_machine(a, "web", false);
-    let preserve: Command = |e, a| e.delete_machine(a, "web", true);
-    let reuse: Command = |e, a| {
-        let volume = Some("web-root".into());
-        e.deploy(a, DeployMachine { volume, name: name("web2"), ..DeployMachine::default() })
-    };
+    let (web, appdata, stop, start): (Command, Command, Command, Command) = (WEB, APPDATA, STOP, START);
+    let (join, part, grow): (Command, Command, Command) = (JOIN, PART, GROW);
+    let (delete, preserve, reuse): (Command, Command, Command) = (DELETE, PRESERVE, REUSE);
     vec![
         plain("announcement", vec![web, appdata, stop, join, start, stop, grow, start, preserve]),
         plain("boot again", vec![web, preserve, reuse, |e, a| e.delete_machine(a, "web2", false)]),
@@ -94,11 +299,8 @@ pub fn all() -> Vec<Scenario> {
                 delete,
             ],
         ),
-        plain(
-            "volume life",
-            vec![appdata, |e, a| resize(e, a, "appdata", 4), |e, a| e.delete_volume(a, "appdata")],
-        ),
-        plain("restart", vec![web, |e, a| e.restart_machine(a, "web"), delete]),
+        plain("volume life", vec![appdata, GROW_DATA, DELETE_DATA]),
+        plain("restart", vec![web, RESTART, delete]),
         plain(
             "images",
             vec![
@@ -110,7 +312,11 @@ pub fn all() -> Vec<Scenario> {
         ),
         Scenario { guests: Guests::Stubborn, ..plain("plug pulled", vec![web, stop, start, delete]) },
         Scenario { guests: Guests::Silent, ..plain("no hello", vec![web, delete]) },
-        Scenario { host_reboots: true, ..plain("host restarts", vec![web, appdata, stop, join, start]) },
+        {
+            let mut all = plain("host restarts", vec![web, appdata, stop, join, start]);
+            all.acts.push(Act::Away(World::reboot_host));
+            all
+        },
         Scenario { fault: Some(("start", Code::BootFailed)), ..plain("no start", vec![web, web]) },
         Scenario { fault: Some(("build", Code::ImageFailed)), ..plain("no image", vec![web, web]) },
         Scenario {
@@ -128,88 +334,7 @@ pub fn all() -> Vec<Scenario> {
         },
         Scenario {
             fault: Some(("grow", Code::PoolFull)),
-            ..plain("no room to grow", vec![appdata, |e, a| resize(e, a, "appdata", 4)])
+            ..plain("no room to grow", vec![appdata, GROW_DATA])
         },
     ]
-}
-
-/// What a run of a scenario came to.
-pub struct Outcome {
-    /// How many points there were to be killed at.
-    pub ticks: u64,
-    /// What was wrong, with the trace up to there.
-    pub wrong: Vec<String>,
-}
-
-fn settings() -> Settings {
-    Settings { trash_keep: std::time::Duration::from_secs(3600), ..Settings::default() }
-}
-
-/// Runs the engine until nothing is left to do and every operation has ended, letting time pass.
-fn settle(world: &World, engine: &Engine) {
-    for _ in 0..1000 {
-        if engine.run_until_idle(10_000).is_err() {
-            world.state().violations.push("it does not settle".into());
-            return;
-        }
-        let waiting = !check::unfinished(world, engine).is_empty();
-        if !waiting {
-            return;
-        }
-        world.pass(1000);
-        if let Err(p) = engine.resync() {
-            world.state().violations.push(format!("resync: {p}"));
-        }
-    }
-}
-
-/// Runs `f`; `None` if the world killed it.
-fn alive<T>(f: impl FnOnce() -> T) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(v) => Some(v),
-        Err(payload) if payload.is::<Killed>() => None,
-        Err(other) => std::panic::resume_unwind(other),
-    }
-}
-
-/// Runs a scenario, with kills at these ticks (the second counts from the first).
-pub fn run(scenario: &Scenario, kills: &[u64]) -> Outcome {
-    let world = World::new();
-    world.state().guests = scenario.guests;
-    if let Some((call, code)) = scenario.fault {
-        world.state().faults.insert(call, crate::port::Fault::lasting(code, "it was asked to fail"));
-    }
-    let mut kills = kills.iter().copied();
-    world.state().kill_at = kills.next();
-    let who = Actor("test".into());
-    let mut engine: Option<Engine> = None;
-    for command in &scenario.commands {
-        // Each round ends with a kill or with the command's end; kills are few.
-        while alive(|| {
-            let e = match engine.take() {
-                Some(e) => e,
-                None => world.boot(settings()).expect("a world opens"),
-            };
-            settle(&world, &e);
-            // A refusal is an answer too: after a kill the first try may have gone through.
-            let _ = command(&e, &who);
-            settle(&world, &e);
-            engine = Some(e);
-        })
-        .is_none()
-        {
-            let ticks = world.state().ticks;
-            world.state().kill_at = kills.next().map(|k| ticks + k);
-        }
-    }
-    if scenario.host_reboots {
-        engine = None;
-        world.reboot_host();
-    }
-    world.state().kill_at = None;
-    let engine = engine.unwrap_or_else(|| world.boot(settings()).expect("a world opens"));
-    settle(&world, &engine);
-    let wrong = check::at_rest(&world, &engine);
-    let ticks = world.state().ticks;
-    Outcome { ticks, wrong }
 }

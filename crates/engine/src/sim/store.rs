@@ -1,4 +1,7 @@
-//! The store of the world: in memory, with a point to be killed at before and after each commit.
+//! The store of the world: in memory, with a point to be killed at before and after each commit, and
+//! one at which others may get in between before each reading.
+//!
+//! Invariant: a commit is one effect, whole or not at all.
 
 use super::World;
 use crate::store::{Entry, Limit, Store, StoreError, Txn, Watch};
@@ -8,10 +11,12 @@ pub(super) struct Ticking(pub World);
 
 impl Store for Ticking {
     fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        self.0.point();
         self.0.disk().get(key)
     }
 
     fn scan(&self, prefix: &str, limit: Limit<'_>) -> Result<Vec<Entry>, StoreError> {
+        self.0.point();
         self.0.disk().scan(prefix, limit)
     }
 

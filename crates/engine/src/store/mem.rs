@@ -4,7 +4,7 @@ use super::{Change, Check, Entry, Limit, Store, StoreError, Txn, Watch};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     revision: u64,
     keys: BTreeMap<String, (Vec<u8>, u64)>,
@@ -20,6 +20,17 @@ impl Mem {
     fn state(&self) -> MutexGuard<'_, State> {
         // A test that kills the engine by unwinding must find the store as it was.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A store of its own with the same content.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self(Mutex::new(self.state().clone()))
+    }
+
+    /// Whether any key begins with `prefix`.
+    pub fn any(&self, prefix: &str) -> bool {
+        self.state().keys.range(prefix.to_owned()..).next().is_some_and(|(k, _)| k.starts_with(prefix))
     }
 
     /// Forgets the change log up to and including `revision`.

@@ -6,10 +6,12 @@
 
 pub mod conformance;
 mod mem;
+mod reserve;
 mod sqlite;
 mod telling;
 
 pub use mem::Mem;
+pub use reserve::Reserved;
 pub use sqlite::Sqlite;
 pub use telling::OnCommit;
 pub(crate) use telling::Telling;
@@ -125,9 +127,23 @@ pub enum StoreError {
     /// The transaction is larger than the limits or names a key twice; nothing was changed.
     #[error("the transaction is too large or names a key twice")]
     TooLarge,
+    /// There is no room on the medium; nothing was changed.
+    #[error("there is no room for the database")]
+    Full,
     /// The medium failed.
     #[error("database: {0}")]
     Failed(String),
+    /// What is on the medium is no database, or no longer a whole one.
+    #[error("damaged database: {0}")]
+    Damaged(String),
+    /// It was written by a later version of this program.
+    #[error("the database has version {have}, this program knows {known}")]
+    Newer {
+        /// The version of what is there.
+        have: i64,
+        /// The latest version that can be read.
+        known: i64,
+    },
 }
 
 /// The store.
@@ -135,30 +151,30 @@ pub trait Store: Send + Sync {
     /// One key.
     ///
     /// # Errors
-    /// [`StoreError::Failed`].
+    /// [`StoreError::Failed`], [`StoreError::Damaged`].
     fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
 
     /// All keys that begin with `prefix`, of one moment.
     ///
     /// # Errors
-    /// [`StoreError::Failed`].
+    /// [`StoreError::Failed`], [`StoreError::Damaged`].
     fn scan(&self, prefix: &str, limit: Limit<'_>) -> Result<Vec<Entry>, StoreError>;
 
     /// Carries out a transaction, durably; returns its revision.
     ///
     /// # Errors
-    /// Any [`StoreError`]; after one other than `Failed`, nothing has changed.
+    /// Any [`StoreError`]; after one other than `Failed` or `Damaged`, nothing has changed.
     fn commit(&self, txn: Txn) -> Result<u64, StoreError>;
 
     /// What changed below `prefix` after revision `from`.
     ///
     /// # Errors
-    /// [`StoreError::Failed`].
+    /// [`StoreError::Failed`], [`StoreError::Damaged`].
     fn watch(&self, prefix: &str, from: u64) -> Result<Watch, StoreError>;
 
     /// The revision of the last transaction; 0 before the first.
     ///
     /// # Errors
-    /// [`StoreError::Failed`].
+    /// [`StoreError::Failed`], [`StoreError::Damaged`].
     fn revision(&self) -> Result<u64, StoreError>;
 }

@@ -42,8 +42,8 @@ impl Agents {
         let (ours, theirs) = tokio::io::duplex(PIPE);
         let (from_client, to_client) = tokio::io::split(theirs);
         let head = Bytes::from(proto::encode_exec(request));
-        let (alive, gone) = oneshot::channel();
-        let body = futures_util::stream::once(async { head }).chain(pieces(from_client, alive)).boxed();
+        let (tell, gone) = oneshot::channel();
+        let body = futures_util::stream::once(async { head }).chain(pieces(from_client, tell)).boxed();
         let answer = send(sender, Method::POST, paths::EXEC, Outgoing::Stream(body));
         let answer = tokio::time::timeout(BEGIN, answer).await.map_err(|_| unreachable())??;
         if answer.status() == StatusCode::OK {
@@ -61,27 +61,37 @@ impl Agents {
 }
 
 /// What the client sends, until it is gone: the end of a command's input is a frame, so the end of
-/// the stream is the end of the client. Then `alive` is dropped.
+/// the stream is the end of the client, which `gone` is told.
 fn pieces(
     from: ReadHalf<DuplexStream>,
-    alive: oneshot::Sender<()>,
+    gone: oneshot::Sender<()>,
 ) -> impl futures_util::Stream<Item = Bytes> + Send {
-    futures_util::stream::unfold((from, alive), |(mut from, alive)| async {
+    futures_util::stream::unfold((from, gone), |(mut from, gone)| async {
         let mut bytes = BytesMut::with_capacity(16 << 10);
         match from.read_buf(&mut bytes).await {
-            Ok(n) if n > 0 => Some((bytes.freeze(), (from, alive))),
-            _ => None,
+            Ok(n) if n > 0 => Some((bytes.freeze(), (from, gone))),
+            _ => {
+                let _ = gone.send(());
+                None
+            }
         }
     })
 }
 
-async fn pass(answer: Response<Incoming>, mut to: WriteHalf<DuplexStream>, mut gone: oneshot::Receiver<()>) {
+async fn pass(answer: Response<Incoming>, mut to: WriteHalf<DuplexStream>, gone: oneshot::Receiver<()>) {
     let mut body = answer.into_body();
+    let gone = async {
+        // Without a word, it is only that the guest wants no more input.
+        if gone.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::pin!(gone);
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
             // Dropping the body resets the stream, which tells the guest to end the command.
-            _ = &mut gone => return,
+            () = &mut gone => return,
         };
         let Some(frame) = frame else { break };
         match frame.map(hyper::body::Frame::into_data) {

@@ -29,7 +29,9 @@ pub fn observation(state: &State) -> GuestObs {
     });
     GuestObs {
         hello: true,
-        root_mounted: state.root_mounted,
+        // Its volumes come after its root: who waits for a machine wants both. Before the agent has
+        // applied its first configuration, it names none.
+        root_mounted: state.root_mounted && state.generation > 0,
         error: state.error.as_deref().map(clean),
         notes: state.notes.iter().map(|n| clean(n)).chain(growing).take(NOTES).collect(),
     }

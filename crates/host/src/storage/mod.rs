@@ -1,1 +1,191 @@
-//! Under construction.
+//! Where volumes live: a directory of raw sparse files.
+//!
+//! `volumes/<id>.raw` is a volume, `volumes/<id>.json` its sidecar; what begins with a dot is a
+//! temporary of ours. `trash/<milliseconds>.<id>.raw` is a deleted volume that is kept until then.
+//!
+//! Invariant: a published file is complete; it is never opened for its content here, and nothing that
+//! is not named as above is ever touched.
+
+mod fill;
+mod trash;
+
+use crate::image::record;
+use crate::{Layout, copy, durable, fault};
+use engine::port::{Capacity, Fault, FileObs, OnProgress, Pool, VolumeObs};
+use serde::Deserialize;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use types::operation::Progress;
+use types::{ByteSize, Code, ImageId, Problem, Timestamp, VolumeId};
+use uuid::Uuid;
+
+/// A sidecar longer than this is not one of ours.
+const MAX_SIDECAR: u64 = 1 << 20;
+
+/// The pool `default` of a data directory.
+#[derive(Clone, Debug)]
+pub struct FilePool {
+    layout: Layout,
+}
+
+impl FilePool {
+    /// Makes the pool's directories, where they are missing.
+    ///
+    /// # Errors
+    /// `pool-full`, `io-error`.
+    pub fn open(layout: Layout) -> Result<Self, Problem> {
+        let pool = Self { layout };
+        for dir in [pool.layout.volumes(), pool.layout.trash()] {
+            // A killed daemon may have renamed without syncing; what is seen from now on is durable.
+            let made = durable::make_dir(&dir).and_then(|()| durable::sync_dir(&dir));
+            made.map_err(|e| fault::io("make the pool", pool.layout.data(), &e).problem)?;
+        }
+        Ok(pool)
+    }
+
+    fn fault(&self, doing: &str, volume: VolumeId, e: &io::Error) -> Fault {
+        fault::io(&format!("{doing} volume {volume}"), &self.layout.volumes(), e)
+    }
+
+    /// Whether the volume is published; if so, its name is durable.
+    fn published(&self, volume: VolumeId) -> Result<bool, Fault> {
+        let path = self.layout.volume(volume);
+        let there = path.try_exists().and_then(|there| {
+            if there {
+                durable::sync_dir(&self.layout.volumes())?;
+            }
+            Ok(there)
+        });
+        there.map_err(|e| self.fault("look at", volume, &e))
+    }
+}
+
+impl Pool for FilePool {
+    fn observe(&self, volume: VolumeId) -> Result<VolumeObs, Fault> {
+        let file = match self.layout.volume(volume).metadata() {
+            Ok(seen) if seen.is_file() => {
+                let allocated = ByteSize(seen.blocks().saturating_mul(512));
+                Some(FileObs { size: ByteSize(seen.len()), allocated })
+            }
+            Ok(_) => return Err(self.fault("use", volume, &ErrorKind::InvalidInput.into())),
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) => return Err(self.fault("look at", volume, &e)),
+        };
+        let trashed = file.is_none() && trash::holds(&self.layout, volume)?;
+        Ok(VolumeObs { file, sidecar: generation(&self.layout.volume_sidecar(volume)), trashed })
+    }
+
+    fn create_blank(
+        &self,
+        volume: VolumeId,
+        size: ByteSize,
+        fs_uuid: Uuid,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        if self.published(volume)? {
+            return Ok(());
+        }
+        progress(doing("formatting", 0, None));
+        fill::fill(&self.layout, volume, sidecar, |file, path, text| {
+            file.set_len(size.bytes()).map_err(|e| fault::io(text, path, &e))?;
+            let what = crate::mkfs::Mkfs {
+                file: path,
+                size,
+                uuid: Some(fs_uuid),
+                content: None,
+                journal: true,
+                inodes: None,
+            };
+            crate::mkfs::make(&what, text, Code::FormatFailed)
+        })
+    }
+
+    fn create_from_image(
+        &self,
+        volume: VolumeId,
+        image: ImageId,
+        size: ByteSize,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        if self.published(volume)? {
+            return Ok(());
+        }
+        let (content, length) = record::open(&self.layout, image)?;
+        if size < length {
+            let text = format!("{size} is smaller than the image, which needs {length}");
+            return Err(Fault::lasting(Code::VolumeTooSmall, text));
+        }
+        fill::fill(&self.layout, volume, sidecar, |file, path, text| {
+            let mut tell = |done, total| progress(doing("copying image", done, Some(total)));
+            copy::content(&content, file, length.bytes(), size.bytes(), &mut tell)
+                .map_err(|e| fault::io(text, path, &e))
+        })
+    }
+
+    fn grow(&self, volume: VolumeId, to: ByteSize) -> Result<(), Fault> {
+        let file = match File::options().write(true).open(self.layout.volume(volume)) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                let text = format!("the file of volume {volume} is gone");
+                return Err(Fault::lasting(Code::VolumeLost, text)
+                    .hint(format!("put {volume}.raw back into the pool, or delete the volume")));
+            }
+            Err(e) => return Err(self.fault("open", volume, &e)),
+        };
+        let grown = file.metadata().and_then(|seen| {
+            if seen.len() < to.bytes() {
+                file.set_len(to.bytes())?;
+            }
+            file.sync_all()
+        });
+        grown.map_err(|e| self.fault("grow", volume, &e))
+    }
+
+    fn write_sidecar(&self, volume: VolumeId, sidecar: &[u8]) -> Result<(), Fault> {
+        durable::write(&self.layout.volume_sidecar(volume), sidecar, 0o600)
+            .map_err(|e| self.fault("write the sidecar of", volume, &e))
+    }
+
+    fn trash(&self, volume: VolumeId, keep_until: Timestamp) -> Result<(), Fault> {
+        trash::put(&self.layout, volume, keep_until).map_err(|e| self.fault("trash", volume, &e))
+    }
+
+    fn remove(&self, volume: VolumeId) -> Result<(), Fault> {
+        trash::remove(&self.layout, volume).map_err(|e| self.fault("remove", volume, &e))
+    }
+
+    fn purge_trash(&self, now: Timestamp) -> Result<Vec<VolumeId>, Fault> {
+        trash::purge(&self.layout, now).map_err(|e| fault::io("empty the trash", &self.layout.trash(), &e))
+    }
+
+    fn capacity(&self) -> Result<Capacity, Fault> {
+        let place = self.layout.volumes();
+        let stat = rustix::fs::statvfs(&place)
+            .map_err(|e| fault::io("look at the pool's file system", &place, &e.into()))?;
+        let bytes = |blocks: u64| ByteSize(blocks.saturating_mul(stat.f_frsize));
+        Ok(Capacity { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) })
+    }
+}
+
+fn doing(what: &str, done: u64, total: Option<u64>) -> Progress {
+    Progress { what: what.into(), done, total, unit: "bytes".into() }
+}
+
+/// The generation in a sidecar; `None` if there is none, or none that can be read.
+fn generation(path: &Path) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Sidecar {
+        generation: u64,
+    }
+    let mut bytes = Vec::new();
+    let file = crate::image::probe::open_file(path).ok()?;
+    file.take(MAX_SIDECAR + 1).read_to_end(&mut bytes).ok()?;
+    if bytes.len() as u64 > MAX_SIDECAR {
+        return None;
+    }
+    serde_json::from_slice::<Sidecar>(&bytes).ok().map(|s| s.generation)
+}

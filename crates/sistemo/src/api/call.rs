@@ -6,7 +6,11 @@ use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
+use tokio::sync::Semaphore;
 use types::{Code, Operation, Problem};
+
+/// How many changes are decided at once; the rest wait in order, without a thread.
+static WRITERS: Semaphore = Semaphore::const_new(16);
 
 /// Runs `f` where it may block.
 pub async fn call<T: Send + 'static>(
@@ -23,6 +27,16 @@ pub async fn call<T: Send + 'static>(
             Err(Problem::new(Code::Internal, "the daemon failed over this request").into())
         }
     }
+}
+
+/// Runs `f`, which writes, where it may block. Writers queue for the store anyway; here so few of
+/// them do so at a time that readers always find a thread.
+pub async fn write<T: Send + 'static>(
+    app: &Shared,
+    f: impl FnOnce(&Engine) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Failure> {
+    let _turn = WRITERS.acquire().await;
+    call(app, f).await
 }
 
 /// Runs `f` and answers with what it found.
@@ -49,7 +63,7 @@ pub async fn change(
     app: &Shared,
     f: impl FnOnce(&Engine) -> Result<Operation, Problem> + Send + 'static,
 ) -> Result<Response, Failure> {
-    let operation = call(app, f).await?;
+    let operation = write(app, f).await?;
     let place = format!("/v1/operations/{}", operation.id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, place)], Json(operation)).into_response())
 }

@@ -96,7 +96,12 @@ impl Follower {
         }
         loop {
             let heard = tokio::select! {
-                () = stopped(&mut self.stopping) => return None,
+                () = stopped(&mut self.stopping) => {
+                    // It may have ended at the same moment, and this is the last chance to tell.
+                    let id = self.id;
+                    let now = call(&self.app, move |engine| engine.operation(id)).await.ok()?;
+                    return (now.state != OperationState::Running).then_some(now);
+                }
                 heard = tokio::time::timeout(HEARTBEAT, self.news.recv()) => heard,
             };
             match heard {

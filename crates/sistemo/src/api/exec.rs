@@ -3,7 +3,7 @@
 //! Invariant: whatever the API can refuse is refused with a problem before the connection changes;
 //! afterwards bytes are only passed on, never looked into.
 
-use super::call::{call, stopped};
+use super::call::{call, stopped, write};
 use super::extract::{Seg, Who};
 use super::problem::Failure;
 use super::{Frames, ProblemBody, Shared};
@@ -80,7 +80,7 @@ pub async fn exec(
     tracing::info!(machine = %id, actor = %who.0, "exec");
     // Not what the command is: its arguments may be secret.
     let target = Target { kind: Kind::Machine, id: Some(id.0), name };
-    call(&app, move |engine| {
+    write(&app, move |engine| {
         engine.used(&who.0, Verb::MachineExec, target);
         Ok(())
     })

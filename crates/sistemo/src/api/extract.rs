@@ -5,7 +5,7 @@
 use super::access::Caller;
 use super::problem::Failure;
 use super::{MAX_BODY, Shared};
-use crate::api::call::call;
+use crate::api::call::write;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -109,7 +109,7 @@ impl Raw {
                 let actor = who.0.clone();
                 let target = Target { kind, id: None, name: shorten(name) };
                 let told = problem.clone();
-                call(app, move |engine| {
+                write(app, move |engine| {
                     engine.refused(&actor, verb, target, &told);
                     Ok(())
                 })

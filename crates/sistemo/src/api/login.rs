@@ -4,7 +4,7 @@
 //! as long.
 
 use super::access::{Caller, From, How};
-use super::call::call;
+use super::call::write;
 use super::extract::{Raw, Who};
 use super::problem::Failure;
 use super::users::keep;
@@ -57,7 +57,7 @@ pub async fn logout(
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Failure> {
     if let How::Session(user, hash) = caller.how {
-        call(&app, move |engine| engine.close_session(&caller.actor, &user, &hash)).await?;
+        write(&app, move |engine| engine.close_session(&caller.actor, &user, &hash)).await?;
     }
     let gone = format!("{}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0", super::access::COOKIE);
     Ok((StatusCode::NO_CONTENT, with_cookie(&gone)?).into_response())
@@ -100,7 +100,7 @@ pub async fn setup(
     let asked: Setup = raw.change(&app, &who, Verb::Setup, Kind::User, "").await?;
     app.gate.may_set_up(&app, &who.0, &asked, from).await?;
     let kept = keep(&app, &who, Verb::Setup, asked.name.as_str(), asked.password).await?;
-    let made = call(&app, move |engine| who.on(engine).first_admin(&who.0, &asked.name, &kept)).await?;
+    let made = write(&app, move |engine| who.on(engine).first_admin(&who.0, &asked.name, &kept)).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 

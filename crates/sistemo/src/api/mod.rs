@@ -35,7 +35,7 @@ mod volumes;
 pub use access::Gate;
 pub use exec::{ExecRequest, UPGRADE};
 pub use metrics::Metrics;
-pub use peer::{GROUP, Peer, group_id};
+pub use peer::{GROUP, Peer, actor_of, group_id};
 pub use problem::ProblemBody;
 pub use serve::{Listener, serve};
 pub use ssh::SshAccess;

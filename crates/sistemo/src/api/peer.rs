@@ -33,7 +33,7 @@ impl Peer {
         if let (false, Some(group)) = (allowed, group_id()) {
             allowed = gid == group || groups(socket)?.contains(&group);
         }
-        Ok(Self { actor: named(uid), allowed })
+        Ok(Self { actor: actor_of(uid), allowed })
     }
 }
 
@@ -42,7 +42,8 @@ pub fn group_id() -> Option<u32> {
     number_in(Path::new("/etc/group"), GROUP)
 }
 
-fn named(uid: u32) -> Actor {
+/// The user with this uid, by name where `/etc/passwd` has one.
+pub fn actor_of(uid: u32) -> Actor {
     Actor(name_in(Path::new("/etc/passwd"), uid).unwrap_or_else(|| format!("uid:{uid}")))
 }
 
@@ -108,7 +109,7 @@ mod tests {
         std::fs::write(&file, "broken\nroot:x:0:0::/:/bin/sh\nada:x:1000:1000::/:/bin/sh\n").unwrap();
         assert_eq!(name_in(&file, 1000).as_deref(), Some("ada"));
         assert_eq!(name_in(&file, 7), None);
-        assert_eq!(named(4_000_000_123).0, "uid:4000000123");
+        assert_eq!(actor_of(4_000_000_123).0, "uid:4000000123");
         std::fs::write(&file, "x\nsistemo-x:x:1:\nsistemo:x:990:ada,bob\n").unwrap();
         assert_eq!(number_in(&file, GROUP), Some(990));
         assert_eq!(number_in(&file, "none"), None);

@@ -106,7 +106,7 @@ pub async fn healthz(State(app): State<Shared>) -> Result<&'static str, Failure>
     )
 )]
 pub async fn readyz(State(app): State<Shared>) -> Result<&'static str, Failure> {
-    if *app.stopping.borrow() {
+    if app.engine.is_ending() || *app.stopping.borrow() {
         return Err(Problem::new(Code::ShuttingDown, "the daemon is ending").into());
     }
     call(&app, |engine| engine.revision()).await?;

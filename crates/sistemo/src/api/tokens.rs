@@ -1,7 +1,7 @@
 //! Tokens.
 
 use super::access::secret;
-use super::call::call;
+use super::call::{call, write};
 use super::extract::{Raw, Seg, Who};
 use super::problem::Failure;
 use super::{ProblemBody, Shared, body};
@@ -48,7 +48,8 @@ pub async fn create(
     let asked: CreateToken = raw.change(&app, &who, Verb::TokenCreate, Kind::Token, "").await?;
     let (token, prefix) = secret::token()?;
     let hash = secret::hash(token.expose());
-    let about = call(&app, move |engine| who.on(engine).create_token(&who.0, &asked, &prefix, &hash)).await?;
+    let about =
+        write(&app, move |engine| who.on(engine).create_token(&who.0, &asked, &prefix, &hash)).await?;
     Ok((StatusCode::CREATED, Json(CreatedToken { token, about })))
 }
 
@@ -69,5 +70,5 @@ pub async fn revoke(
     who: Who,
     Seg(token): Seg<String>,
 ) -> Result<Json<Token>, Failure> {
-    call(&app, move |engine| who.on(engine).revoke_token(&who.0, &token)).await.map(Json)
+    write(&app, move |engine| who.on(engine).revoke_token(&who.0, &token)).await.map(Json)
 }

@@ -1,6 +1,6 @@
 //! Users who can log in.
 
-use super::call::call;
+use super::call::{call, write};
 use super::extract::{Raw, Seg, Who};
 use super::problem::Failure;
 use super::{ProblemBody, Shared, body};
@@ -47,7 +47,7 @@ pub async fn create(
     let asked: CreateUser = raw.change(&app, &who, Verb::UserCreate, Kind::User, "").await?;
     let kept = keep(&app, &who, Verb::UserCreate, asked.name.as_str(), asked.password).await?;
     let made =
-        call(&app, move |engine| who.on(engine).create_user(&who.0, &asked.name, asked.role, &kept)).await?;
+        write(&app, move |engine| who.on(engine).create_user(&who.0, &asked.name, asked.role, &kept)).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 
@@ -72,7 +72,7 @@ pub async fn passwd(
 ) -> Result<Json<User>, Failure> {
     let asked: ChangePassword = raw.change(&app, &who, Verb::UserPasswd, Kind::User, &user).await?;
     let kept = keep(&app, &who, Verb::UserPasswd, &user, asked.password).await?;
-    call(&app, move |engine| who.on(engine).set_password(&who.0, &user, &kept)).await.map(Json)
+    write(&app, move |engine| who.on(engine).set_password(&who.0, &user, &kept)).await.map(Json)
 }
 
 /// Removes a user and ends the user's sessions.
@@ -92,7 +92,7 @@ pub async fn delete(
     who: Who,
     Seg(user): Seg<String>,
 ) -> Result<Json<User>, Failure> {
-    call(&app, move |engine| who.on(engine).delete_user(&who.0, &user)).await.map(Json)
+    write(&app, move |engine| who.on(engine).delete_user(&who.0, &user)).await.map(Json)
 }
 
 /// What to keep of a password; the refusal of one that is not usable goes into history.
@@ -107,7 +107,7 @@ pub(super) async fn keep(
         let actor = who.0.clone();
         let target = Target { kind: Kind::User, id: None, name: name.chars().take(64).collect() };
         let told = problem.clone();
-        call(app, move |engine| {
+        write(app, move |engine| {
             engine.refused(&actor, verb, target, &told);
             Ok(())
         })

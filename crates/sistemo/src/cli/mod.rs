@@ -7,6 +7,7 @@ mod completion;
 mod config;
 mod confirm;
 mod context;
+mod doctor;
 mod explain;
 mod history;
 mod image;
@@ -16,6 +17,7 @@ mod network;
 mod not_yet;
 mod operation;
 mod progress;
+mod recover;
 mod render;
 mod status;
 mod token;
@@ -78,6 +80,10 @@ enum Verb {
     User(user::User),
     /// Show how the daemon is
     Status(status::Status),
+    /// Look at this host: what is missing, and what to do
+    Doctor(doctor::Doctor),
+    /// Rebuild a lost or damaged database from the data directory
+    Recover(recover::Recover),
     /// Show each setting and where it came from
     Config(config::Config),
     /// Explain an error code
@@ -86,10 +92,6 @@ enum Verb {
     Completion(completion::Completion),
     /// Print the version
     Version(version::Version),
-    #[command(hide = true)]
-    Doctor(not_yet::NotYet),
-    #[command(hide = true)]
-    Recover(not_yet::NotYet),
     #[command(hide = true)]
     Service(not_yet::NotYet),
 }
@@ -142,11 +144,11 @@ fn dispatch(cli: Cli) -> Ended {
         // These need no daemon, and the daemon makes a runtime of its own.
         Verb::Up(verb) => verb.run(&context),
         Verb::Config(verb) => verb.run(&context),
+        Verb::Doctor(verb) => verb.run(&context),
+        Verb::Recover(verb) => verb.run(&context),
         Verb::Explain(verb) => verb.run(&context),
         Verb::Completion(verb) => verb.run(),
         Verb::Version(verb) => verb.run(&context),
-        Verb::Doctor(verb) => verb.run("doctor"),
-        Verb::Recover(verb) => verb.run("recover"),
         Verb::Service(verb) => verb.run("service"),
         Verb::Machine(verb) => context::block_on(verb.run(&context)),
         Verb::Volume(verb) => context::block_on(verb.run(&context)),

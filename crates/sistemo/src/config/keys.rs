@@ -45,8 +45,8 @@ keys! {
         "how long `machine ssh` waits for the guest's sshd";
     "reconciler_interval", "SISTEMO_RECONCILER_INTERVAL", "", "30s",
         "how often everything is looked at without a reason";
-    "drain_timeout", "SISTEMO_DRAIN_TIMEOUT", "", "30s",
-        "how long a stopping daemon waits for the steps under way";
+    "shutdown_timeout", "SISTEMO_SHUTDOWN_TIMEOUT", "", "60s",
+        "how long a stopping daemon waits for the operations under way; what is left, the next one finishes";
     "trash_keep", "SISTEMO_TRASH_KEEP", "", "24h",
         "how long a deleted volume can be taken back";
     "workers", "SISTEMO_WORKERS", "", "8",

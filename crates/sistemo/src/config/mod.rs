@@ -103,8 +103,8 @@ pub struct Config {
     pub ssh_timeout: Duration,
     /// How often everything is looked at without a reason.
     pub reconciler_interval: Duration,
-    /// How long a stopping daemon waits for steps under way.
-    pub drain_timeout: Duration,
+    /// How long a stopping daemon waits for operations under way.
+    pub shutdown_timeout: Duration,
     /// How long a deleted volume is kept.
     pub trash_keep: Duration,
     /// How many steps run at once.

@@ -1,6 +1,6 @@
 //! The data directory.
 //!
-//! Invariant: 0711: everybody may pass through (the socket and the unprivileged hypervisors live
+//! Invariant: it is on this host, since a database on a network file system is one that breaks; 0711: everybody may pass through (the socket and the unprivileged hypervisors live
 //! below), nobody but the owner may look around.
 
 use std::io::ErrorKind;
@@ -10,6 +10,26 @@ use types::{Code, Problem};
 
 /// Makes the directory, or checks the one that is there.
 pub fn make(dir: &Path) -> Result<(), Problem> {
+    make_or_check(dir)?;
+    local(dir, &host::filesystem::of(dir).map_err(|e| invalid(dir, &e.to_string()))?)
+}
+
+/// Checks a directory that must be there.
+pub fn find(dir: &Path) -> Result<(), Problem> {
+    check(dir)?;
+    local(dir, &host::filesystem::of(dir).map_err(|e| invalid(dir, &e.to_string()))?)
+}
+
+/// Refuses what is on another host.
+fn local(dir: &Path, on: &host::filesystem::FileSystem) -> Result<(), Problem> {
+    if !on.network {
+        return Ok(());
+    }
+    Err(invalid(dir, &format!("it is on a network file system ({}), where a database breaks", on.name))
+        .hint("name a directory on a disk of this host with --data-dir"))
+}
+
+fn make_or_check(dir: &Path) -> Result<(), Problem> {
     if let Some(parent) = dir.parent() {
         std::fs::create_dir_all(parent).map_err(|e| invalid(parent, &e.to_string()))?;
     }
@@ -67,5 +87,17 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         assert_eq!(make(&file).unwrap_err().code, Code::DataDirInvalid);
         assert_eq!(make(&file.join("below")).unwrap_err().code, Code::DataDirInvalid);
+        assert_eq!(find(&dir.path().join("none")).unwrap_err().code, Code::DataDirInvalid);
+    }
+
+    #[test]
+    fn a_network_file_system_is_refused() {
+        let dir = Path::new("/srv/x");
+        for (magic, mounted) in [(0x6969, None), (0xff53_4d42, None), (0x6573_5546, Some("fuse.sshfs"))] {
+            let problem = local(dir, &host::filesystem::judge(magic, mounted)).unwrap_err();
+            assert_eq!(problem.code, Code::DataDirInvalid);
+            assert!(problem.message.contains("network") && problem.hint.is_some());
+        }
+        local(dir, &host::filesystem::judge(0xef53, None)).unwrap();
     }
 }

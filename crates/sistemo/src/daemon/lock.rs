@@ -30,9 +30,11 @@ pub fn take(data_dir: &Path) -> Result<Lock, Problem> {
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(running(&mut file, data_dir)),
         Err(e) => return Err(failed(&e)),
     }
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
+    // Written over what is there and only then cut: on a full disk, a new block could not be had.
+    let text = format!("{}\n", std::process::id());
+    file.rewind()
+        .and_then(|()| file.write_all(text.as_bytes()))
+        .and_then(|()| file.set_len(text.len() as u64))
         .map_err(|e| failed(&e))?;
     Ok(Lock(file))
 }

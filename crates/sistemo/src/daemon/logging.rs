@@ -6,6 +6,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 use types::{Code, Problem};
 
+/// What libraries say of their insides is not worth a reader's time; a filter that names them wins.
+const LIBRARIES: &str = "h2=info,hyper=info,hyper_util=info,netlink_proto=info,netlink_packet_route=error";
+
 /// What is logged, and how to change that.
 pub struct Logging(Option<reload::Handle<EnvFilter, Registry>>);
 
@@ -46,7 +49,7 @@ impl Logging {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, Problem> {
-    EnvFilter::try_new(filter).map_err(|e| {
+    EnvFilter::try_new(format!("{LIBRARIES},{filter}")).map_err(|e| {
         Problem::new(
             Code::InvalidConfig,
             format!("log = \"{}\" is not understood: {e}", filter.escape_debug()),

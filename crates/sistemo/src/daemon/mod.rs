@@ -3,13 +3,16 @@
 //! Invariant: one daemon per data directory (a lock, held from before the first look at the store
 //! until the process ends); machines outlive it.
 
-mod agent;
+pub(crate) mod agent;
 mod datadir;
 mod key;
 mod limits;
+mod live;
 mod lock;
 mod logging;
+mod manager;
 mod ports;
+pub mod recover;
 mod reload;
 mod setup;
 mod signals;
@@ -26,6 +29,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use types::{Code, Problem};
 
+/// How long steps that nobody asked for may take once the operations are done.
+const LAST_STEPS: Duration = Duration::from_secs(5);
+/// How long the API answers after the last step, so that nobody who waited for it finds it gone.
+const LAST_QUESTIONS: Duration = Duration::from_millis(500);
 /// How long answers under way may take once the steps are done.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -71,7 +78,8 @@ async fn run(mut config: Config, logging: logging::Logging) -> Result<(), Proble
         tokio::join!(here, futures_util::future::OptionFuture::from(out_there));
     });
     tracing::info!("sistemo {} is up, data in {}", env!("CARGO_PKG_VERSION"), config.data_dir.display());
-    notify(sd_notify::NotifyState::Ready);
+    manager::tell(sd_notify::NotifyState::Ready);
+    manager::watch(&wired.engine);
 
     let signal = loop {
         match signals.next().await {
@@ -80,32 +88,50 @@ async fn run(mut config: Config, logging: logging::Logging) -> Result<(), Proble
         }
     };
     tracing::info!("{signal}: ending; machines go on running. Once more to leave at once");
-    notify(sd_notify::NotifyState::Stopping);
-    let _ = stop.send(true);
-    // Only ours: another daemon may have replaced it once the lock is free.
-    socket::remove(&config.socket());
+    manager::tell(sd_notify::NotifyState::Stopping);
+    let again = async {
+        loop {
+            match signals.next().await {
+                signals::Came::Hup => tracing::warn!("SIGHUP: the settings are not read again at the end"),
+                signal => break signal,
+            }
+        }
+    };
     tokio::select! {
-        () = drain(&wired.engine, config.drain_timeout, server) => tracing::info!("ended"),
-        signal = signals.next() => tracing::warn!("{signal}: leaving at once"),
+        () = end(&wired.engine, &config, &stop, server) => tracing::info!("ended"),
+        signal = again => {
+            tracing::warn!("{signal}: leaving at once; the next daemon takes up what is under way");
+            socket::remove(&config.socket());
+        }
     }
     Ok(())
 }
 
-async fn drain(engine: &engine::Engine, deadline: Duration, server: tokio::task::JoinHandle<()>) {
-    let engine = engine.clone();
-    let drained = tokio::task::spawn_blocking(move || engine.drain(deadline)).await;
-    match drained {
-        Ok(true) => {}
-        Ok(false) => tracing::warn!("some steps did not end in time; the next daemon takes them up"),
-        Err(e) => tracing::error!("the steps under way did not end well: {e}"),
+/// Ends in order: no more changes, the operations under way, the steps, the answers. Until the steps
+/// are done the API answers, so that whoever follows an operation sees its end.
+async fn end(
+    engine: &engine::Engine,
+    config: &Config,
+    stop: &watch::Sender<bool>,
+    server: tokio::task::JoinHandle<()>,
+) {
+    engine.refuse_changes();
+    let (waiting, deadline) = (engine.clone(), config.shutdown_timeout);
+    let done = tokio::task::spawn_blocking(move || (waiting.finish(deadline), waiting.drain(LAST_STEPS)));
+    match done.await {
+        Ok((true, true)) => {}
+        Ok((false, _)) => {
+            tracing::warn!("some operations did not end in time; the next daemon takes them up")
+        }
+        Ok((true, false)) => tracing::warn!("some steps did not end in time; the next daemon takes them up"),
+        Err(e) => tracing::error!("the operations under way did not end well: {e}"),
     }
+    // Whoever saw an operation end asks next how the thing is now.
+    tokio::time::sleep(LAST_QUESTIONS).await;
+    let _ = stop.send(true);
+    // Only ours: another daemon may have replaced it once the lock is free.
+    socket::remove(&config.socket());
     if tokio::time::timeout(LAST_ANSWERS, server).await.is_err() {
         tracing::warn!("some connections were cut");
-    }
-}
-
-fn notify(state: sd_notify::NotifyState<'_>) {
-    if let Err(e) = sd_notify::notify(false, &[state]) {
-        tracing::warn!("cannot tell the service manager: {e}");
     }
 }

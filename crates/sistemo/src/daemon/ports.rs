@@ -1,8 +1,17 @@
 //! Which hands the engine gets: this host's, or in tests simulated ones.
 
+use super::live::Live;
 use crate::api::Guests;
 use crate::config::Config;
 use engine::port::{Ports, Wake};
+use host::guest::{Agents, Extras, nameservers};
+use host::image::HostImages;
+use host::kernel::Kernels;
+use host::net::HostNet;
+use host::storage::FilePool;
+use host::vmm::{Accel, Qemu, VmmSettings};
+use host::{Layout, clock::HostClock};
+use std::path::PathBuf;
 use std::sync::Arc;
 use types::{Code, Problem};
 
@@ -14,12 +23,60 @@ pub struct Opened {
     pub guests: Arc<dyn Guests>,
 }
 
-/// Opens the ports; `ssh_key` is the line that opens a guest's login, `wake` is told of news.
+/// Opens the ports; `ssh_key` is the line that opens a guest's login, `wake` is told of news. Sessions
+/// run on the runtime of the caller.
 pub fn open(config: &Config, ssh_key: Option<&str>, wake: Wake) -> Result<Opened, Problem> {
     #[cfg(debug_assertions)]
     if std::env::var_os("SISTEMO_SIM").is_some() {
         return Ok(super::sim::open(&wake));
     }
-    let _ = (super::agent::find()?, config, ssh_key, wake);
-    Err(Problem::new(Code::NotYet, "this host's ports are not built yet"))
+    let runtime = tokio::runtime::Handle::current();
+    let layout = Layout::new(&config.data_dir, run_dir(config));
+    let agent: Arc<[u8]> = super::agent::find()?.into_owned().into();
+    let kernels = Arc::new(Kernels::new(layout.clone(), agent, config.kernel.clone().map(PathBuf::from)));
+    let agents = Agents::new(layout.clone(), runtime.clone(), Arc::clone(&wake));
+    let extras = Extras {
+        authorized_keys: ssh_key.map(str::to_owned).into_iter().collect(),
+        nameservers: nameservers(),
+    };
+    let clock =
+        HostClock::new().map_err(|e| Problem::new(Code::Internal, format!("/proc is missing: {e}")))?;
+    let boot = Arc::clone(&kernels);
+    let qemu = Arc::new(Qemu::new(
+        layout.clone(),
+        Arc::new(move |version| boot.boot_files(version)),
+        Arc::new(host::kernel::boot_archive),
+        extras,
+        VmmSettings { accel: accel(config) },
+        runtime.clone(),
+        wake,
+    ));
+    let ports = Ports {
+        pool: Arc::new(FilePool::open(layout.clone())?),
+        images: Arc::new(HostImages::open(layout, kernels)?),
+        vmm: Arc::clone(&qemu) as Arc<dyn engine::port::Vmm>,
+        net: Arc::new(HostNet::new(runtime)),
+        guest: Arc::new(agents.clone()),
+        clock: Arc::new(clock),
+    };
+    Ok(Opened { ports, guests: Arc::new(Live { agents, qemu }) })
+}
+
+/// Sockets of machines: they need short paths, and go with the host's boot.
+fn run_dir(config: &Config) -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return "/run/sistemo".into();
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(dir) => PathBuf::from(dir).join("sistemo"),
+        None => config.data_dir.join("run"),
+    }
+}
+
+fn accel(config: &Config) -> Accel {
+    match config.accel.as_str() {
+        "kvm" => Accel::Kvm,
+        "tcg" => Accel::Tcg,
+        _ => Accel::Auto,
+    }
 }

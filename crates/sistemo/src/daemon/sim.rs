@@ -18,6 +18,10 @@ const TICK: Duration = Duration::from_millis(20);
 /// A world whose time passes with ours.
 pub fn open(wake: &Wake) -> Opened {
     let world = World::new();
+    // `SISTEMO_SIM=stubborn`: guests that never shut down by themselves.
+    if std::env::var_os("SISTEMO_SIM").is_some_and(|v| v == "stubborn") {
+        world.state().guests = engine::sim::Guests::Stubborn;
+    }
     let ports = world.ports();
     let wake = Arc::clone(wake);
     std::thread::spawn(move || {

@@ -3,13 +3,13 @@
 //! Invariant: the engine exists before anything of it is woken: a wake that comes earlier is
 //! dropped, since the engine looks at everything when it starts.
 
-use super::ports;
+use super::{ports, recover};
 use crate::api::{About, App, PoolRoom, Shared, events};
 use crate::config::Config;
 use engine::Engine;
 use engine::port::Ports;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 use types::{Code, Problem};
@@ -43,7 +43,8 @@ pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, P
             }
         }),
     )?;
-    let store = store(&config.data_dir.join("sistemo.db"))?;
+    recover::refuse_lost(config)?;
+    let store = store(&database(config))?;
     let engine = Engine::open(Arc::new(store), opened.ports.clone(), settings(config))?;
     let engine = place.get_or_init(|| engine).clone();
 
@@ -74,16 +75,21 @@ pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, P
     Ok(Wired { engine, app: Arc::new(app) })
 }
 
+/// Where the database is.
+pub(super) fn database(config: &Config) -> PathBuf {
+    config.data_dir.join("sistemo.db")
+}
+
 /// The database. It is made with its mode, which SQLite then gives to the files beside it: the
 /// data directory may be passed through by everybody.
-fn store(path: &Path) -> Result<engine::store::Sqlite, Problem> {
+pub(super) fn store(path: &Path) -> Result<engine::store::Reserved, Problem> {
     std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(path)
         .map_err(|e| Problem::new(Code::DatabaseFailed, format!("cannot open {}: {e}", path.display())))?;
-    Ok(engine::store::Sqlite::open(path)?)
+    Ok(engine::store::Reserved::open(path)?)
 }
 
 fn room(ports: &Ports) -> Result<PoolRoom, Problem> {
@@ -91,7 +97,7 @@ fn room(ports: &Ports) -> Result<PoolRoom, Problem> {
     Ok(PoolRoom { name: "default".into(), total_bytes: room.total.bytes(), free_bytes: room.free.bytes() })
 }
 
-fn settings(config: &Config) -> engine::Settings {
+pub(super) fn settings(config: &Config) -> engine::Settings {
     engine::Settings {
         node: config.node.clone(),
         stop_timeout: config.stop_timeout,

@@ -4,7 +4,7 @@ use super::guard::too_many;
 use super::verify::{COOKIE, unknown};
 use super::{From, Gate, secret};
 use crate::api::Shared;
-use crate::api::call::call;
+use crate::api::call::{call, write};
 use crate::api::problem::Failure;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
@@ -49,7 +49,7 @@ impl Gate {
         let role = user.about.role;
         let actor = Actor(format!("user:{}@{}", asked.name, from.place()));
         let opener = actor.clone();
-        let expires_at = call(app, move |engine| {
+        let expires_at = write(app, move |engine| {
             let expires_at = Timestamp::from_millis(
                 engine.now().millis().saturating_add(i64::try_from(life.as_millis()).unwrap_or(i64::MAX)),
             );
@@ -106,7 +106,7 @@ impl Gate {
         let name = types::Name::new(name).map(|n| n.to_string()).unwrap_or_default();
         let target = Target { kind: Kind::User, id: None, name };
         let problem = problem.clone();
-        call(app, move |engine| {
+        write(app, move |engine| {
             engine.refused(&actor, verb, target, &problem);
             Ok(())
         })

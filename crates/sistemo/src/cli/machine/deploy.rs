@@ -5,7 +5,7 @@ use crate::cli::context::Context;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, not_yet, render};
 use clap::Args;
-use types::machine::{DeployMachine, Machine};
+use types::machine::{DeployMachine, Machine, RestartPolicy};
 use types::{Code, Name, Operation, Problem};
 
 /// What to deploy.
@@ -34,6 +34,9 @@ pub struct Deploy {
     /// The network [default: default]
     #[arg(long, value_name = "NET")]
     network: Option<String>,
+    /// Whether it comes back when its hypervisor died: no or on-failure [default: no]
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<String>,
     /// Return once the request is accepted
     #[arg(long)]
     no_wait: bool,
@@ -80,10 +83,20 @@ impl Deploy {
                 Some(volume) => Some(input::reference(&volume)?.to_owned()),
                 None => None,
             },
+            restart: self.restart.as_deref().map(restart).transpose()?,
             network: match self.network {
                 Some(network) => Some(input::reference(&network)?.to_owned()),
                 None => None,
             },
         })
     }
+}
+
+fn restart(policy: &str) -> Result<RestartPolicy, Problem> {
+    [RestartPolicy::No, RestartPolicy::OnFailure].into_iter().find(|p| p.to_string() == policy).ok_or_else(
+        || {
+            Problem::new(Code::Usage, format!("\"{}\" is no restart policy", policy.escape_debug()))
+                .hint("give --restart no, or --restart on-failure")
+        },
+    )
 }

@@ -45,6 +45,7 @@ fn text(m: &Machine) -> String {
         lines.push(("Volume", format!("{} ({}, {size}) {place}{read_only}", disk.name, disk.role)));
     }
     lines.extend([
+        ("Restart", m.restart.to_string()),
         ("Created", render::time(m.created_at)),
         ("Started", show(m.started_at.map(render::time))),
         ("Last exit", show(exit.map(|e| format!("{} at {}", e.how, render::time(e.at))))),

@@ -1,0 +1,241 @@
+//! Keeps what the agent knows, and sees to what the host wishes.
+//!
+//! Invariant: the agent itself does nothing that can take long: configurations are applied and file
+//! systems grown by helper processes, one per task at a time.
+
+use super::power;
+use super::server::{Agent, Wish};
+use crate::exec::Commands;
+use crate::fact::{Board, Fact, JOURNAL, Journal, RUN};
+use crate::inside::Inside;
+use crate::setup::{CHANGE, Change};
+use crate::{again, disk, log};
+use proto::{GuestConfig, State};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::{Mode, OFlags};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+/// How long a hello waits for its configuration to be applied.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// What a helper reports at its end.
+enum Ended {
+    Apply(Option<ExitStatus>),
+    Grow { serial: String, size: u64, well: bool },
+}
+
+struct Keeper {
+    board: Board,
+    journal: Journal,
+    facts: File,
+    rest: Vec<u8>,
+    state: watch::Sender<State>,
+    root: watch::Sender<Option<Arc<Inside>>>,
+    wanted: Option<Box<GuestConfig>>,
+    applying: bool,
+    /// Per serial: nothing while a growth runs, else the size that the last one was for.
+    grown: BTreeMap<String, Option<u64>>,
+    ended: mpsc::Sender<Ended>,
+}
+
+/// Starts keeping.
+///
+/// # Errors
+/// When the guest has no resources for it.
+pub fn start() -> io::Result<Arc<Agent>> {
+    let journal = Journal::open();
+    let edges = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+    inotify::add_watch(&edges, JOURNAL, WatchFlags::MODIFY)?;
+    let edges = crate::watched(edges, Interest::READABLE)?;
+    let board = Board::default();
+    let (state, see_state) = watch::channel(board.state());
+    let (root, see_root) = watch::channel(None);
+    let (wish, wishes) = mpsc::channel(16);
+    let (ended, ends) = mpsc::channel(16);
+    let facts = File::open(JOURNAL)?;
+    let mut keeper = Keeper {
+        board,
+        journal,
+        facts,
+        rest: Vec::new(),
+        state,
+        root,
+        wanted: None,
+        applying: false,
+        grown: BTreeMap::new(),
+        ended,
+    };
+    keeper.news();
+    let agent = Agent::new(see_state, see_root, wish);
+    tokio::spawn(keeper.run(edges, wishes, ends, agent.commands.clone()));
+    Ok(agent)
+}
+
+impl Keeper {
+    async fn run(
+        mut self,
+        edges: AsyncFd<OwnedFd>,
+        mut wishes: mpsc::Receiver<Wish>,
+        mut ends: mpsc::Receiver<Ended>,
+        commands: Arc<Commands>,
+    ) {
+        let mut stopping = None;
+        loop {
+            tokio::select! {
+                edge = edges.async_io(Interest::READABLE, |fd| Ok(rustix::io::read(fd, &mut [0; 4096])?)) => {
+                    if let Err(e) = edge {
+                        return log::complain(&format!("the agent's journal cannot be watched: {e}"));
+                    }
+                    self.news();
+                }
+                Some(wish) = wishes.recv() => match wish {
+                    Wish::Hello(config, answer) => self.hello(config, answer),
+                    Wish::Shutdown => {
+                        log::say("the host asks for a shutdown");
+                        let off = || tokio::spawn(power::off(self.root.borrow().clone(), commands.clone()));
+                        stopping.get_or_insert_with(off);
+                    }
+                },
+                Some(end) = ends.recv() => self.end(end),
+                else => return,
+            }
+        }
+    }
+
+    /// Reads what is new in the journal.
+    fn news(&mut self) {
+        if let Err(e) = self.facts.read_to_end(&mut self.rest) {
+            log::complain(&format!("the agent's journal cannot be read: {e}"));
+        }
+        self.board.read(&mut self.rest);
+        self.find_root();
+        if self.board.ready {
+            self.apply();
+        }
+        self.grow();
+        let state = self.board.state();
+        self.state.send_if_modified(|now| std::mem::replace(now, state.clone()) != state);
+    }
+
+    /// Opens the machine's root: before the switch by its place, after it as PID 1 sees it.
+    fn find_root(&mut self) {
+        if self.root.borrow().is_some() {
+            return;
+        }
+        if self.board.root.is_none() {
+            return;
+        }
+        let right = |path: &str| {
+            let inside = Inside::at(path).ok()?;
+            crate::init::is_root(&inside).then_some(inside)
+        };
+        if let Some(inside) = [crate::init::NEW_ROOT, "/proc/1/root"].into_iter().find_map(right) {
+            self.root.send_replace(Some(Arc::new(inside)));
+        }
+    }
+
+    fn hello(&mut self, config: Box<GuestConfig>, answer: oneshot::Sender<State>) {
+        // A disk may have grown although the configuration says the same.
+        let generation = config.generation;
+        self.wanted = Some(config);
+        self.news();
+        let mut state = self.state.subscribe();
+        let applying = self.applying;
+        tokio::spawn(async move {
+            if applying {
+                let _ = timeout(PATIENCE, state.wait_for(|s| s.generation == generation)).await;
+            }
+            let _ = answer.send(state.borrow().clone());
+        });
+    }
+
+    /// Begins to apply what is wanted, unless it is there already.
+    fn apply(&mut self) {
+        let Some(new) = self.wanted.take_if(|_| !self.applying) else { return };
+        // One that is older than what was applied comes from a host that has not caught up.
+        if self.board.applied.as_ref().is_some_and(|now| *now == *new || new.generation < now.generation) {
+            return;
+        }
+        let Some(root) = self.root.borrow().clone() else { return };
+        let change = Change { new: *new, old: self.board.applied.clone() };
+        let begun = serde_json::to_vec(&change)
+            .map_err(io::Error::from)
+            .and_then(|json| std::fs::write(format!("{RUN}/{CHANGE}"), json))
+            .and_then(|()| root.fd().try_clone_to_owned())
+            .and_then(|root| helper(&["apply"], root));
+        match begun {
+            Ok(mut child) => {
+                self.applying = true;
+                let ended = self.ended.clone();
+                tokio::spawn(async move {
+                    let _ = ended.send(Ended::Apply(child.wait().await.ok())).await;
+                });
+            }
+            Err(e) => log::complain(&format!("the new configuration cannot be applied: {e}")),
+        }
+    }
+
+    /// Begins to grow every file system whose disk has another size than when it was last grown.
+    fn grow(&mut self) {
+        let root = self.board.root.iter().map(|(serial, disk)| (serial, disk, "/"));
+        let volumes = self.board.volumes.iter().filter(|(_, v)| !v.read_only);
+        let volumes = volumes.map(|(serial, v)| (serial, &v.disk, v.path.as_str()));
+        let Some(inside) = self.root.borrow().clone() else { return };
+        for (serial, disk, path) in root.chain(volumes) {
+            let Ok(size) = disk::size(disk) else { continue };
+            if self.grown.get(serial).is_some_and(|done| done.is_none_or(|done| done == size)) {
+                continue;
+            }
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            let begun =
+                inside.open(path, flags, Mode::empty()).and_then(|dir| helper(&["grow", serial, disk], dir));
+            match begun {
+                Ok(mut child) => {
+                    self.grown.insert(serial.clone(), None);
+                    let (ended, serial) = (self.ended.clone(), serial.clone());
+                    tokio::spawn(async move {
+                        let well = child.wait().await.is_ok_and(|status| status.success());
+                        let _ = ended.send(Ended::Grow { serial, size, well }).await;
+                    });
+                }
+                Err(e) => log::complain(&format!("growing disk {serial} cannot begin: {e}")),
+            }
+        }
+    }
+
+    fn end(&mut self, end: Ended) {
+        match end {
+            Ended::Apply(status) => {
+                self.applying = false;
+                if !status.is_some_and(|s| s.success()) {
+                    log::complain("the new configuration was not applied");
+                }
+            }
+            Ended::Grow { serial, size, well } => {
+                self.journal.post(&Fact::Grown { serial: serial.clone() });
+                if well {
+                    self.grown.insert(serial, Some(size));
+                } else {
+                    self.grown.remove(&serial);
+                }
+            }
+        }
+        self.news();
+    }
+}
+
+fn helper(arguments: &[&str], stdin: OwnedFd) -> io::Result<tokio::process::Child> {
+    let mut command = again(arguments[0]);
+    command.args(&arguments[1..]);
+    command.stdin(Stdio::from(stdin)).stdout(Stdio::null()).stderr(Stdio::null());
+    tokio::process::Command::from(command).spawn()
+}

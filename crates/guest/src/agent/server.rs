@@ -1,0 +1,157 @@
+//! The agent's endpoints.
+//!
+//! Invariant: the number of streams, of commands and the size of every body are bounded; a path that
+//! is not known answers 404.
+
+use crate::exec::{self, Commands, refusal, refuse};
+use crate::inside::Inside;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use proto::{GuestConfig, State, paths};
+use serde::Serialize;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Silence after which the host is asked whether it is there, and how long it may take to answer.
+const PING: Duration = Duration::from_secs(10);
+const STREAMS: u32 = 64;
+const STREAM_WINDOW: u32 = 128 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+const SEND_BUFFER: usize = 64 << 10;
+const HEADERS: u32 = 16 << 10;
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// What the host wishes.
+pub enum Wish {
+    /// This configuration; answered with the state once as much was done as can be waited for.
+    Hello(Box<GuestConfig>, oneshot::Sender<State>),
+    /// A shutdown.
+    Shutdown,
+}
+
+/// What the endpoints need.
+pub struct Agent {
+    /// The guest's state.
+    pub state: watch::Receiver<State>,
+    /// The machine's root, once it is mounted.
+    pub root: watch::Receiver<Option<Arc<Inside>>>,
+    /// To whoever fulfils them.
+    pub wishes: mpsc::Sender<Wish>,
+    /// Those that run.
+    pub commands: Arc<Commands>,
+}
+
+impl Agent {
+    /// An agent that knows what these tell.
+    pub fn new(
+        state: watch::Receiver<State>,
+        root: watch::Receiver<Option<Arc<Inside>>>,
+        wishes: mpsc::Sender<Wish>,
+    ) -> Arc<Self> {
+        Arc::new(Self { state, root, wishes, commands: Commands::new() })
+    }
+
+    /// One that knows nothing and does nothing.
+    #[cfg(test)]
+    pub fn idle() -> Arc<Self> {
+        Self::new(watch::channel(State::default()).1, watch::channel(None).1, mpsc::channel(1).0)
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, paths::HELLO) => self.hello(request.into_body()).await,
+            (&Method::GET, paths::EVENTS) => self.events(),
+            (&Method::POST, paths::EXEC) => self.exec(request.into_body()).await,
+            (&Method::POST, paths::SHUTDOWN) => match self.wishes.send(Wish::Shutdown).await {
+                Ok(()) => json(StatusCode::ACCEPTED, &serde_json::json!({})),
+                Err(_) => broken(),
+            },
+            (_, paths::HELLO | paths::EVENTS | paths::EXEC | paths::SHUTDOWN) => {
+                refuse(refusal(405, "this is not done so", None))
+            }
+            _ => refuse(refusal(404, "this agent does not know this path", None)),
+        }
+    }
+
+    async fn hello(&self, body: Incoming) -> Answer {
+        let Ok(body) = Limited::new(body, proto::MAX_JSON).collect().await else {
+            return refuse(refusal(413, "the configuration is too long or broke off", None));
+        };
+        let Ok(config) = serde_json::from_slice(&body.to_bytes()) else {
+            return refuse(refusal(400, "the configuration cannot be understood", None));
+        };
+        let (to, answer) = oneshot::channel();
+        let sent = self.wishes.send(Wish::Hello(config, to)).await;
+        match (sent, answer.await) {
+            (Ok(()), Ok(state)) => json(StatusCode::OK, &state),
+            _ => broken(),
+        }
+    }
+
+    fn events(&self) -> Answer {
+        let lines =
+            futures_util::stream::unfold((self.state.clone(), true), |(mut state, first)| async move {
+                if !first {
+                    state.changed().await.ok()?;
+                }
+                let mut line = serde_json::to_vec(&*state.borrow_and_update()).unwrap_or_default();
+                line.push(b'\n');
+                Some((Ok(Frame::data(Bytes::from(line))), (state, false)))
+            });
+        Response::new(UnsyncBoxBody::new(StreamBody::new(lines)))
+    }
+
+    async fn exec(&self, body: impl Body<Data = Bytes> + Unpin + Send + 'static) -> Answer {
+        let Some(root) = self.root.borrow().clone() else {
+            return refuse(refusal(503, "the machine's root is not mounted", None));
+        };
+        match self.commands.place() {
+            Some(place) => exec::answer(&root, body, place).await,
+            None => refuse(refusal(503, "the machine runs too many commands or shuts down", None)),
+        }
+    }
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    let mut answer =
+        Response::new(UnsyncBoxBody::new(Full::from(serde_json::to_vec(value).unwrap_or_default())));
+    *answer.status_mut() = status;
+    answer
+}
+
+fn broken() -> Answer {
+    refuse(refusal(500, "the agent is ending", None))
+}
+
+/// Serves HTTP/2 on a stream until it ends.
+///
+/// # Errors
+/// When the other end is no client of HTTP/2 or does not answer any more.
+pub async fn connection<S>(stream: S, agent: Arc<Agent>) -> Result<(), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(move |request| {
+        let agent = agent.clone();
+        async move { Ok::<_, Infallible>(agent.answer(request).await) }
+    });
+    hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(HEADERS)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+}

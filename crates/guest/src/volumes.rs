@@ -1,0 +1,105 @@
+//! Mounting disks into the machine's root.
+//!
+//! Invariant: a mount point is found within the root and mounted on by descriptor, so that no link
+//! leads a mount elsewhere; a disk that cannot be mounted never keeps the machine from booting.
+
+use crate::fact::{Fact, Journal};
+use crate::inside::Inside;
+use crate::superblock::{Kind, detect};
+use crate::{disk, log, modules};
+use proto::Mount;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+/// How long the disk of modules may take to appear.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Mounts the disk of kernel modules on the root's `/lib/modules`.
+///
+/// # Errors
+/// When it does not appear or cannot be mounted.
+pub fn mount_modules(inside: &Inside) -> io::Result<()> {
+    let disk = disk::wait(proto::MODULES_SERIAL, Instant::now() + PATIENCE)?;
+    mount_on(inside, &disk, Kind::Ext4, "/lib/modules", true)
+}
+
+/// Mounts a data disk, which has to appear until `end`; what goes wrong is a note.
+pub fn mount_data(inside: &Inside, journal: &Journal, wanted: &Mount, end: Instant) {
+    let Mount { serial, path, read_only } = wanted;
+    let mounted = disk::wait(serial, end).and_then(|disk| {
+        let kind = detect(&disk)?;
+        ensure_known(inside, kind)?;
+        mount_on(inside, &disk, kind, path, *read_only)?;
+        Ok(disk)
+    });
+    if let Some(disk) = journal.outcome(&about(wanted), mounted) {
+        log::say(&format!("mounted disk {serial} on {path}"));
+        let (serial, path, read_only) = (serial.clone(), path.clone(), *read_only);
+        journal.post(&Fact::Mounted { serial, disk, path, read_only });
+    }
+}
+
+/// Unmounts a data disk that the machine shall no longer have.
+pub fn unmount_data(inside: &Inside, journal: &Journal, gone: &Mount) {
+    if journal.outcome(&about(gone), unmount_from(inside, gone.path.trim_end_matches('/'))).is_some() {
+        log::say(&format!("unmounted disk {} from {}", gone.serial, gone.path));
+        journal.post(&Fact::Unmounted { serial: gone.serial.clone() });
+    }
+}
+
+fn unmount_from(inside: &Inside, path: &str) -> io::Result<()> {
+    let (parent, name) = path.rsplit_once('/').ok_or(Errno::INVAL)?;
+    if inside.link(path).is_some() {
+        return Err(io::Error::other("it cannot be unmounted through a symbolic link"));
+    }
+    // A descriptor of the mount itself would keep it busy; one of what it is mounted in does not.
+    let parent = match inside.open(&format!("{parent}/"), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
+        Ok(parent) => parent,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    rustix::process::fchdir(&parent)?;
+    let unmounted = unmount(name, UnmountFlags::NOFOLLOW);
+    rustix::process::chdir("/")?;
+    match unmounted {
+        // Nothing is mounted there: somebody in the guest was quicker.
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn about(mount: &Mount) -> String {
+    format!("disk {} at {}", mount.serial, mount.path)
+}
+
+/// Mounts the disk that the kernel calls `disk` at `path` in the root.
+fn mount_on(inside: &Inside, disk: &str, kind: Kind, path: &str, read_only: bool) -> io::Result<()> {
+    if !path.starts_with('/') || path.split('/').all(|n| matches!(n, "" | ".")) {
+        return Err(io::Error::other("this is no place for a disk"));
+    }
+    let dir = inside.make_dir(path, 0o755)?;
+    let flags = if read_only { MountFlags::RDONLY } else { MountFlags::empty() };
+    Ok(mount(format!("/dev/{disk}"), by_descriptor(&dir), kind.name(), flags, options(kind))?)
+}
+
+/// Options that every mount of this kind gets.
+pub fn options(kind: Kind) -> Option<&'static CStr> {
+    // Clones share their UUID, and XFS takes only one of those, unless it is told not to look.
+    (kind == Kind::Xfs).then_some(c"nouuid")
+}
+
+fn ensure_known(inside: &Inside, kind: Kind) -> io::Result<()> {
+    let known = std::fs::read_to_string("/proc/filesystems")?;
+    let known = known.lines().any(|l| l.split_whitespace().next_back() == Some(kind.name()));
+    if known { Ok(()) } else { modules::load_from(inside, kind.name()) }
+}
+
+/// A path that leads to exactly what is open here.
+fn by_descriptor(fd: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}

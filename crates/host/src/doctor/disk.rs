@@ -1,0 +1,172 @@
+//! Where the data is: room, kind of file system, who may write.
+
+use super::{Finding, Subject};
+use crate::filesystem::{self, FileSystem};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use types::ByteSize;
+
+/// Below this much, the database itself is in danger.
+const LEAST: ByteSize = ByteSize::mib(256);
+/// Below this much, or a twentieth, soon something will fail.
+const ENOUGH: ByteSize = ByteSize::gib(2);
+
+/// The data directory, or what it will be made in.
+fn nearest(path: &Path) -> PathBuf {
+    path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+pub(super) fn space(subject: &Subject) -> Vec<Finding> {
+    let place = nearest(&subject.data);
+    match rustix::fs::statvfs(&place) {
+        Ok(s) => {
+            let bytes = |blocks: u64| ByteSize(blocks.saturating_mul(s.f_frsize));
+            judge_space(bytes(s.f_bavail), bytes(s.f_blocks), (s.f_favail, s.f_files))
+        }
+        Err(e) => vec![Finding::unseen("space", e)],
+    }
+}
+
+fn judge_space(free: ByteSize, total: ByteSize, (inodes, of): (u64, u64)) -> Vec<Finding> {
+    let fix = "delete machines, volumes or images, or put the data directory on a larger disk";
+    let text = format!("{free} of {total} is free");
+    let room = if free < LEAST {
+        Finding::fail("space", text, fix)
+    } else if free < ENOUGH || free.bytes() < total.bytes() / 20 {
+        Finding::warn("space", text, fix)
+    } else {
+        Finding::ok("space", text)
+    };
+    let mut found = vec![room];
+    // Some file systems make inodes as they need them, and count none.
+    if of > 0 && inodes < 1000 {
+        found.push(Finding::fail("space", format!("{inodes} more files can be made"), "remove small files"));
+    }
+    found
+}
+
+pub(super) fn kind(subject: &Subject) -> Vec<Finding> {
+    let pool = subject.data.join("pools/default");
+    match filesystem::of(&nearest(&pool)) {
+        Ok(on) => vec![judge_kind(&on)],
+        Err(e) => vec![Finding::unseen("filesystem", e)],
+    }
+}
+
+fn judge_kind(on: &FileSystem) -> Finding {
+    let name = &on.name;
+    let fix = "put the data directory on a disk of this host, best with XFS or Btrfs";
+    if on.network {
+        return Finding::fail("filesystem", format!("the data is on a network file system ({name})"), fix);
+    }
+    if on.volatile {
+        return Finding::warn(
+            "filesystem",
+            format!("the data is in memory ({name}): a reboot loses it"),
+            fix,
+        );
+    }
+    match on.reflink {
+        Some(true) => Finding::ok("filesystem", format!("{name}: images are cloned at once")),
+        Some(false) => {
+            Finding::ok("filesystem", format!("{name}: images are copied; XFS and Btrfs clone at once"))
+        }
+        None => {
+            Finding::ok("filesystem", format!("{name}: images are cloned at once if it was made for that"))
+        }
+    }
+}
+
+pub(super) fn directory(subject: &Subject) -> Vec<Finding> {
+    let dir = &subject.data;
+    let seen = match dir.symlink_metadata() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return vec![Finding::ok("directory", format!("{} is made by `sistemo up`", dir.display()))];
+        }
+        Err(e) => return vec![Finding::unseen("directory", e)],
+        Ok(link) if link.is_symlink() => match dir.metadata() {
+            Ok(seen) => seen,
+            Err(e) => return vec![Finding::unseen("directory", e)],
+        },
+        Ok(seen) => seen,
+    };
+    let shown = dir.display();
+    let mut found = vec![];
+    if !seen.is_dir() {
+        let fix = "name another with --data-dir";
+        found.push(Finding::fail("directory", format!("{shown} is no directory"), fix));
+    } else if seen.mode() & 0o022 != 0 {
+        let text = format!("others than its owner may write to {shown}");
+        found.push(Finding::fail("directory", text, format!("chmod 0711 {shown}")));
+    }
+    for name in ["sistemo.db", "sistemo.db-wal", "ssh/id_ed25519"] {
+        let path = dir.join(name);
+        if path.metadata().is_ok_and(|m| m.mode() & 0o077 != 0) {
+            let path = path.display();
+            let text = format!("others than its owner may read or write {path}");
+            found.push(Finding::warn("directory", text, format!("chmod 0600 {path}")));
+        }
+    }
+    if found.is_empty() {
+        found.push(Finding::ok("directory", format!("{shown} belongs to uid {}", seen.uid())));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn room_is_judged() {
+        let state = |free: u64, total: u64| {
+            judge_space(ByteSize::mib(free), ByteSize::mib(total), (9999, 9999))[0].state
+        };
+        assert_eq!(state(100, 100_000), State::Fail);
+        assert_eq!(state(1_000, 100_000), State::Warn);
+        assert_eq!(state(4_000, 100_000), State::Warn);
+        assert_eq!(state(50_000, 100_000), State::Ok);
+        let none = judge_space(ByteSize::gib(9), ByteSize::gib(9), (5, 1000));
+        assert_eq!(none[1].state, State::Fail);
+        assert_eq!(judge_space(ByteSize::gib(9), ByteSize::gib(9), (0, 0)).len(), 1);
+    }
+
+    #[test]
+    fn kinds_are_judged() {
+        let state = |magic| judge_kind(&filesystem::judge(magic, None)).state;
+        assert_eq!(
+            [0xef53, 0x6969, 0x0102_1994, 0x9123_683e].map(state),
+            [State::Ok, State::Fail, State::Warn, State::Ok]
+        );
+    }
+
+    #[test]
+    fn who_may_write_is_judged() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap()
+        };
+        let subject = |data: PathBuf| Subject {
+            data,
+            accel: "auto".into(),
+            bridge: "b".into(),
+            gateway: [10, 0, 0, 1].into(),
+            prefix: 16,
+            port: 1,
+            built: 0,
+        };
+        let us = subject(dir.path().to_owned());
+        mode(dir.path(), 0o711);
+        assert_eq!(directory(&us)[0].state, State::Ok);
+        let db = dir.path().join("sistemo.db");
+        std::fs::write(&db, "").unwrap();
+        mode(&db, 0o644);
+        assert_eq!(directory(&us)[0].state, State::Warn);
+        mode(dir.path(), 0o777);
+        assert_eq!(directory(&us)[0].state, State::Fail);
+        assert_eq!(directory(&subject(dir.path().join("none")))[0].state, State::Ok);
+        assert_eq!(directory(&subject(db))[0].state, State::Fail);
+    }
+}

@@ -1,0 +1,70 @@
+//! How a volume comes to be: made beside its name, then named.
+//!
+//! Invariant: file and sidecar are durable before either is published, and the sidecar is published
+//! first: a kill leaves temporaries, a sidecar alone, or the whole.
+
+use crate::{Layout, durable, fault};
+use engine::port::Fault;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use types::VolumeId;
+
+/// The volume's temporaries: file, sidecar, and the one of `durable::write`.
+pub fn temporaries(layout: &Layout, volume: VolumeId) -> [PathBuf; 3] {
+    let name = |tail: &str| layout.volumes().join(format!(".{volume}.{tail}"));
+    [name("raw.part"), name("json.part"), name("json.new")]
+}
+
+/// Removes the volume's temporaries.
+pub fn sweep(layout: &Layout, volume: VolumeId) -> io::Result<()> {
+    temporaries(layout, volume).iter().try_for_each(|path| durable::remove(path))
+}
+
+/// Makes an empty temporary for `work` to fill, then publishes it with the sidecar. `work` gets
+/// the file, its path, and words for what is being done. When it fails, nothing is left.
+pub fn fill(
+    layout: &Layout,
+    volume: VolumeId,
+    sidecar: &[u8],
+    work: impl FnOnce(&File, &Path, &str) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let text = format!("make the file of volume {volume}");
+    let [raw, json, _] = temporaries(layout, volume);
+    let failed = |e: io::Error| fault::io(&text, &layout.volumes(), &e);
+    let made = (|| {
+        // A tool of an earlier try may still hold the old temporary: never write to the same file.
+        sweep(layout, volume).map_err(failed)?;
+        let file = fresh(&raw).map_err(failed)?;
+        work(&file, &raw, &text)?;
+        let mut side = fresh(&json).map_err(failed)?;
+        side.write_all(sidecar).and_then(|()| side.sync_all()).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        durable::rename(&json, &layout.volume_sidecar(volume)).map_err(failed)?;
+        name(&raw, &layout.volume(volume)).map_err(failed)
+    })();
+    if made.is_err() {
+        // What keeps this from succeeding is what was told already; the next try sweeps again.
+        let _ = sweep(layout, volume);
+    }
+    made
+}
+
+/// A new file that only its owner may read.
+fn fresh(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Gives the file its name, unless something has that name.
+fn name(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => {}
+        // Not every file system can; nobody else makes files of this name.
+        Err(Errno::INVAL | Errno::NOSYS) => std::fs::rename(from, to)?,
+        Err(e) => return Err(e.into()),
+    }
+    durable::sync_dir(to.parent().unwrap_or(to))
+}

@@ -1,0 +1,70 @@
+//! The port, as far as it is not a run's life.
+//!
+//! Invariant: see [`engine::port::Vmm`].
+
+use super::{Qemu, accel, console, fault, launch, lock, process, sidecar};
+use engine::port::{Fault, ProcessObs, RunPlan, Vmm};
+use std::fs::File;
+use types::{Code, MachineId, Problem, RunId};
+
+impl Vmm for Qemu {
+    fn preflight(&self) -> Result<(), Problem> {
+        if process::find().is_none() {
+            return Err(launch::missing());
+        }
+        if !rustix::process::geteuid().is_root() {
+            return Err(Problem::new(Code::NoPermission, "only root can run machines")
+                .hint("run the daemon as root: `sudo sistemo up`"));
+        }
+        File::options().read(true).write(true).open("/dev/net/tun").map_err(|e| {
+            let text = format!("/dev/net/tun does not open: {}", fault::said(&e));
+            Problem::new(Code::NoPermission, text).hint("modprobe tun; in a container, give it this device")
+        })?;
+        accel::choose(self.settings.accel)?;
+        let groups = self.hierarchy()?.join("sistemo");
+        std::fs::create_dir_all(&groups).map_err(|e| {
+            let text = format!("cannot make {}: {}", groups.display(), fault::said(&e));
+            Problem::new(Code::NoPermission, text).hint("in a container, mount the cgroup hierarchy writable")
+        })
+    }
+
+    fn observe(&self, machine: MachineId, run: RunId) -> Result<ProcessObs, Fault> {
+        let at = self.run(machine, run)?;
+        let seen = self.look(&at)?;
+        if seen == ProcessObs::Alive {
+            self.attach(run, &at);
+        }
+        Ok(seen)
+    }
+
+    fn start(&self, plan: &RunPlan) -> Result<(), Fault> {
+        self.ensure_started(plan)
+    }
+
+    fn kill(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        self.end(&self.run(machine, run)?)
+    }
+
+    fn clean(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        self.clear(run, &self.run(machine, run)?)
+    }
+
+    fn sidecar(&self, machine: MachineId) -> Result<Option<u64>, Fault> {
+        sidecar::generation(&self.layout.machine_sidecar(machine))
+            .map_err(|e| fault::io(&format!("read the sidecar of machine {machine}"), &e))
+    }
+
+    fn write_sidecar(&self, machine: MachineId, sidecar: &[u8]) -> Result<(), Fault> {
+        sidecar::write(&self.layout.machine_sidecar(machine), sidecar)
+            .map_err(|e| fault::io(&format!("write the sidecar of machine {machine}"), &e))
+    }
+
+    fn remove(&self, machine: MachineId) -> Result<(), Fault> {
+        if let Some(console) = lock(&self.consoles).remove(&machine) {
+            console.close();
+        }
+        let ours = ["machine.json", ".machine.json.new", "initrd.new", console::NEW, console::OLD];
+        sidecar::remove(&self.layout.machine(machine), &ours)
+            .map_err(|e| fault::io(&format!("remove the directory of machine {machine}"), &e))
+    }
+}

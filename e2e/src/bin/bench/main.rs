@@ -1,0 +1,32 @@
+//! The figures: what Sistemo adds to the bare tools, each beside a baseline of the same run.
+//!
+//! Every line is a ratio, or a count that does not depend on the machine's speed; absolute times stand
+//! behind it only so that a reader sees the order of magnitude. Run by `scripts/bench`.
+
+mod figure;
+mod listing;
+mod machine;
+mod volumes;
+
+use e2e::Host;
+
+fn main() {
+    println!("{:<58} {:>8} {:>8}   measured", "figure", "ratio", "at most");
+    let only: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|o| o == name);
+    if wanted("volumes") {
+        let host = Host::empty("bench-volumes");
+        volumes::create(&host);
+        volumes::resize(&host);
+    }
+    if wanted("clone") {
+        volumes::clone_on("ext4", 1.1);
+        volumes::clone_on("xfs", 2.0);
+    }
+    if wanted("machine") {
+        machine::start(&Host::seeded("bench-machine"));
+    }
+    if wanted("listing") {
+        listing::many();
+    }
+}

@@ -1,0 +1,128 @@
+//! A disk that is full: what needs room fails and says so, leaves nothing, and everything else goes on.
+
+use e2e::Host;
+use e2e::cut::{Kind, Place};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::process::Command;
+
+const MIB: u64 = 1 << 20;
+/// Small; XFS has no less than 300 MiB.
+const SIZE: u64 = 320 * MIB;
+
+fn free(at: &Path) -> u64 {
+    let stat = rustix::fs::statvfs(at).unwrap();
+    stat.f_bavail * stat.f_frsize
+}
+
+/// Takes room until at most `left` bytes are free; for none, every byte that can be had.
+fn leave(ballast: &mut File, at: &Path, left: u64) {
+    for size in [MIB, 64 << 10, 4096, 1] {
+        let chunk = vec![0x5a; size as usize];
+        while left == 0 || free(at) > left + size {
+            match ballast.write(&chunk).and_then(|_| ballast.sync_data()) {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::StorageFull => break,
+                Err(e) => panic!("{e}"),
+            }
+        }
+        if left > 0 {
+            return;
+        }
+    }
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn volumes(host: &Host) -> BTreeSet<String> {
+    let list = host.json("volume list");
+    list["items"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The newest entry of the history about this name.
+fn last_about(host: &Host, name: &str) -> Value {
+    let history = host.json("history");
+    let found = history["items"].as_array().unwrap().iter().find(|e| e["target"]["name"] == name);
+    found.unwrap_or_else(|| panic!("nothing about {name} in {history}")).clone()
+}
+
+fn done_or_full(host: &Host, line: &str) {
+    let ran = host.run(line);
+    let full = ran.code == 4 && ran.err.contains("error[pool-full]: ") && ran.err.contains("hint: ");
+    assert!(ran.code == 0 || full, "{line}: {ran:?}");
+}
+
+#[test]
+fn what_finds_no_room_fails_and_leaves_nothing() {
+    for kind in [Kind::Ext4, Kind::Xfs] {
+        println!("    {kind:?}");
+        let place = Place::new().unwrap();
+        let mounted = place.plain(kind, SIZE).unwrap();
+        let data = place.data().join("sistemo");
+        let mut host = Host::lent(&data, &place.disk().with_file_name("daemon.log"), &[]);
+        host.up();
+        host.ok("volume create 64M --name kept");
+        let image = place.disk().with_file_name("small.raw");
+        make_image(&image);
+        host.ok(&format!("image pull {}", image.display()));
+
+        let mut ballast = File::create(place.data().join("ballast")).unwrap();
+        leave(&mut ballast, mounted.at(), 12 * MIB);
+        let pool = data.join("pools/default/volumes");
+        let before = names(&pool);
+        host.refused("machine deploy small --name web --storage 128M", "pool-full", 4);
+        assert_eq!(names(&pool), before, "something is left");
+        assert_eq!(volumes(&host), BTreeSet::from(["kept".to_owned()]));
+        assert_eq!(host.json("machine list")["items"], Value::Array(vec![]));
+        let entry = last_about(&host, "web");
+        assert_eq!((&entry["outcome"], &entry["problem"]["code"]), (&"failed".into(), &"pool-full".into()));
+        // A file of holes takes no room: growing goes on, up to what the file system can address.
+        host.ok("volume resize kept 1T");
+
+        leave(&mut ballast, mounted.at(), 0);
+        println!("    {} bytes are free", free(mounted.at()));
+        host.refused("volume create 64M --name blank", "pool-full", 4);
+        // What the database keeps for itself is given to it bit by bit: it lasts, and each time some of
+        // it is free the fill finds it and must leave it.
+        for n in 0..20 {
+            host.refused(&format!("machine deploy small --name no{n} --storage 128M"), "pool-full", 4);
+        }
+        assert_eq!(last_about(&host, "blank")["outcome"], "failed");
+        assert_eq!(last_about(&host, "no19")["outcome"], "failed");
+        assert_eq!(names(&pool), before, "something is left");
+        host.refused("volume resize kept 8M", "cannot-shrink", 4);
+        // It takes a few blocks at most: there or not, it is one of the two and is said.
+        done_or_full(&host, "volume resize kept 2T");
+        host.crash();
+        host.up();
+        assert_eq!(volumes(&host), BTreeSet::from(["kept".to_owned()]));
+        // With room again, the same commands work.
+        ballast.set_len(0).unwrap();
+        ballast.sync_all().unwrap();
+        host.ok("volume resize kept 2T");
+        host.ok("machine deploy small --name web --storage 128M --no-wait");
+        host.ok("machine delete web -y");
+        host.ok("volume delete kept -y");
+        assert_eq!(volumes(&host), BTreeSet::new());
+        host.ok("volume create 128M --name blank");
+        host.ok("volume delete blank -y");
+        host.crash();
+    }
+}
+
+/// A file that can be an image: ext4 with 40 MiB in it.
+fn make_image(path: &Path) {
+    let content = tempfile::tempdir().unwrap();
+    let mut file = File::create(content.path().join("content")).unwrap();
+    let chunk: Vec<u8> = (0..MIB).map(|n| (n % 251) as u8).collect();
+    (0..40).for_each(|_| file.write_all(&chunk).unwrap());
+    let mut mkfs = Command::new("mkfs.ext4");
+    mkfs.args(["-q", "-d"]).arg(content.path()).arg(path).arg("64M");
+    assert!(mkfs.status().unwrap().success());
+}
