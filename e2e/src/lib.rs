@@ -9,7 +9,7 @@
 
 pub mod cut;
 mod ran;
-mod seed;
+pub mod seed;
 
 pub use ran::Ran;
 

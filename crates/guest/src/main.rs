@@ -7,6 +7,8 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|info| log::complain(&format!("{info}"))));
     let arguments: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let arguments: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    // Else the kernel calls us `exe`, after the link that we were started by.
+    let _ = rustix::thread::set_name(c"sistemo-agent");
     let outcome = match arguments[..] {
         _ if rustix::process::getpid().is_init() => init::run(),
         ["supervise"] => agent::supervise(),

@@ -86,9 +86,10 @@ pub struct Look {
     pub disks: Vec<DiskLook>,
 }
 
-/// Adds a span to a point in time.
+/// Adds a span to a point in time; never beyond the last there is.
 pub fn after(t: Timestamp, span: Duration) -> Timestamp {
-    Timestamp::from_millis(t.millis().saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    let span = jiff::SignedDuration::try_from(span).unwrap_or(jiff::SignedDuration::MAX);
+    Timestamp(t.0.saturating_add(span).unwrap_or(jiff::Timestamp::MAX))
 }
 
 /// Whether a run of the present epoch is wanted and has not ended yet.
@@ -258,6 +259,10 @@ fn died_before(spec: &MachineSpec, status: &MachineStatus, look: &Look) -> Optio
             spec.name
         );
         return Some(Answer::Stuck(Problem::new(Code::KeepsDying, what).hint(hint)));
+    }
+    if last > look.up {
+        // Not of this boot, whatever it says.
+        return None;
     }
     let pause = 1000u64 << (deaths.len() - 1);
     left(look, Some(last.saturating_add(pause)), look.now).map(|left| wait_for(look, left))

@@ -1,6 +1,7 @@
 //! Machines: looking and doing.
 
 use super::close::Ending;
+use super::pass::Networks;
 use super::{Broken, Next};
 use crate::Engine;
 use crate::admit::{abandon_machine, forget_machine};
@@ -12,12 +13,12 @@ use types::machine::{Desired, LastExit, MachineSpec, MachineStatus, Mount, Phase
 use types::network::NetworkSpec;
 use types::operation::{Kind, Progress};
 use types::volume::{VolumeRole, VolumeSpec};
-use types::{Code, MachineId, Operation, Problem, RunId, Verb};
+use types::{Code, MachineId, NetworkId, Operation, Problem, RunId, Verb};
 
 impl Engine {
     pub(super) fn look_at_machine(&self, id: MachineId) -> Result<Next, Broken> {
         let Some(record) = self.0.db.record::<MachineSpec>(id.0)? else { return Ok(Next::Idle) };
-        let look = self.machine_look(&record)?;
+        let look = self.machine_look(&record, self.nics(&record.spec)?)?;
         match plan(&record.spec, &record.status, &look, self.0.settings.boot_timeout) {
             Answer::Do(step) => self.do_machine(&record, &look, &step),
             Answer::Wait(wait) => Ok(self.wait((Kind::Machine, id.0), &wait)),
@@ -38,7 +39,11 @@ impl Engine {
         }
     }
 
-    fn machine_look(&self, record: &MachineRecord) -> Result<Look, Broken> {
+    pub(super) fn machine_look(
+        &self,
+        record: &MachineRecord,
+        nics: Vec<(NetworkSpec, NicPlan)>,
+    ) -> Result<Look, Broken> {
         let (spec, status) = (&record.spec, &record.status);
         let ports = &self.0.ports;
         let mut look = Look {
@@ -58,7 +63,7 @@ impl Engine {
                 if look.process == ProcessObs::Alive {
                     look.guest = ports.guest.observe(spec.id, run.id)?;
                 }
-                for (network, nic) in self.nics(spec)? {
+                for (network, nic) in nics {
                     look.nics &= ports.net.has_nic(&network, &nic)?;
                 }
             }
@@ -90,26 +95,12 @@ impl Engine {
     }
 
     fn nics(&self, spec: &MachineSpec) -> Result<Vec<(NetworkSpec, NicPlan)>, Problem> {
-        spec.nics
-            .iter()
-            .enumerate()
-            .map(|(n, nic)| {
-                let network = self.0.db.find::<NetworkSpec>(&nic.network.to_string())?.spec.value;
-                // 2 + 12 characters for the first interface: a name holds 15.
-                let tap = match n {
-                    0 => format!("st{}", spec.id.short()),
-                    n => format!("s{n}{}", spec.id.short()),
-                };
-                let plan = NicPlan {
-                    machine: spec.id,
-                    tap,
-                    uid: spec.uid,
-                    mac: nic.mac.clone(),
-                    address: nic.address,
-                };
-                Ok((network, plan))
-            })
-            .collect()
+        let mut networks = Networks::new();
+        for nic in &spec.nics {
+            let network = self.0.db.find::<NetworkSpec>(&nic.network.to_string())?;
+            networks.insert(nic.network, network.spec.value);
+        }
+        Ok(nics_in(spec, |id| networks.get(&id).cloned()).unwrap_or_default())
     }
 
     fn do_machine(&self, record: &MachineRecord, look: &Look, step: &Step) -> Result<Next, Broken> {
@@ -365,6 +356,24 @@ impl Engine {
         }
         Ok(Next::Idle)
     }
+}
+
+/// A machine's interfaces, each with its network; `None` if there is one without.
+pub(super) fn nics_in(
+    spec: &MachineSpec,
+    network: impl Fn(NetworkId) -> Option<NetworkSpec>,
+) -> Option<Vec<(NetworkSpec, NicPlan)>> {
+    let plan = |(n, nic): (usize, &types::machine::Nic)| {
+        // 2 + 12 characters for the first interface: a name holds 15.
+        let tap = match n {
+            0 => format!("st{}", spec.id.short()),
+            n => format!("s{n}{}", spec.id.short()),
+        };
+        let plan =
+            NicPlan { machine: spec.id, tap, uid: spec.uid, mac: nic.mac.clone(), address: nic.address };
+        Some((network(nic.network)?, plan))
+    };
+    spec.nics.iter().enumerate().map(plan).collect()
 }
 
 fn superseded(spec: &MachineSpec) -> Problem {

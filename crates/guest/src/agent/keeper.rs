@@ -93,7 +93,9 @@ impl Keeper {
             tokio::select! {
                 edge = edges.async_io(Interest::READABLE, |fd| Ok(rustix::io::read(fd, &mut [0; 4096])?)) => {
                     if let Err(e) = edge {
-                        return log::complain(&format!("the agent's journal cannot be watched: {e}"));
+                        // The next agent reads the journal from its beginning.
+                        log::complain(&format!("the agent's journal cannot be watched: {e}"));
+                        std::process::exit(1);
                     }
                     self.news();
                 }

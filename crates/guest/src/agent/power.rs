@@ -7,6 +7,7 @@ use crate::exec::Commands;
 use crate::inside::Inside;
 use crate::log;
 use rustix::system::RebootCommand;
+use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,11 +66,13 @@ pub async fn off(root: Option<Arc<Inside>>, commands: Arc<Commands>) {
 }
 
 fn init(root: &Inside) -> Init {
-    let exe = std::fs::read_link("/proc/1/exe").unwrap_or_default();
-    let comm = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
-    if std::fs::read_link("/proc/self/exe").is_ok_and(|own| own == exe) {
+    // Not by its path: an image may call its own init as ours is called.
+    let program = |who: &str| std::fs::metadata(format!("/proc/{who}/exe")).map(|m| (m.dev(), m.ino())).ok();
+    if program("1").is_some_and(|it| program("self") == Some(it)) {
         return Init::Ours;
     }
+    let exe = std::fs::read_link("/proc/1/exe").unwrap_or_default();
+    let comm = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
     match exe.ends_with("systemd") || comm.trim() == "systemd" {
         true if root.exists("/run/systemd/system") => Init::Systemd,
         true => Init::Starting,

@@ -7,6 +7,7 @@
 //! is not named as above is ever touched.
 
 mod fill;
+mod sizes;
 mod trash;
 
 use crate::image::record;
@@ -28,6 +29,7 @@ const MAX_SIDECAR: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct FilePool {
     layout: Layout,
+    sizes: sizes::Sizes,
 }
 
 impl FilePool {
@@ -36,7 +38,7 @@ impl FilePool {
     /// # Errors
     /// `pool-full`, `io-error`.
     pub fn open(layout: Layout) -> Result<Self, Problem> {
-        let pool = Self { layout };
+        let pool = Self { layout, sizes: sizes::Sizes::default() };
         for dir in [pool.layout.volumes(), pool.layout.trash()] {
             // A killed daemon may have renamed without syncing; what is seen from now on is durable.
             let made = durable::make_dir(&dir).and_then(|()| durable::sync_dir(&dir));
@@ -66,11 +68,17 @@ impl Pool for FilePool {
     fn observe(&self, volume: VolumeId) -> Result<VolumeObs, Fault> {
         let file = match self.layout.volume(volume).metadata() {
             Ok(seen) if seen.is_file() => {
+                self.sizes
+                    .settle(volume, &self.layout.volume(volume), seen.len())
+                    .map_err(|e| self.fault("flush", volume, &e))?;
                 let allocated = ByteSize(seen.blocks().saturating_mul(512));
                 Some(FileObs { size: ByteSize(seen.len()), allocated })
             }
             Ok(_) => return Err(self.fault("use", volume, &ErrorKind::InvalidInput.into())),
-            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                self.sizes.forget(volume);
+                None
+            }
             Err(e) => return Err(self.fault("look at", volume, &e)),
         };
         let trashed = file.is_none() && trash::holds(&self.layout, volume)?;

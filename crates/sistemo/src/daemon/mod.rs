@@ -31,8 +31,8 @@ use types::{Code, Problem};
 
 /// How long steps that nobody asked for may take once the operations are done.
 const LAST_STEPS: Duration = Duration::from_secs(5);
-/// How long the API answers after the last step, so that nobody who waited for it finds it gone.
-const LAST_QUESTIONS: Duration = Duration::from_millis(500);
+/// How long the API stays after the last operation: whoever followed it asks what came of it.
+const LAST_QUESTIONS: Duration = Duration::from_secs(2);
 /// How long answers under way may take once the steps are done.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -117,17 +117,25 @@ async fn end(
 ) {
     engine.refuse_changes();
     let (waiting, deadline) = (engine.clone(), config.shutdown_timeout);
-    let done = tokio::task::spawn_blocking(move || (waiting.finish(deadline), waiting.drain(LAST_STEPS)));
-    match done.await {
-        Ok((true, true)) => {}
-        Ok((false, _)) => {
+    let done = tokio::task::spawn_blocking(move || {
+        let idle = waiting.finish(Duration::ZERO);
+        let finished = idle || waiting.finish(deadline);
+        (idle, finished, waiting.drain(LAST_STEPS))
+    });
+    let done = done.await;
+    match done {
+        Ok((_, true, true)) => {}
+        Ok((_, false, _)) => {
             tracing::warn!("some operations did not end in time; the next daemon takes them up")
         }
-        Ok((true, false)) => tracing::warn!("some steps did not end in time; the next daemon takes them up"),
-        Err(e) => tracing::error!("the operations under way did not end well: {e}"),
+        Ok((_, true, false)) => {
+            tracing::warn!("some steps did not end in time; the next daemon takes them up")
+        }
+        Err(ref e) => tracing::error!("the operations under way did not end well: {e}"),
     }
-    // Whoever saw an operation end asks next how the thing is now.
-    tokio::time::sleep(LAST_QUESTIONS).await;
+    if matches!(done, Ok((false, true, _))) {
+        tokio::time::sleep(LAST_QUESTIONS).await;
+    }
     let _ = stop.send(true);
     // Only ours: another daemon may have replaced it once the lock is free.
     socket::remove(&config.socket());
