@@ -21,6 +21,10 @@ pub struct Settings {
     pub trash_keep: Duration,
     /// From how many percent on a pool counts as nearly full.
     pub pool_warn: u8,
+    /// How long the history is kept.
+    pub history_keep: Duration,
+    /// How large it may be.
+    pub history_size: ByteSize,
     /// The bridge of the default network.
     pub bridge: String,
     /// The host's address in the default network.
@@ -47,6 +51,8 @@ impl Default for Settings {
             reconciler_interval: Duration::from_secs(30),
             trash_keep: Duration::from_secs(24 * 3600),
             pool_warn: 90,
+            history_keep: Duration::from_secs(365 * 24 * 3600),
+            history_size: ByteSize::mib(64),
             bridge: "sistemo0".into(),
             gateway: Ipv4Addr::new(10, 200, 0, 1),
             prefix: 16,

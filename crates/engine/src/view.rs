@@ -1,6 +1,6 @@
 //! Reading: records as the API shows them.
 
-use crate::db::{ImageRecord, MachineRecord, VolumeRecord};
+use crate::db::{ImageRecord, MachineRecord, Rev, VolumeRecord};
 use crate::plan::machine::deaths;
 use crate::port::GuestObs;
 use crate::store::Limit;
@@ -198,6 +198,7 @@ impl Engine {
             observed_generation: status.observed_generation,
             fault: status.fault.clone(),
             notes,
+            revision: spec.revision,
         })
     }
 
@@ -253,7 +254,7 @@ impl Engine {
         self.network_view(&self.0.db.find::<NetworkSpec>(id_or_name)?.spec)
     }
 
-    fn network_view(&self, spec: &NetworkSpec) -> Result<Network, Problem> {
+    fn network_view(&self, spec: &Rev<NetworkSpec>) -> Result<Network, Problem> {
         let mask = u32::MAX.checked_shl(32 - u32::from(spec.prefix)).unwrap_or(0);
         let base = std::net::Ipv4Addr::from(u32::from(spec.gateway) & mask);
         Ok(Network {
@@ -264,6 +265,7 @@ impl Engine {
             bridge: spec.bridge.clone(),
             machines: self.0.db.0.scan(&key::addresses(spec.id), Limit::All)?.len() as u64,
             created_at: spec.created_at,
+            revision: spec.revision,
         })
     }
 
@@ -279,13 +281,21 @@ impl Engine {
         Ok(Operation { progress: self.0.live.progress_of(id), ..read.value })
     }
 
-    /// The newest operations, newest first.
+    /// Operations before `before` that `wanted` accepts, newest first, and whether there may be more.
     ///
     /// # Errors
     /// `database-failed`.
-    pub fn operations(&self, limit: usize) -> Result<Vec<Operation>, Problem> {
-        let all = self.0.db.scan::<Operation>(key::OPERATIONS, Limit::Last(limit))?;
-        Ok(all
+    pub fn operations(
+        &self,
+        limit: usize,
+        before: Option<OperationId>,
+        wanted: impl Fn(&Operation) -> bool,
+    ) -> Result<Vec<Operation>, Problem> {
+        let before = before.map(key::operation);
+        let found = self.0.db.newest::<Operation>(key::OPERATIONS, before, limit, |_, op| {
+            if wanted(op) { crate::db::Take::Yes } else { crate::db::Take::No }
+        })?;
+        Ok(found
             .into_iter()
             .map(|r| Operation { progress: self.0.live.progress_of(r.value.id), ..r.value })
             .collect())
@@ -338,6 +348,7 @@ fn volume(r: &VolumeRecord, names: &Names) -> Volume {
         generation: spec.generation,
         observed_generation: status.observed_generation,
         fault: status.fault.clone().or_else(|| stall.map(|(_, problem)| problem.clone())),
+        revision: spec.revision,
     }
 }
 
@@ -360,5 +371,6 @@ fn image(r: &ImageRecord, volumes: u64) -> Image {
         volumes,
         created_at: spec.created_at,
         fault: status.fault.clone(),
+        revision: spec.revision,
     }
 }

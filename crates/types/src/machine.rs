@@ -426,6 +426,9 @@ pub struct Machine {
     pub fault: Option<Problem>,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// The spec's revision, for `If-Match`; it moves with every change of what is wanted.
+    #[serde(default)]
+    pub revision: u64,
 }
 
 /// A volume to attach.

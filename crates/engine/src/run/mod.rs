@@ -21,13 +21,15 @@ use crate::store::StoreError;
 use queue::Key;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use types::operation::Kind;
 use types::{Problem, Timestamp};
 use uuid::Uuid;
 
 /// How often a passing fault may recur before an operation that waits for it ends.
 const PATIENCE: u32 = 5;
+/// How often history and the like are looked at for what has been kept long enough.
+const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
 /// What to do about a resource after one look.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,7 +100,7 @@ impl Engine {
             Kind::Machine => self.look_at_machine(types::MachineId(id)),
             Kind::Volume => self.look_at_volume(types::VolumeId(id)),
             Kind::Image => self.look_at_image(types::ImageId(id)),
-            Kind::Network => Ok(Next::Idle),
+            Kind::Network | Kind::Token | Kind::User => Ok(Next::Idle),
             Kind::Node => self.look_at_node(id),
         };
         match outcome {
@@ -132,7 +134,7 @@ impl Engine {
             Kind::Machine => self.give_up_machine(types::MachineId(id), problem),
             Kind::Volume => self.give_up_volume(types::VolumeId(id), problem),
             Kind::Image => self.give_up_image(types::ImageId(id), problem),
-            Kind::Network | Kind::Node => Ok(false),
+            Kind::Network | Kind::Node | Kind::Token | Kind::User => Ok(false),
         }
     }
 
@@ -194,7 +196,14 @@ impl Engine {
     }
 
     fn resync_for_ever(&self) {
+        let mut kept_at: Option<Instant> = None;
         loop {
+            if kept_at.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
+                kept_at = Some(Instant::now());
+                if let Err(problem) = self.housekeep() {
+                    tracing::error!(code = %problem.code, "housekeeping: {problem}");
+                }
+            }
             if let Err(problem) = self.resync() {
                 tracing::error!(code = %problem.code, "resync: {problem}");
             }
@@ -209,6 +218,7 @@ impl Engine {
     /// # Errors
     /// `database-failed`.
     pub fn resync(&self) -> Result<(), Problem> {
+        self.0.passes.fetch_add(1, Ordering::Relaxed);
         self.wake_everything()?;
         self.empty_trash();
         self.watch_room();

@@ -245,7 +245,7 @@ pub fn surprises() -> Vec<Scenario> {
     let room: fn(&World) = |w| w.fill(false);
     let bad: fn(&World) = |w| w.break_disk(true);
     let mended: fn(&World) = |w| w.break_disk(false);
-    let goes: Holds = |_, e| expect(e, "it goes, and all is well", |m, v| goes(m, v));
+    let goes: Holds = |_, e| expect(e, "it goes, and all is well", goes);
     let no_room: Holds = |_, e| expect(e, "it stands", |m, v| stands_for(Condition::PoolFull, m, v));
     let failing: Holds = |_, e| expect(e, "it stands", |m, v| stands_for(Condition::IoError, m, v));
     let pulled: Holds = |_, e| expect(e, "it was stopped", |m, _| ended(&m[0], Phase::Stopped, "killed"));

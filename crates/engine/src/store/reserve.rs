@@ -105,7 +105,7 @@ impl Store for Reserved {
         self.inner.get(key)
     }
 
-    fn scan(&self, prefix: &str, limit: Limit) -> Result<Vec<Entry>, StoreError> {
+    fn scan(&self, prefix: &str, limit: Limit<'_>) -> Result<Vec<Entry>, StoreError> {
         self.inner.scan(prefix, limit)
     }
 

@@ -6,8 +6,8 @@ use super::{ProblemBody, Shared};
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use types::Timestamp;
 use types::machine::Phase;
+use types::{Code, Problem, Timestamp};
 use utoipa::ToSchema;
 
 /// Room in a pool.
@@ -83,14 +83,39 @@ pub async fn status(State(app): State<Shared>) -> Result<Json<Status>, Failure> 
     }))
 }
 
-/// Says that the daemon answers.
+/// Says whether the process is well, the database included.
 #[utoipa::path(
     get,
     path = "/healthz",
     tag = "status",
     operation_id = "healthz",
-    responses((status = 200, description = "It answers", body = String, content_type = "text/plain"))
+    security(()),
+    responses(
+        (status = 200, description = "It is", body = String, content_type = "text/plain"),
+        (status = "default", description = "What is wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
 )]
-pub async fn healthz() -> &'static str {
-    "ok\n"
+pub async fn healthz(State(app): State<Shared>) -> Result<&'static str, Failure> {
+    call(&app, |engine| engine.revision()).await?;
+    Ok("ok\n")
+}
+
+/// Says whether the daemon takes requests that change something: it is well and does not end.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "status",
+    operation_id = "readyz",
+    security(()),
+    responses(
+        (status = 200, description = "It does", body = String, content_type = "text/plain"),
+        (status = "default", description = "Why not", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn readyz(State(app): State<Shared>) -> Result<&'static str, Failure> {
+    if app.engine.is_ending() || *app.stopping.borrow() {
+        return Err(Problem::new(Code::ShuttingDown, "the daemon is ending").into());
+    }
+    call(&app, |engine| engine.revision()).await?;
+    Ok("ready\n")
 }

@@ -50,11 +50,19 @@ pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, P
 
     let hub = events::Hub::default();
     let news = hub.clone();
-    engine.on_operation(Arc::new(move |operation| news.tell(operation)));
+    engine.on_commit(hub.revisions());
+    let metrics = Arc::new(crate::api::Metrics::default());
+    let counts = metrics.clone();
+    engine.on_operation(Arc::new(move |operation| {
+        counts.operation(operation);
+        news.tell(operation);
+    }));
     let asked = engine.clone();
     let app = App {
         engine: engine.clone(),
         events: hub,
+        gate: crate::api::Gate::new(config.rules()),
+        metrics,
         guests: opened.guests,
         about: About {
             node: config.node.clone(),
@@ -104,6 +112,8 @@ pub(super) fn settings(config: &Config) -> engine::Settings {
         reconciler_interval: config.reconciler_interval,
         trash_keep: config.trash_keep,
         pool_warn: config.pool_warn,
+        history_keep: config.history_keep,
+        history_size: config.history_size,
         bridge: config.bridge.clone(),
         gateway: config.gateway,
         prefix: config.prefix,

@@ -65,7 +65,7 @@ pub async fn up(context: &Context, client: &Client) -> Result<Option<Borrowed>, 
 impl Borrowed {
     /// Ends it; one that does not end is killed.
     pub async fn down(mut self) {
-        let pid = self.0.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let pid = self.0.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         if let Some(pid) = pid {
             // It is our child and not waited for: the number is still its own.
             let _ = kill_process(pid, Signal::TERM);

@@ -34,7 +34,7 @@ impl Host {
                     }
                     other => (other?, None),
                 };
-                let done = wait(&client, accepted).await;
+                let done = wait(context, &client, accepted).await;
                 if let Some(daemon) = daemon {
                     daemon.down().await;
                 }
@@ -45,7 +45,7 @@ impl Host {
             Self::Resume => {
                 let client = context.client()?;
                 let accepted = client.act(&["host", "resume"]).await?;
-                render::one(context.format(), &wait(&client, accepted).await?, |_: &Operation| {
+                render::one(context.format(), &wait(context, &client, accepted).await?, |_: &Operation| {
                     "machines start again\n".into()
                 })
             }
