@@ -26,6 +26,19 @@ mod view;
 pub use condition::{Conditions, Once};
 pub use db::Rev;
 pub use history::HistoryQuery;
+
+/// Ways in for the fuzz targets, and for nobody else.
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Where a volume is to be mounted.
+    ///
+    /// # Errors
+    /// `invalid-request`.
+    pub fn mount(text: &str) -> Result<types::machine::Mount, types::Problem> {
+        crate::admit::mount(Some(text))
+    }
+}
+
 pub use live::OnOperation;
 pub use run::Next;
 pub use settings::Settings;

@@ -13,6 +13,8 @@ mod state;
 
 pub use config::{Extras, describe, nameservers};
 pub use exec::ExecStream;
+#[doc(hidden)]
+pub use state::observation;
 
 use crate::Layout;
 use engine::port::{Fault, Guest, GuestObs, Wake};

@@ -25,6 +25,8 @@ mod sidecar;
 mod watch;
 
 pub use accel::Setting as Accel;
+#[doc(hidden)]
+pub use message::{Lines, parse as message};
 
 use crate::Layout;
 use crate::kernel::BootFiles;

@@ -246,6 +246,22 @@ pub fn socket_in(data_dir: &Path) -> PathBuf {
     data_dir.join("sistemo.sock")
 }
 
+/// The settings of a file with this text and nothing else. For the fuzz targets.
+///
+/// # Errors
+/// `invalid-config`.
+#[doc(hidden)]
+pub fn of_text(text: &str) -> Result<Config, Problem> {
+    let data_dir = PathBuf::from("/var/lib/sistemo");
+    let lines = file::parse(text, &data_dir.join("config.toml"))?;
+    let setting = |key: &'static Key| match lines.iter().find(|l| l.key == key) {
+        Some(line) => Setting { key, value: line.value.clone(), origin: line.origin.clone() },
+        None => Setting { key, value: default_value(key, &data_dir), origin: Origin::Default },
+    };
+    let settings = KEYS.iter().map(setting).collect();
+    parse::typed(data_dir, settings)
+}
+
 fn default_value(key: &Key, data_dir: &Path) -> String {
     match key.name {
         "url" => format!("unix://{}", socket_in(data_dir).display()),
