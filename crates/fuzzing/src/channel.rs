@@ -90,7 +90,7 @@ pub fn qmp(data: &[u8]) {
     for piece in pieces(data) {
         lines.push(piece);
         loop {
-            match lines.next() {
+            match lines.take() {
                 Ok(Some(line)) => {
                     assert!(!line.contains(&b'\n'));
                     let _ = message(&line);

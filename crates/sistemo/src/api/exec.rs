@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use types::operation::{Kind, Target, Verb};
 use types::{Code, Problem};
 use utoipa::ToSchema;
@@ -110,16 +110,19 @@ fn upgrade(request: &mut Request) -> Result<OnUpgrade, Problem> {
     }
 }
 
-async fn bridge(upgrade: OnUpgrade, mut frames: Box<dyn Frames>) {
-    let client = match upgrade.await {
-        Ok(client) => client,
-        Err(e) => return tracing::debug!("an exec connection did not change: {e}"),
-    };
-    let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
-    let (mut from_guest, mut to_guest) = tokio::io::split(&mut frames);
-    // The end of input is a frame: a client that ends its side is gone, and its command with it.
+async fn bridge(upgrade: OnUpgrade, frames: Box<dyn Frames>) {
+    match upgrade.await {
+        Ok(client) => carry(TokioIo::new(client), frames).await,
+        Err(e) => tracing::debug!("an exec connection did not change: {e}"),
+    }
+}
+
+/// Carries frames both ways until the guest has no more, or the client is gone.
+async fn carry(client: impl AsyncRead + AsyncWrite, frames: impl AsyncRead + AsyncWrite) {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_guest, mut to_guest) = tokio::io::split(frames);
     tokio::select! {
-        _ = tokio::io::copy(&mut from_client, &mut to_guest) => {}
+        () = feed(&mut from_client, &mut to_guest) => {}
         ended = tokio::io::copy(&mut from_guest, &mut to_client) => {
             if let Err(e) = ended {
                 tracing::debug!("an exec stream ended early: {e}");
@@ -129,6 +132,49 @@ async fn bridge(upgrade: OnUpgrade, mut frames: Box<dyn Frames>) {
     }
 }
 
+/// Passes on what the client sends, until it is gone: the end of input is a frame, so a client that ends
+/// its side is gone, and its command with it. A command that has ended takes no more, but what it
+/// said last may still be on its way.
+async fn feed(from_client: &mut (impl AsyncRead + Unpin), to_guest: &mut (impl AsyncWrite + Unpin)) {
+    let mut piece = vec![0; 16 << 10];
+    let mut taken = true;
+    loop {
+        match from_client.read(&mut piece).await {
+            Ok(n) if n > 0 => taken = taken && to_guest.write_all(&piece[..n]).await.is_ok(),
+            _ => return,
+        }
+    }
+}
+
 fn invalid(message: &str) -> Problem {
     Problem::new(Code::InvalidRequest, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_command_that_ends_before_its_input_is_heard_to_the_end() {
+        // Which of the two directions is looked at first is left to chance.
+        for _ in 0..50 {
+            let (mut client, ours) = tokio::io::duplex(64);
+            let (frames, mut guest) = tokio::io::duplex(64);
+            guest.write_all(b"the end").await.unwrap();
+            drop(guest);
+            client.write_all(b"late input").await.unwrap();
+            let mut heard = String::new();
+            let (read, ()) = tokio::join!(client.read_to_string(&mut heard), carry(ours, frames));
+            assert_eq!((read.unwrap(), heard.as_str()), (7, "the end"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_ends_it() {
+        let (client, ours) = tokio::io::duplex(64);
+        let (frames, mut guest) = tokio::io::duplex(64);
+        drop(client);
+        carry(ours, frames).await;
+        assert_eq!(guest.read_u8().await.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+    }
 }
