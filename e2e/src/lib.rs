@@ -9,7 +9,7 @@
 
 pub mod cut;
 mod ran;
-mod seed;
+pub mod seed;
 
 pub use ran::Ran;
 
@@ -73,6 +73,11 @@ impl Host {
         host.settings = settings.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
         seed::copy_to(&host.data);
         host.born()
+    }
+
+    /// Sets a variable (`SISTEMO_…`) for every command from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.push((name.into(), value.into()));
     }
 
     /// A data directory without a daemon.

@@ -113,6 +113,19 @@ impl From<StoreError> for Problem {
     }
 }
 
+/// How many values a request looks at in search of those it wants.
+const LOOK_AT_MOST: usize = 200_000;
+
+/// Whether a value is wanted.
+pub enum Take {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+    /// Neither it nor any older one is.
+    Stop,
+}
+
 /// The store, typed.
 #[derive(Clone)]
 pub struct Db(pub Arc<dyn Store>);
@@ -143,12 +156,50 @@ impl Db {
     ///
     /// # Errors
     /// `database-failed`.
-    pub fn scan<T: DeserializeOwned>(&self, prefix: &str, limit: Limit) -> Result<Vec<Rev<T>>, Problem> {
+    pub fn scan<T: DeserializeOwned>(&self, prefix: &str, limit: Limit<'_>) -> Result<Vec<Rev<T>>, Problem> {
         self.0
             .scan(prefix, limit)?
             .into_iter()
             .map(|e| Ok(Rev { value: decode(&e.key, &e.value)?, key: e.key, revision: e.revision }))
             .collect()
+    }
+
+    /// At most `limit` values below a prefix and before a key, newest first, of those that `take`
+    /// takes. However few that are, so much is looked at and no more.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn newest<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+        before: Option<String>,
+        limit: usize,
+        take: impl Fn(&str, &T) -> Take,
+    ) -> Result<Vec<Rev<T>>, Problem> {
+        let mut out = Vec::new();
+        let mut before = before;
+        let mut looked = 0;
+        while out.len() < limit && looked < LOOK_AT_MOST {
+            let n = limit.saturating_sub(out.len()).clamp(100, 1000);
+            let page = self.scan::<T>(
+                prefix,
+                match &before {
+                    Some(key) => Limit::Before(key, n),
+                    None => Limit::Last(n),
+                },
+            )?;
+            let Some(last) = page.last() else { break };
+            before = Some(last.key.clone());
+            looked += page.len();
+            for read in page {
+                match take(&read.key, &read.value) {
+                    Take::Yes if out.len() < limit => out.push(read),
+                    Take::Yes | Take::No => {}
+                    Take::Stop => return Ok(out),
+                }
+            }
+        }
+        Ok(out)
     }
 
     /// A record by its id.
@@ -230,6 +281,15 @@ impl Change {
         let check = if read.revision == 0 { Check::Absent } else { Check::RevisionIs(read.revision) };
         if !self.txn.checks.iter().any(|(k, _)| *k == read.key) {
             self.txn.checks.push((read.key.clone(), check));
+        }
+        self
+    }
+
+    /// Holds only if this does.
+    pub fn check(&mut self, key: String, check: Check) -> &mut Self {
+        // Two checks of one key are one, or they contradict each other and the store says so.
+        if !self.txn.checks.contains(&(key.clone(), check)) {
+            self.txn.checks.push((key, check));
         }
         self
     }

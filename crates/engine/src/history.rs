@@ -2,7 +2,7 @@
 //!
 //! Invariant: a line is written in the transaction that ends its operation, and never changed.
 
-use crate::db::Change;
+use crate::db::{Change, Take};
 use crate::store::Limit;
 use crate::{Engine, key};
 use types::operation::{HistoryEntry, OperationState, Outcome, Target};
@@ -59,21 +59,86 @@ impl Engine {
     ///
     /// # Errors
     /// `database-failed`.
-    pub fn history(&self, limit: usize) -> Result<Vec<HistoryEntry>, Problem> {
+    pub fn history(&self, query: &HistoryQuery) -> Result<Vec<HistoryEntry>, Problem> {
         let mut lines = Vec::new();
-        for open in self.0.db.scan::<types::OperationId>(key::OPEN, Limit::All)? {
-            if let Some(op) = self.0.db.get::<Operation>(&key::operation(open.value))? {
-                lines.push(line(op.id.0, &op.value));
+        // Those under way belong to the first page.
+        if query.before.is_none() {
+            for open in self.0.db.scan::<types::OperationId>(key::OPEN, Limit::All)? {
+                if let Some(op) = self.0.db.get::<Operation>(&key::operation(open.value))? {
+                    lines.push(line(op.id.0, &op.value));
+                }
             }
         }
-        for entry in self.0.db.scan::<HistoryEntry>(key::HISTORY, Limit::Last(limit))? {
+        lines.retain(|l| query.wants(l));
+        let found = self.0.db.newest::<HistoryEntry>(
+            key::HISTORY,
+            query.before.map(key::history),
+            query.limit,
+            |_, line| match query.after {
+                Some(after) if line.id <= after => Take::Stop,
+                _ if query.wants(line) => Take::Yes,
+                _ => Take::No,
+            },
+        )?;
+        for entry in found {
             // It may have ended between the two scans.
-            if !lines.iter().any(|l| l.operation.is_some() && l.operation == entry.value.operation) {
-                lines.push(entry.value);
-            }
+            lines.retain(|l| l.operation.is_none() || l.operation != entry.value.operation);
+            lines.push(entry.value);
         }
+        // Before they are put in order: the next page goes on after the last one here.
+        lines.truncate(query.limit);
         lines.sort_by_key(|l| std::cmp::Reverse((l.time, l.id)));
-        lines.truncate(limit);
         Ok(lines)
+    }
+}
+
+/// Which lines of the history.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HistoryQuery {
+    /// At most so many.
+    pub limit: usize,
+    /// Older than this line.
+    pub before: Option<Uuid>,
+    /// Newer than this line.
+    pub after: Option<Uuid>,
+    /// Asked at this time or later.
+    pub since: Option<Timestamp>,
+    /// What was asked: a verb, or the beginning of some up to a dot.
+    pub action: Option<String>,
+    /// The id or name of what it is about.
+    pub target: Option<String>,
+    /// Who asked, with or without their address.
+    pub actor: Option<String>,
+    /// Only what was refused or failed.
+    pub failed: bool,
+}
+
+impl Default for HistoryQuery {
+    fn default() -> Self {
+        Self {
+            limit: 50,
+            before: None,
+            after: None,
+            since: None,
+            action: None,
+            target: None,
+            actor: None,
+            failed: false,
+        }
+    }
+}
+
+impl HistoryQuery {
+    fn wants(&self, line: &HistoryEntry) -> bool {
+        let begins = |whole: &str, part: &str, at: char| {
+            whole.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with(at))
+        };
+        let is_target =
+            |t: &String| line.target.name == *t || line.target.id.is_some_and(|id| id.to_string() == *t);
+        self.since.is_none_or(|since| line.time >= since)
+            && self.action.as_ref().is_none_or(|a| begins(&line.action.to_string(), a, '.'))
+            && self.target.as_ref().is_none_or(is_target)
+            && self.actor.as_ref().is_none_or(|a| begins(&line.actor.0, a, '@'))
+            && (!self.failed || matches!(line.outcome, Outcome::Failed | Outcome::Refused))
     }
 }

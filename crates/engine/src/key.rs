@@ -95,8 +95,50 @@ pub fn opens(kind: Kind, resource: Uuid) -> String {
     format!("open/{kind}/{resource}/")
 }
 
+/// The host that an operation that has not ended is about, from its mark.
+pub fn opened_node(mark: &str) -> Option<Uuid> {
+    mark.strip_prefix("open/node/")?.split('/').next()?.parse().ok()
+}
+
 /// All operations that have not ended.
 pub const OPEN: &str = "open/";
+
+/// The mark of a request that was made once.
+pub fn once(key: &str) -> String {
+    format!("{ONCE}{key}")
+}
+
+/// All of them.
+pub const ONCE: &str = "once/";
+
+/// A token for the API, by the part of it that is no secret.
+pub fn token(prefix: &str) -> String {
+    format!("{TOKENS}{prefix}")
+}
+
+/// All tokens.
+pub const TOKENS: &str = "access/token/";
+
+/// A user.
+pub fn user(name: &str) -> String {
+    format!("{USERS}{name}")
+}
+
+/// All users.
+pub const USERS: &str = "access/user/";
+
+/// A user's session, by the hash of its secret.
+pub fn session(user: &str, hash: &str) -> String {
+    format!("{}{hash}", sessions(user))
+}
+
+/// All sessions of a user.
+pub fn sessions(user: &str) -> String {
+    format!("access/session/{user}/")
+}
+
+/// The mark that there has been a first admin; it stays.
+pub const SETUP: &str = "access/setup";
 
 /// A line of the audit log.
 pub fn history(id: Uuid) -> String {
@@ -105,6 +147,11 @@ pub fn history(id: Uuid) -> String {
 
 /// The audit log, in the order of time.
 pub const HISTORY: &str = "history/";
+
+/// Whether this host is shutting down.
+pub fn halting(node: &str) -> String {
+    format!("node/{node}/halting")
+}
 
 /// The mark of a recovery that has begun and not ended.
 pub const RECOVERY: &str = "recovery";

@@ -4,19 +4,40 @@
 //! change of what is wanted or known goes through one [`store`] transaction, so all behaviour can
 //! be tested by killing it between any two of those.
 
+pub mod access;
 mod admit;
+mod changes;
+mod condition;
 mod db;
 mod history;
+mod keep;
 mod key;
 mod live;
 pub mod plan;
 pub mod port;
 pub mod recover;
+mod room;
 mod run;
 mod settings;
 pub mod sim;
 pub mod store;
 mod view;
+
+pub use condition::{Conditions, Once};
+pub use db::Rev;
+pub use history::HistoryQuery;
+
+/// Ways in for the fuzz targets, and for nobody else.
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Where a volume is to be mounted.
+    ///
+    /// # Errors
+    /// `invalid-request`.
+    pub fn mount(text: &str) -> Result<types::machine::Mount, types::Problem> {
+        crate::admit::mount(Some(text))
+    }
+}
 
 pub use live::OnOperation;
 pub use run::Next;
@@ -31,19 +52,24 @@ use types::Problem;
 /// The engine: admission, reading and the reconciler over one store and one set of ports.
 /// Cloning shares it.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Arc<Inner>, Option<Arc<Conditions>>);
 
 struct Inner {
     db: Db,
+    told: Arc<store::Telling>,
     ports: Ports,
     settings: Settings,
     live: live::Live,
     queue: run::queue::Queue,
+    access_epoch: std::sync::atomic::AtomicU64,
+    passes: std::sync::atomic::AtomicU64,
     /// Changes are refused: the daemon is ending.
     ending: std::sync::atomic::AtomicBool,
     /// How many workers there are.
     workers: std::sync::atomic::AtomicUsize,
     steady: std::sync::Mutex<run::steady::Steady>,
+    /// That the pool is nearly full has been said.
+    nearly_full: std::sync::atomic::AtomicBool,
 }
 
 impl Engine {
@@ -53,20 +79,51 @@ impl Engine {
     /// # Errors
     /// `database-failed`, also if a recovery of this store has begun and not ended.
     pub fn open(store: Arc<dyn Store>, ports: Ports, settings: Settings) -> Result<Self, Problem> {
+        let told = Arc::new(store::Telling::new(store));
         let inner = Inner {
-            db: Db(store),
+            db: Db(told.clone()),
+            told,
             ports,
             settings,
             live: live::Live::default(),
             queue: run::queue::Queue::default(),
+            access_epoch: std::sync::atomic::AtomicU64::default(),
+            passes: std::sync::atomic::AtomicU64::default(),
             ending: false.into(),
             workers: 0.into(),
             steady: std::sync::Mutex::default(),
+            nearly_full: false.into(),
         };
         recover::refuse_half(&*inner.db.0)?;
-        let engine = Self(Arc::new(inner));
+        let engine = Self(Arc::new(inner), None);
         engine.ensure_default_network()?;
         engine.reload_live()?;
         Ok(engine)
+    }
+
+    /// This engine for one request that is made under conditions.
+    #[must_use]
+    pub fn under(&self, conditions: Conditions) -> Self {
+        Self(Arc::clone(&self.0), Some(Arc::new(conditions)))
+    }
+
+    /// Calls `f` with every revision of the store. It must not block.
+    pub fn on_commit(&self, f: store::OnCommit) {
+        self.0.told.listen(f);
+    }
+
+    /// Whether the daemon is ending, so that changes are refused.
+    pub fn is_ending(&self) -> bool {
+        self.0.ending.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// How often everything was looked at since the engine began.
+    pub fn passes(&self) -> u64 {
+        self.0.passes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The time, as the engine's clock has it.
+    pub fn now(&self) -> types::Timestamp {
+        self.0.ports.clock.now()
     }
 }

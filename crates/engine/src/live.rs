@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing here is truth. Losing all of it loses no more than a progress bar.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use types::operation::{Kind, OperationState, Progress};
@@ -15,6 +15,8 @@ pub type OnOperation = Arc<dyn Fn(&Operation) + Send + Sync>;
 #[derive(Default)]
 struct State {
     open: HashMap<OperationId, Operation>,
+    /// Ended before anybody was told that they were accepted: a worker can be that quick.
+    early: HashSet<OperationId>,
     listeners: Vec<OnOperation>,
 }
 
@@ -36,9 +38,14 @@ impl Live {
     pub fn changed(&self, op: &Operation) {
         let mut s = self.state();
         if op.state == OperationState::Running {
+            if s.early.remove(&op.id) {
+                return;
+            }
             s.open.insert(op.id, op.clone());
         } else {
-            s.open.remove(&op.id);
+            if s.open.remove(&op.id).is_none() {
+                s.early.insert(op.id);
+            }
             self.1.notify_all();
         }
         let listeners = s.listeners.clone();
@@ -77,5 +84,40 @@ impl Live {
     /// The last progress of an operation.
     pub fn progress_of(&self, id: OperationId) -> Option<Progress> {
         self.state().open.get(&id).and_then(|op| op.progress.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::operation::Target;
+    use types::{Actor, Timestamp, Verb};
+
+    #[test]
+    fn an_end_that_is_told_first_is_the_end() {
+        let live = Live::default();
+        let mut op = Operation {
+            id: OperationId(Uuid::from_u128(1)),
+            verb: Verb::VolumeCreate,
+            actor: Actor::system(),
+            target: Target { kind: Kind::Volume, id: None, name: "v".into() },
+            resources: vec![],
+            generation: 1,
+            state: OperationState::Succeeded,
+            problem: None,
+            warnings: vec![],
+            progress: None,
+            created_at: Timestamp::from_millis(0),
+            ended_at: None,
+        };
+        live.changed(&op);
+        op.state = OperationState::Running;
+        live.changed(&op);
+        assert!(live.idle_within(Duration::ZERO));
+        live.changed(&op);
+        assert!(!live.idle_within(Duration::ZERO));
+        op.state = OperationState::Failed;
+        live.changed(&op);
+        assert!(live.idle_within(Duration::ZERO));
     }
 }

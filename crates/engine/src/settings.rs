@@ -13,10 +13,18 @@ pub struct Settings {
     pub stop_timeout: Duration,
     /// How long a guest may take until its agent says hello.
     pub boot_timeout: Duration,
+    /// Machines that ran when the host went down run again once it is back.
+    pub restart_after_boot: bool,
     /// How often everything is looked at without a cause.
     pub reconciler_interval: Duration,
     /// How long the trash keeps a deleted volume.
     pub trash_keep: Duration,
+    /// From how many percent on a pool counts as nearly full.
+    pub pool_warn: u8,
+    /// How long the history is kept.
+    pub history_keep: Duration,
+    /// How large it may be.
+    pub history_size: ByteSize,
     /// The bridge of the default network.
     pub bridge: String,
     /// The host's address in the default network.
@@ -39,8 +47,12 @@ impl Default for Settings {
             node: "localhost".into(),
             stop_timeout: Duration::from_secs(90),
             boot_timeout: Duration::from_secs(300),
+            restart_after_boot: true,
             reconciler_interval: Duration::from_secs(30),
             trash_keep: Duration::from_secs(24 * 3600),
+            pool_warn: 90,
+            history_keep: Duration::from_secs(365 * 24 * 3600),
+            history_size: ByteSize::mib(64),
             bridge: "sistemo0".into(),
             gateway: Ipv4Addr::new(10, 200, 0, 1),
             prefix: 16,

@@ -1,13 +1,13 @@
 //! Reading: records as the API shows them.
 
-use crate::db::{ImageRecord, MachineRecord, VolumeRecord};
+use crate::db::{ImageRecord, MachineRecord, Rev, VolumeRecord};
 use crate::plan::machine::deaths;
 use crate::port::GuestObs;
 use crate::store::Limit;
 use crate::{Engine, OnOperation, key};
 use std::collections::HashMap;
 use types::image::{Image, ImageSpec};
-use types::machine::{Machine, MachineDisk, MachineSpec, Mount, Phase, phase};
+use types::machine::{Machine, MachineDisk, MachineSpec, Mount, Phase, Run, StallReason, phase};
 use types::network::{Network, NetworkSpec};
 
 use types::volume::{AttachStatus, Condition, Volume, VolumeRole, VolumeSource, VolumeSpec};
@@ -19,13 +19,31 @@ struct Names {
     machines: HashMap<MachineId, Name>,
     images: HashMap<ImageId, Name>,
     holders: HashMap<VolumeId, MachineId>,
+    /// Volumes whose machine stands because a write to them failed.
+    stalls: HashMap<VolumeId, (Condition, Problem)>,
+}
+
+impl Names {
+    /// Takes in what a volume's view needs of a machine.
+    fn machine(&mut self, m: &MachineRecord, volume: impl Fn(VolumeId) -> Option<Name>) {
+        self.machines.insert(m.spec.id, m.spec.name.clone());
+        let Some(stall) = m.status.run.as_ref().and_then(Run::standing) else { return };
+        let condition = match stall.why {
+            StallReason::PoolFull => Condition::PoolFull,
+            StallReason::IoError => Condition::IoError,
+        };
+        if let Some(id) = stall.volume {
+            let problem = crate::plan::stall::problem(&m.spec.name, volume(id).as_ref(), stall.why);
+            self.stalls.insert(id, (condition, problem));
+        }
+    }
 }
 
 impl Engine {
-    fn names(&self) -> Result<Names, Problem> {
+    fn names(&self, volumes: &[VolumeRecord]) -> Result<Names, Problem> {
         let mut names = Names::default();
         for m in self.0.db.records::<MachineSpec>()? {
-            names.machines.insert(m.spec.id, m.spec.name.clone());
+            names.machine(&m, |id| volumes.iter().find(|v| v.spec.id == id).map(|v| v.spec.name.clone()));
         }
         for i in self.0.db.records::<ImageSpec>()? {
             names.images.insert(i.spec.id, i.spec.name.clone());
@@ -43,15 +61,10 @@ impl Engine {
     /// # Errors
     /// `database-failed`.
     pub fn volumes(&self) -> Result<Vec<Volume>, Problem> {
-        let names = self.names()?;
-        let mut all: Vec<Volume> = self
-            .0
-            .db
-            .records::<VolumeSpec>()?
-            .iter()
-            .filter(|r| r.spec.deleting.is_none())
-            .map(|r| volume(r, &names))
-            .collect();
+        let records = self.0.db.records::<VolumeSpec>()?;
+        let names = self.names(&records)?;
+        let mut all: Vec<Volume> =
+            records.iter().filter(|r| r.spec.deleting.is_none()).map(|r| volume(r, &names)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }
@@ -69,7 +82,7 @@ impl Engine {
         }
         for id in holder.into_iter().chain(record.spec.owner) {
             if let Some(m) = self.0.db.record::<MachineSpec>(id.0)? {
-                names.machines.insert(id, m.spec.name.clone());
+                names.machine(&m, |_| Some(record.spec.name.clone()));
             }
         }
         if let VolumeSource::Image { image } = record.spec.source {
@@ -152,10 +165,16 @@ impl Engine {
             None => GuestObs::default(),
         }
         .notes;
+        if let Some(stall) = status.run.as_ref().and_then(Run::standing) {
+            notes.insert(0, self.standing_problem(spec, stall)?.message);
+        }
         match deaths(spec, status, &self.0.ports.clock.host_boot()).len() {
             0 => {}
             1 => notes.push("its hypervisor died, and it was started again".into()),
             n => notes.push(format!("its hypervisor died {n} times, and it was started again")),
+        }
+        if status.held.as_ref().is_some_and(|h| h.host_boot == self.0.ports.clock.host_boot()) {
+            notes.push("its host is shutting down; it runs again once the host is back".into());
         }
         Ok(Machine {
             id: spec.id,
@@ -179,6 +198,7 @@ impl Engine {
             observed_generation: status.observed_generation,
             fault: status.fault.clone(),
             notes,
+            revision: spec.revision,
         })
     }
 
@@ -234,7 +254,7 @@ impl Engine {
         self.network_view(&self.0.db.find::<NetworkSpec>(id_or_name)?.spec)
     }
 
-    fn network_view(&self, spec: &NetworkSpec) -> Result<Network, Problem> {
+    fn network_view(&self, spec: &Rev<NetworkSpec>) -> Result<Network, Problem> {
         let mask = u32::MAX.checked_shl(32 - u32::from(spec.prefix)).unwrap_or(0);
         let base = std::net::Ipv4Addr::from(u32::from(spec.gateway) & mask);
         Ok(Network {
@@ -245,6 +265,7 @@ impl Engine {
             bridge: spec.bridge.clone(),
             machines: self.0.db.0.scan(&key::addresses(spec.id), Limit::All)?.len() as u64,
             created_at: spec.created_at,
+            revision: spec.revision,
         })
     }
 
@@ -260,13 +281,21 @@ impl Engine {
         Ok(Operation { progress: self.0.live.progress_of(id), ..read.value })
     }
 
-    /// The newest operations, newest first.
+    /// Operations before `before` that `wanted` accepts, newest first, and whether there may be more.
     ///
     /// # Errors
     /// `database-failed`.
-    pub fn operations(&self, limit: usize) -> Result<Vec<Operation>, Problem> {
-        let all = self.0.db.scan::<Operation>(key::OPERATIONS, Limit::Last(limit))?;
-        Ok(all
+    pub fn operations(
+        &self,
+        limit: usize,
+        before: Option<OperationId>,
+        wanted: impl Fn(&Operation) -> bool,
+    ) -> Result<Vec<Operation>, Problem> {
+        let before = before.map(key::operation);
+        let found = self.0.db.newest::<Operation>(key::OPERATIONS, before, limit, |_, op| {
+            if wanted(op) { crate::db::Take::Yes } else { crate::db::Take::No }
+        })?;
+        Ok(found
             .into_iter()
             .map(|r| Operation { progress: self.0.live.progress_of(r.value.id), ..r.value })
             .collect())
@@ -298,11 +327,12 @@ fn volume(r: &VolumeRecord, names: &Names) -> Volume {
         (None, None) if !status.filled => Some(Condition::Filling),
         (None, None) => growing.then_some(Condition::Growing),
     };
+    let stall = names.stalls.get(&spec.id).filter(|_| status.condition.is_none());
     Volume {
         id: spec.id,
         name: spec.name.clone(),
         status: if holder.is_some() { AttachStatus::Attached } else { AttachStatus::Detached },
-        condition,
+        condition: stall.map(|(condition, _)| *condition).or(condition),
         attached_to: holder.and_then(|h| names.machines.get(&h).cloned()),
         attached_to_id: holder,
         role: spec.role,
@@ -317,7 +347,8 @@ fn volume(r: &VolumeRecord, names: &Names) -> Volume {
         created_at: spec.created_at,
         generation: spec.generation,
         observed_generation: status.observed_generation,
-        fault: status.fault.clone(),
+        fault: status.fault.clone().or_else(|| stall.map(|(_, problem)| problem.clone())),
+        revision: spec.revision,
     }
 }
 
@@ -340,5 +371,6 @@ fn image(r: &ImageRecord, volumes: u64) -> Image {
         volumes,
         created_at: spec.created_at,
         fault: status.fault.clone(),
+        revision: spec.revision,
     }
 }

@@ -5,13 +5,13 @@
 //! `SISTEMO_REPLAY="scenario:3,17:seed"`, as a violation prints it, runs just that.
 
 use engine::sim::run::{Run, replay};
-use engine::sim::scenario::{Scenario, all, pairs, surprised, surprises};
+use engine::sim::scenario::{Scenario, all, host_ends, pairs, surprised, surprises};
 use engine::sim::schedule::Schedule;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 fn alone() -> Vec<Scenario> {
-    [all(), surprises()].concat()
+    [all(), surprises(), host_ends()].concat()
 }
 
 fn together() -> Vec<Scenario> {

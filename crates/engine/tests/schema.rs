@@ -42,7 +42,7 @@ fn version_1_is_upgraded_and_has_everything_still() {
         .collect();
     assert_eq!(shown, ["appdata 2.0GB web", "web-root 5.0GB web"]);
     assert_eq!(engine.machine("web").unwrap().address.unwrap().to_string(), "10.200.0.2");
-    assert_eq!(engine.history(10).unwrap().len(), 5);
+    assert_eq!(engine.history(&engine::HistoryQuery::default()).unwrap().len(), 5);
     let larger = ResizeVolume { size_bytes: ByteSize::gib(3).bytes() };
     engine.resize_volume(&Actor("root".into()), "appdata", larger).unwrap();
     assert!(store.revision().unwrap() > revision);

@@ -9,6 +9,7 @@
 //! Nothing in the root, least of all a symbolic link, leads our file work out of it.
 
 pub mod agent;
+mod clock;
 pub mod disk;
 pub mod exec;
 pub mod fact;

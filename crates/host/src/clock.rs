@@ -17,7 +17,12 @@ impl HostClock {
     pub fn new() -> std::io::Result<Self> {
         // random(4): /proc/sys/kernel/random/boot_id.
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-        Ok(Self { boot: boot.trim().to_owned() })
+        Ok(Self::of_boot(boot.trim().to_owned()))
+    }
+
+    /// A clock that says it is this boot.
+    pub fn of_boot(boot: String) -> Self {
+        Self { boot }
     }
 }
 

@@ -3,7 +3,10 @@
 //! Invariant: names come from ids, so a second try finds the first one's work; names that have to be
 //! short (`sun_path` holds 107 bytes) come from an id's random tail.
 
+use engine::store::Spare;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use types::{ImageId, MachineId, RunId, VolumeId};
 
 /// The data directory and the directory for sockets.
@@ -11,12 +14,31 @@ use types::{ImageId, MachineId, RunId, VolumeId};
 pub struct Layout {
     data: PathBuf,
     run: PathBuf,
+    spare: Arc<Spare>,
 }
+
+/// What is kept for sidecars: some dozens of them, each of which frees the one before it.
+const SPARE: u64 = 2 << 20;
 
 impl Layout {
     /// `data` outlives the host's boots; `run` does not (`/run/sistemo`).
     pub fn new(data: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), run: run.into() }
+        let data = data.into();
+        let spare = Arc::new(Spare::at(data.join("pools/default/.reserve"), SPARE));
+        Self { data, run: run.into(), spare }
+    }
+
+    /// Room for the small files of pool and machines that must be written on a full disk, too.
+    pub fn spare(&self) -> &Spare {
+        &self.spare
+    }
+
+    /// Writes such a file; see [`Spare::or_give`].
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn must<T>(&self, write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.spare.or_give(crate::fault::is_full, write)
     }
 
     /// The data directory.

@@ -46,6 +46,12 @@ fn shape(size: ByteSize) -> (u32, u32) {
     }
 }
 
+/// What an empty file system of this size occupies at the least: measured from 9 MiB (120 KiB) to 4 TiB
+/// (56 MiB).
+pub fn least(size: ByteSize) -> ByteSize {
+    ByteSize((112 << 10) + (size.bytes() >> 17))
+}
+
 /// Makes the file system. `mkfs.ext4` syncs the file itself.
 ///
 /// # Errors
@@ -127,6 +133,8 @@ mod tests {
             File::create(&file).unwrap().set_len(size.bytes()).unwrap();
             let what = Mkfs { file: &file, size, uuid: None, content: None, journal: true, inodes: None };
             make(&what, "make it", Code::FormatFailed).unwrap();
+            let taken = std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap()) * 512;
+            assert!(taken >= least(size).bytes(), "{mib}: {taken}");
             let head = Command::new("dumpe2fs").arg("-h").arg(&file).output().unwrap();
             let head = String::from_utf8(head.stdout).unwrap();
             assert!(head.contains("has_journal"), "{mib}: {head}");

@@ -249,5 +249,17 @@ pub fn move_database(path: &Path, now: Timestamp) -> Result<Option<PathBuf>, Pro
     Ok(moved)
 }
 
+/// Which volume a file in the pool is of, by its name.
+#[doc(hidden)]
+pub fn pool_name(name: &str) -> Option<VolumeId> {
+    Piece::parse(name).map(|(volume, _)| volume)
+}
+
+/// Until when a file in the trash is kept, and which volume it is of, by its name.
+#[doc(hidden)]
+pub fn trash_name(name: &str) -> Option<(Timestamp, VolumeId)> {
+    files::trashed(name).map(|(until, volume, _)| (until, volume))
+}
+
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,9 @@ pub mod preamble;
 
 pub use config::{Entry, GuestConfig, Mount, Nic};
 pub use frame::{Frame, MAX as MAX_FRAME};
-pub use message::{ExecRequest, Growth, Refusal, State, Tty, decode_exec, encode_exec, paths};
+pub use message::{
+    Clock, ClockSet, ExecRequest, Growth, Refusal, State, Tty, decode_exec, encode_exec, paths,
+};
 
 /// The name of the virtio-serial port that the agent serves
 /// (`/sys/class/virtio-ports/*/name` in the guest).

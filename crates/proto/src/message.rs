@@ -20,6 +20,38 @@ pub mod paths {
     pub const EXEC: &str = "/v1/exec";
     /// `POST`: shut the guest down in order; answers 202 before it happens.
     pub const SHUTDOWN: &str = "/v1/shutdown";
+    /// `POST`, body [`super::Clock`]: the guest has stood still and its clock with it; set it to this,
+    /// never back. Answers [`super::ClockSet`].
+    pub const CLOCK: &str = "/v1/clock";
+}
+
+/// The host's time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Clock {
+    /// Milliseconds since 1970 (UTC).
+    pub unix_ms: u64,
+}
+
+impl Clock {
+    /// Now.
+    pub fn now() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self { unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    /// By how many milliseconds `theirs` is ahead of this; 0 if it is not.
+    pub fn behind(self, theirs: Self) -> u64 {
+        theirs.unix_ms.saturating_sub(self.unix_ms)
+    }
+}
+
+/// What became of a [`Clock`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClockSet {
+    /// By how many milliseconds the guest's clock was set forward.
+    pub forward_ms: u64,
 }
 
 /// What the agent knows of its guest.

@@ -58,7 +58,13 @@ const REFUSED: &[(&[&str], &str, i32)] = &[
     // Addresses.
     (&["volume", "list", "--url", "ftp://host"], "invalid-url", 2),
     (&["volume", "list", "--url", "/run/x.sock"], "invalid-url", 2),
-    (&["volume", "list", "--url", "https://host"], "not-yet", 2),
+    (&["volume", "list", "--url", "https://user:secret@host"], "invalid-url", 2),
+    (&["volume", "list", "--url", "http://host/../v1"], "invalid-url", 2),
+    (&["token", "create", "--role", "root"], "invalid-request", 2),
+    (&["token", "create", "--role", "viewer", "--expires", "soon"], "usage", 2),
+    (&["token", "create"], "usage", 2),
+    (&["user", "create", "ada", "--role", "admin"], "not-confirmed", 4),
+    (&["volume", "list", "--token-file", "/nonexistent"], "usage", 2),
     // Reserved.
     (&["machine", "terminal", "web"], "not-yet", 2),
     (&["machine", "terminal", "--help"], "not-yet", 2),
@@ -134,5 +140,5 @@ fn a_bad_line_in_the_file_is_named() {
     std::fs::write(dir.path().join("config.toml"), "\nspeed = 3\n").unwrap();
     let ran = common::run(dir.path(), &["config"]);
     assert_eq!(ran.code, 2);
-    assert!(ran.err.contains("config.toml:2: there is no setting \"speed\""), "{ran:?}");
+    assert!(ran.err.contains("config.toml:2:1: there is no setting \"speed\""), "{ran:?}");
 }

@@ -48,6 +48,7 @@ fn whatever_is_refused_is_a_problem() {
     }
     let body = "{\"size_bytes\":1,\"name\":\"../x\"}";
     refused("POST /v1/volumes", body, 400, "invalid-name");
+    refused("POST /v1/images", "{\"image\":\"a b\"}", 400, "invalid-request");
     let deep = "[".repeat(100_000);
     refused("POST /v1/machines", &deep, 400, "invalid-request");
 }
@@ -98,5 +99,10 @@ fn it_describes_itself() {
     let (_, told) = daemon.ask("GET /v1/openapi.json", "");
     let kept = std::fs::read(common::repository().join("openapi/v1.json")).unwrap();
     assert_eq!(told, serde_json::from_slice::<Value>(&kept).unwrap());
-    assert_eq!(daemon.ask("GET /healthz", "").1, "ok\n");
+    let (head, body) = daemon.ask("GET /healthz", "");
+    assert_eq!(body, "ok\n");
+    assert!(
+        head.contains("x-content-type-options: nosniff") && head.contains("cache-control: no-store"),
+        "{head}"
+    );
 }

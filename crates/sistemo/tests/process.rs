@@ -10,7 +10,7 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc;
 
 /// A daemon that is up, and its log; killed when dropped.
-struct Daemon(Child, mpsc::Receiver<String>);
+struct Daemon(Child, mpsc::Receiver<String>, std::cell::RefCell<String>);
 
 impl Daemon {
     /// Starts one and waits until it says so.
@@ -30,7 +30,7 @@ impl Daemon {
                 let _ = tell.send(line);
             }
         });
-        let daemon = Self(child, log);
+        let daemon = Self(child, log, Default::default());
         daemon.wait_for(" is up, ");
         daemon
     }
@@ -39,8 +39,18 @@ impl Daemon {
     fn wait_for(&self, text: &str) {
         let mut seen = String::new();
         while !seen.contains(text) {
-            seen.push_str(&self.1.recv().unwrap_or_else(|_| panic!("{seen}")));
+            let line = self.1.recv().unwrap_or_else(|_| panic!("{seen}"));
+            self.2.borrow_mut().push_str(&format!("{line}\n"));
+            seen.push_str(&line);
         }
+    }
+
+    /// The log so far.
+    fn seen(&self) -> String {
+        for line in self.1.try_iter() {
+            self.2.borrow_mut().push_str(&(line + "\n"));
+        }
+        self.2.borrow().clone()
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -104,6 +114,160 @@ fn a_killed_daemon_leaves_nothing_in_the_way_of_the_next() {
 }
 
 #[test]
+fn the_socket_is_for_root_the_daemons_user_and_the_group() {
+    use std::os::unix::process::CommandExt;
+    let dir = data();
+    let _daemon = Daemon::up(dir.path());
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let stranger = |socket: u32| {
+        std::fs::set_permissions(dir.path().join("sistemo.sock"), std::fs::Permissions::from_mode(socket))
+            .unwrap();
+        let program = dir.path().join("sistemo");
+        if !program.exists() {
+            // The build's own directory may be closed to others.
+            std::fs::copy(env!("CARGO_BIN_EXE_sistemo"), &program).unwrap();
+        }
+        let mut command = std::process::Command::new(program);
+        command.env_clear().env("SISTEMO_DATA_DIR", dir.path()).args(["volume", "create", "1G"]);
+        Ran::from(command.uid(65534).gid(65534).stdin(Stdio::null()).output().unwrap())
+    };
+    refused(&stranger(0o660), "no-permission", 4);
+    // Should the mode have been opened, the daemon still asks the kernel who it is.
+    let ran = stranger(0o666);
+    refused(&ran, "no-permission", 4);
+    assert!(ran.err.contains("may not use this daemon"), "{ran:?}");
+    let history = run(dir.path(), &["history"]).out;
+    assert!(history.contains("volume.create") && history.contains("no-permission"), "{history}");
+}
+
+#[test]
+fn tcp_speaks_tls_to_whoever_knows_the_certificate() {
+    let dir = data();
+    std::fs::write(dir.path().join("config.toml"), "tls = \"self-signed\"\nlisten = \"127.0.0.1:0\"\n")
+        .unwrap();
+    let daemon = Daemon::up(dir.path());
+    let log = daemon.seen();
+    let after =
+        |mark: &str| log.split(mark).nth(1).unwrap().split([' ', ',', '\n']).next().unwrap().to_owned();
+    let (url, fingerprint) = (after("the API is at "), after("certificate "));
+    assert!(url.starts_with("https://127.0.0.1:"), "{url}");
+    let made = run(dir.path(), &["token", "create", "--role", "viewer"]);
+    let ask = |fingerprint: &str| {
+        let mut command = command(dir.path(), &["volume", "list", "--url", &url]);
+        command.env("SISTEMO_TOKEN", made.out.trim()).env("SISTEMO_TLS_FINGERPRINT", fingerprint);
+        Ran::from(command.output().unwrap())
+    };
+    assert_eq!(ask(&fingerprint).code, 0);
+    refused(&ask(&format!("sha256:{}", "0".repeat(64))), "daemon-unreachable", 5);
+    // Nobody has signed it.
+    refused(&ask(""), "daemon-unreachable", 5);
+    assert!(!daemon.seen().contains(made.out.trim()));
+}
+
+#[test]
+fn tcp_beyond_the_host_needs_tls_or_a_clear_word() {
+    let dir = data();
+    let up = |text: &str| {
+        std::fs::write(dir.path().join("config.toml"), text).unwrap();
+        run(dir.path(), &["up"])
+    };
+    let ran = up("listen = \"0.0.0.0:0\"\n");
+    refused(&ran, "invalid-config", 2);
+    assert!(ran.err.contains("without TLS") && ran.err.contains("listen_insecure"), "{ran:?}");
+    refused(
+        &up("listen = \"127.0.0.1:0\"\n[tls]\ncert = \"/nonexistent\"\nkey = \"/x\"\n"),
+        "invalid-config",
+        2,
+    );
+    std::fs::write(dir.path().join("config.toml"), "listen = \"0.0.0.0:0\"\nlisten_insecure = true\n")
+        .unwrap();
+    let _daemon = Daemon::up(dir.path());
+}
+
+#[test]
+fn the_set_up_link_is_printed_until_there_is_an_admin() {
+    let dir = data();
+    std::fs::write(dir.path().join("config.toml"), "listen = \"127.0.0.1:0\"\n").unwrap();
+    let mut child =
+        command(dir.path(), &["up"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let daemon = Daemon(child, mpsc::channel().1, Default::default());
+    let (url, code) = line.trim().split_once("/setup#").unwrap();
+    assert_eq!(code.len(), 32, "{line}");
+    assert!(url.contains("http://127.0.0.1:"), "{line}");
+    std::fs::write(dir.path().join("password"), "correct horse").unwrap();
+    let file = dir.path().join("password").display().to_string();
+    let made = run(dir.path(), &["user", "create", "ada", "--role", "admin", "--password-file", &file]);
+    assert_eq!(made.code, 0, "{made:?}");
+    drop(daemon);
+    let mut child =
+        command(dir.path(), &["up"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let out = child.stdout.take().unwrap();
+    let daemon = Daemon(child, mpsc::channel().1, Default::default());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while run(dir.path(), &["status"]).code != 0 {
+        assert!(std::time::Instant::now() < deadline);
+    }
+    drop(daemon);
+    assert_eq!(std::io::read_to_string(out).unwrap(), "");
+}
+
+#[test]
+fn settings_are_read_again_on_sighup() {
+    let dir = data();
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, "listen = \"127.0.0.1:0\"\n").unwrap();
+    let daemon = Daemon::up(dir.path());
+    let hup = |text: &str| {
+        std::fs::write(&file, format!("listen = \"127.0.0.1:0\"\n{text}")).unwrap();
+        daemon.signal(rustix::process::Signal::HUP);
+    };
+    hup("[rate_limit]\nrps = 1\nburst = 1\n");
+    daemon.wait_for("the settings were read again");
+    let log = daemon.seen();
+    let address = log.split("the API is at http://").nth(1).unwrap().split('\n').next().unwrap().to_owned();
+    let ask = || {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        write!(stream, "GET /healthz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answers: Vec<_> = (0..5).map(|_| ask()).collect();
+    assert!(answers.iter().any(|a| a.starts_with("HTTP/1.1 429 ")), "{answers:?}");
+    hup("workers = 3\n");
+    daemon.wait_for("these need a restart: workers");
+    hup("workers = 0\n");
+    daemon.wait_for("the settings stay as they were");
+    hup("log = \"warn\"\n");
+    drop(daemon);
+}
+
+#[test]
+fn the_log_can_be_json_and_carries_the_requests_id() {
+    let dir = data();
+    let mut command = command(dir.path(), &["up", "--log", "debug", "--log-format", "json"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let _daemon = Daemon(child, mpsc::channel().1, Default::default());
+    let mut asked = false;
+    for line in lines {
+        let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let message = line["fields"]["message"].as_str().unwrap_or_default();
+        if message.contains(" is up, ") {
+            assert_eq!(run(dir.path(), &["volume", "list"]).code, 0);
+            asked = true;
+        }
+        if asked && message == "answered" {
+            assert!(line["fields"]["request"].is_string(), "{line}");
+            break;
+        }
+    }
+}
+
+#[test]
 fn a_bad_setting_or_directory_keeps_it_down() {
     let dir = data();
     std::fs::write(dir.path().join("config.toml"), "workers = 0\n").unwrap();
@@ -130,7 +294,7 @@ fn the_service_manager_is_told() {
     manager.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
     let mut command = command(dir.path(), &["up"]);
     let child = command.env("NOTIFY_SOCKET", &path).stderr(Stdio::null()).spawn().unwrap();
-    let mut daemon = Daemon(child, mpsc::channel().1);
+    let mut daemon = Daemon(child, mpsc::channel().1, Default::default());
     let told = || {
         let mut bytes = [0; 256];
         let n = manager.recv(&mut bytes).unwrap();
@@ -230,7 +394,7 @@ fn the_watchdog_is_fed() {
     manager.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
     let mut command = command(dir.path(), &["up"]);
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "300000").stderr(Stdio::null());
-    let _daemon = Daemon(command.spawn().unwrap(), mpsc::channel().1);
+    let _daemon = Daemon(command.spawn().unwrap(), mpsc::channel().1, Default::default());
     let mut fed = 0;
     while fed < 3 {
         let mut bytes = [0; 256];

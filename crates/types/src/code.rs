@@ -8,7 +8,7 @@ use std::fmt;
 use utoipa::ToSchema;
 
 macro_rules! codes {
-    ($($variant:ident = $text:literal, $exit:literal, $status:literal;)*) => {
+    ($($variant:ident = $text:tt, $exit:literal, $status:literal;)*) => {
         /// What went wrong, as a stable word.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
         pub enum Code {
@@ -48,6 +48,7 @@ codes! {
     InvalidSize = "invalid-size", 2, 400;
     InvalidRequest = "invalid-request", 2, 400;
     InvalidUrl = "invalid-url", 2, 400;
+    InsecureUrl = "insecure-url", 2, 400;
     InvalidConfig = "invalid-config", 2, 400;
     NotYet = "not-yet", 2, 501;
     // What was named does not exist.
@@ -58,6 +59,8 @@ codes! {
     PoolNotFound = "pool-not-found", 3, 404;
     OperationNotFound = "operation-not-found", 3, 404;
     RouteNotFound = "route-not-found", 3, 404;
+    TokenNotFound = "token-not-found", 3, 404;
+    UserNotFound = "user-not-found", 3, 404;
     // It exists, but not in a state that allows it.
     NameTaken = "name-taken", 4, 409;
     VolumeInUse = "volume-in-use", 4, 409;
@@ -79,6 +82,12 @@ codes! {
     NetworkFull = "network-full", 4, 409;
     LimitExceeded = "limit-exceeded", 4, 409;
     PoolFull = "pool-full", 4, 507;
+    HostHalting = "host-halting", 4, 409;
+    // It is not for whoever asked, or not now.
+    PreconditionFailed = "precondition-failed", 4, 412;
+    RevisionGone = "revision-gone", 4, 410;
+    NotAuthenticated = "not-authenticated", 4, 401;
+    RateLimited = "rate-limited", 4, 429;
     // The host cannot.
     NoHypervisor = "no-hypervisor", 4, 409;
     NoKernel = "no-kernel", 4, 409;

@@ -56,6 +56,8 @@ id!(/// Identifies a network.
     NetworkId);
 id!(/// Identifies an accepted request; history refers to it.
     OperationId);
+id!(/// Identifies a token for the API.
+    TokenId);
 id!(/// Identifies one run of a machine: one hypervisor process, from start to exit.
     RunId);
 

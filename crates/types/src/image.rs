@@ -76,6 +76,9 @@ pub struct Image {
     pub created_at: Timestamp,
     /// Why the last try failed.
     pub fault: Option<Problem>,
+    /// The spec's revision, for `If-Match`; it moves with every change of what is wanted.
+    #[serde(default)]
+    pub revision: u64,
 }
 
 /// Asks for an image to be made ready.

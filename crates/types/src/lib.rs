@@ -3,7 +3,9 @@
 //! Invariant: nothing here performs I/O or knows a runtime; a value that exists has been validated,
 //! so every other room can rely on it.
 
+pub mod access;
 pub mod code;
+pub mod event;
 pub mod id;
 pub mod image;
 pub mod machine;
@@ -15,8 +17,9 @@ pub mod page;
 pub mod size;
 pub mod volume;
 
+pub use access::Role;
 pub use code::{Code, Problem};
-pub use id::{ImageId, MachineId, NetworkId, OperationId, RunId, VolumeId};
+pub use id::{ImageId, MachineId, NetworkId, OperationId, RunId, TokenId, VolumeId};
 pub use meta::{Actor, Timestamp};
 pub use name::Name;
 pub use operation::{Operation, OperationState, Verb};

@@ -130,6 +130,9 @@ pub struct MachineSpec {
     /// Whether it comes back when its hypervisor died.
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// How often somebody asked that a guest that stands goes on: a state and not an event, too.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumes: u64,
     /// Its disks, by slot.
     pub disks: Vec<Disk>,
     /// Its interfaces.
@@ -149,6 +152,47 @@ pub enum Exit {
     Ended,
     /// Its hypervisor went without a guest's doing.
     Died,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// Why a write of a guest failed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StallReason {
+    /// The pool is full: it goes on by itself once there is room.
+    PoolFull,
+    /// The host could not write: somebody has to mend it and say so.
+    IoError,
+}
+
+/// A guest that stands because a write of it failed, or that stood a moment ago.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Stall {
+    /// The volume that could not be written, as far as it is known.
+    pub volume: Option<VolumeId>,
+    /// Why.
+    pub why: StallReason,
+    /// When it was first seen.
+    pub since: Timestamp,
+    /// The [`MachineSpec::resumes`] that were answered.
+    #[serde(default)]
+    pub heard: u64,
+    /// How often the guest was set going again and stood again.
+    #[serde(default)]
+    pub tries: u32,
+    /// When it was last set going, in milliseconds since the host booted.
+    #[serde(default)]
+    pub tried_up: Option<u64>,
+    /// It goes again; what is left is to set its clock and to watch it for a while.
+    #[serde(default)]
+    pub going: bool,
+    /// Its clock was set since.
+    #[serde(default)]
+    pub clock_set: bool,
 }
 
 /// One run: committed before its process is made.
@@ -187,6 +231,25 @@ pub struct Run {
     /// The plug is to be pulled: the deadline passed or the start failed.
     #[serde(default)]
     pub kill: bool,
+    /// A write of its guest failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall: Option<Stall>,
+}
+
+impl Run {
+    /// What the guest stands for, if it does.
+    pub fn standing(&self) -> Option<&Stall> {
+        self.stall.as_ref().filter(|s| !s.going)
+    }
+}
+
+/// The mark on a machine that shall run and does not, because its host is shutting down.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Held {
+    /// In which boot of the host.
+    pub host_boot: String,
+    /// The epoch that is held back.
+    pub epoch: u64,
 }
 
 /// How the last run ended.
@@ -195,7 +258,7 @@ pub struct LastExit {
     /// When the end was seen.
     pub at: Timestamp,
     /// `shutdown` (asked for), `killed` (the plug was pulled after the stop timeout), `host` (the
-    /// host restarted), `failed` (it could not be started), `ended` (the guest powered off by
+    /// host shut down or restarted), `failed` (it could not be started), `ended` (the guest powered off by
     /// itself) or `died` (its hypervisor went without a guest's doing).
     pub how: String,
 }
@@ -233,6 +296,9 @@ pub struct MachineStatus {
     /// How often it was started again by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deaths: Option<Deaths>,
+    /// It is held back until the host is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
     /// Why the last try failed, until one succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Problem>,
@@ -284,6 +350,7 @@ pub fn phase(spec: &MachineSpec, status: &MachineStatus) -> Phase {
         Some(_) if status.fault.is_some() => Phase::Failed,
         Some(_) => Phase::Starting,
         None if status.fault.is_some() => Phase::Failed,
+        None if status.held.as_ref().is_some_and(|h| h.epoch == spec.epoch) => Phase::Stopped,
         None if wanted && status.ended_epoch < spec.epoch && status.booted => Phase::Starting,
         None if wanted && status.ended_epoch < spec.epoch => Phase::Creating,
         None => Phase::Stopped,
@@ -359,6 +426,9 @@ pub struct Machine {
     pub fault: Option<Problem>,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// The spec's revision, for `If-Match`; it moves with every change of what is wanted.
+    #[serde(default)]
+    pub revision: u64,
 }
 
 /// A volume to attach.

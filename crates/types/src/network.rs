@@ -54,4 +54,7 @@ pub struct Network {
     pub machines: u64,
     /// When it was made.
     pub created_at: Timestamp,
+    /// The spec's revision, for `If-Match`; it moves with every change of what is wanted.
+    #[serde(default)]
+    pub revision: u64,
 }

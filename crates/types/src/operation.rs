@@ -8,7 +8,7 @@ use std::fmt;
 use utoipa::ToSchema;
 
 macro_rules! verbs {
-    ($($variant:ident = $text:literal;)*) => {
+    ($($variant:ident = $text:tt;)*) => {
         /// What was asked.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, ToSchema)]
         pub enum Verb {
@@ -19,9 +19,19 @@ macro_rules! verbs {
             )*
         }
 
+        impl Verb {
+            /// Every verb, in the order of this file.
+            pub const ALL: &'static [Verb] = &[$(Verb::$variant),*];
+
+            /// The stable spelling.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Verb::$variant => $text),* }
+            }
+        }
+
         impl fmt::Display for Verb {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(match self { $(Self::$variant => $text),* })
+                f.pad(self.as_str())
             }
         }
     };
@@ -40,8 +50,20 @@ verbs! {
     VolumeDelete = "volume.delete";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
+    HostShutdown = "host.shutdown";
+    HostResume = "host.resume";
+    MachineExec = "machine.exec";
     Recover = "recover";
     Reconcile = "reconcile";
+    TokenCreate = "token.create";
+    TokenRevoke = "token.revoke";
+    TokenUse = "token.use";
+    UserCreate = "user.create";
+    UserPasswd = "user.passwd";
+    UserDelete = "user.delete";
+    Setup = "setup";
+    Login = "login";
+    Logout = "logout";
 }
 
 /// Which kind of resource.
@@ -56,6 +78,12 @@ pub enum Kind {
     Image,
     /// A network.
     Network,
+    /// A host.
+    Node,
+    /// A token for the API.
+    Token,
+    /// A user who can log in.
+    User,
 }
 
 impl fmt::Display for Kind {
@@ -65,6 +93,9 @@ impl fmt::Display for Kind {
             Self::Volume => "volume",
             Self::Image => "image",
             Self::Network => "network",
+            Self::Node => "node",
+            Self::Token => "token",
+            Self::User => "user",
         })
     }
 }

@@ -194,6 +194,9 @@ pub struct Volume {
     pub observed_generation: u64,
     /// Why the last try failed.
     pub fault: Option<Problem>,
+    /// The spec's revision, for `If-Match`; it moves with every change of what is wanted.
+    #[serde(default)]
+    pub revision: u64,
 }
 
 /// Asks for a new, empty data volume.

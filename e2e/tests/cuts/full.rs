@@ -106,8 +106,6 @@ fn what_finds_no_room_fails_and_leaves_nothing() {
         ballast.set_len(0).unwrap();
         ballast.sync_all().unwrap();
         host.ok("volume resize kept 2T");
-        host.ok("machine deploy small --name web --storage 128M --no-wait");
-        host.ok("machine delete web -y");
         host.ok("volume delete kept -y");
         assert_eq!(volumes(&host), BTreeSet::new());
         host.ok("volume create 128M --name blank");

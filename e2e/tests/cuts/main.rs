@@ -5,4 +5,6 @@ mod check;
 mod daemon;
 mod device;
 mod full;
+mod guest;
 mod model;
+mod pool;

@@ -5,6 +5,7 @@ mod daemon;
 mod exec;
 mod network;
 mod refusals;
+mod shutdown;
 mod storage;
 
 /// The size of a guest's root file system: every block it has, with those for its own use.

@@ -29,6 +29,7 @@ impl Engine {
         self.admit(actor, Verb::ImagePull, (Kind::Image, &req.image), |draft| {
             let image = self.resolve_image(draft, &req.image)?;
             draft.about(Kind::Image, image.id.0, image.name.as_str(), image.generation);
+            draft.operation.warnings.extend(self.room_warning());
             Ok(())
         })
     }
@@ -68,6 +69,17 @@ impl Engine {
 
     /// What `reference` means: a URL, a path, a local image, a recipe, else a registry's reference.
     pub(super) fn resolve_image(&self, draft: &mut Draft, reference: &str) -> Result<Resolved, Problem> {
+        let odd = |c: char| c.is_control() || c.is_whitespace() || !c.is_ascii();
+        if !reference.starts_with('/') && reference.contains(odd) {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                format!(
+                    "\"{}\" names no image",
+                    reference.chars().take(100).collect::<String>().escape_debug()
+                ),
+            )
+            .hint("give a path, the name of an image, or a recipe such as debian"));
+        }
         if reference.contains("://") {
             return Err(Problem::new(Code::NotYet, "images cannot be fetched from a URL yet")
                 .hint("download it and give its path"));

@@ -56,6 +56,7 @@ impl Engine {
             ));
         }
         self.preflight()?;
+        self.refuse_halting(draft)?;
         let id = self.new_machine_id(draft)?;
         let name = match &req.name {
             Some(name) => Name::machine(name.as_str())?,
@@ -97,6 +98,7 @@ impl Engine {
             desired: Desired::Running,
             epoch: 1,
             restart: req.restart.unwrap_or_default(),
+            resumes: 0,
             disks: vec![Disk {
                 volume: root,
                 slot: 0,
@@ -136,6 +138,10 @@ impl Engine {
         let id = self.new_volume_id(draft)?;
         let source = VolumeSource::Image { image: image.id };
         let root = name.root_volume();
+        if image.size.is_some() {
+            self.refuse_full(root.as_str(), wanted, Some(image.id))?;
+        }
+        draft.operation.warnings.extend(self.room_warning());
         self.new_volume(draft, id, root, VolumeRole::Root, wanted, source, Some(machine))?;
         draft.change.claim(key::attach(id), &machine);
         Ok((image.id, id))
@@ -262,17 +268,24 @@ impl Engine {
         }
     }
 
-    /// Accepts to run a machine. One that runs is left as it is.
+    /// Accepts to run a machine. One that runs is left as it is; one whose guest stands goes on.
     ///
     /// # Errors
-    /// `machine-not-found`, `being-deleted`, what [`crate::port::Vmm::preflight`] refuses.
+    /// `machine-not-found`, `being-deleted`, `host-halting`, what [`crate::port::Vmm::preflight`] refuses.
     pub fn start_machine(&self, actor: &Actor, machine: &str) -> Result<Operation, Problem> {
-        self.change_machine(actor, Verb::MachineStart, machine, |spec, record| {
+        self.change_machine(actor, Verb::MachineStart, machine, |draft, spec, record| {
             self.preflight()?;
-            let ended = record.status.ended_epoch >= spec.epoch;
-            if spec.desired == Desired::Stopped || ended {
+            self.refuse_halting(draft)?;
+            let status = &record.status;
+            let ended = status.ended_epoch >= spec.epoch;
+            // Whether what the end of the host ended comes back by itself is not settled yet; this does.
+            let boot = self.0.ports.clock.host_boot();
+            let over = status.held.is_some() || status.run.as_ref().is_some_and(|r| r.host_boot != boot);
+            if spec.desired == Desired::Stopped || ended || over {
                 spec.desired = Desired::Running;
                 spec.epoch += 1;
+            } else if record.status.run.as_ref().is_some_and(|run| run.standing().is_some()) {
+                spec.resumes += 1;
             }
             Ok(())
         })
@@ -283,7 +296,7 @@ impl Engine {
     /// # Errors
     /// `machine-not-found`, `being-deleted`.
     pub fn stop_machine(&self, actor: &Actor, machine: &str) -> Result<Operation, Problem> {
-        self.change_machine(actor, Verb::MachineStop, machine, |spec, _| {
+        self.change_machine(actor, Verb::MachineStop, machine, |_, spec, _| {
             spec.desired = Desired::Stopped;
             Ok(())
         })
@@ -292,10 +305,11 @@ impl Engine {
     /// Accepts to stop a machine, if it runs, and run it anew.
     ///
     /// # Errors
-    /// `machine-not-found`, `being-deleted`, what [`crate::port::Vmm::preflight`] refuses.
+    /// `machine-not-found`, `being-deleted`, `host-halting`, what [`crate::port::Vmm::preflight`] refuses.
     pub fn restart_machine(&self, actor: &Actor, machine: &str) -> Result<Operation, Problem> {
-        self.change_machine(actor, Verb::MachineRestart, machine, |spec, _| {
+        self.change_machine(actor, Verb::MachineRestart, machine, |draft, spec, _| {
             self.preflight()?;
+            self.refuse_halting(draft)?;
             spec.desired = Desired::Running;
             spec.epoch += 1;
             Ok(())
@@ -426,13 +440,13 @@ impl Engine {
         actor: &Actor,
         verb: Verb,
         machine: &str,
-        change: impl Fn(&mut MachineSpec, &MachineRecord) -> Result<(), Problem>,
+        change: impl Fn(&mut Draft, &mut MachineSpec, &MachineRecord) -> Result<(), Problem>,
     ) -> Result<Operation, Problem> {
         self.admit(actor, verb, (Kind::Machine, machine), |draft| {
             let record = self.0.db.find::<MachineSpec>(machine)?;
             refuse_going(&record)?;
             let mut spec = record.spec.value.clone();
-            change(&mut spec, &record)?;
+            change(draft, &mut spec, &record)?;
             let read: &Rev<MachineSpec> = &record.spec;
             if spec == read.value {
                 draft.change.on(read);

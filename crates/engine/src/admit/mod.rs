@@ -3,6 +3,7 @@
 //! Invariant: a request is decided on what was read, and what was read is checked in the one
 //! transaction that accepts it; a refused request leaves a line in the history and nothing else.
 
+mod host;
 mod image;
 mod machine;
 mod network;
@@ -12,6 +13,7 @@ pub(crate) use machine::{FIRST_UID, UIDS, abandon as abandon_machine, forget as 
 pub(crate) use network::DEFAULT as DEFAULT_NETWORK;
 pub(crate) use volume::{DEFAULT_POOL, mark_deleting};
 
+use crate::condition::Before;
 use crate::db::Change;
 use crate::store::StoreError;
 use crate::{Engine, key};
@@ -96,6 +98,12 @@ impl Engine {
         (kind, name): (Kind, &str),
         decide: &impl Fn(&mut Draft) -> Result<(), Problem>,
     ) -> Result<Result<Operation, StoreError>, Problem> {
+        let expired = match self.made_before()? {
+            Before::Operation(op) => return Ok(Ok(*op)),
+            Before::Answered => return Err(Self::answered()),
+            Before::No(expired) => expired,
+        };
+        let matching = self.matching(kind, name)?;
         let id = OperationId(self.0.ports.clock.new_id());
         let mut draft = Draft {
             change: Change::new(actor, Some(id), verb),
@@ -117,6 +125,10 @@ impl Engine {
         decide(&mut draft)?;
         let Draft { mut change, operation } = draft;
         let target = operation.target.id.expect("a decided request is about something");
+        if let Some((key, check)) = matching {
+            change.check(key, check);
+        }
+        self.mark_made(&mut change, expired.as_ref(), Some(id));
         change.put(key::operation(id), &operation);
         change.put(key::open(operation.target.kind, target, id), &id);
         Ok(change.commit(&self.0.db).map(|_| operation))
@@ -130,7 +142,7 @@ fn taken(kind: Kind, name: &str) -> Problem {
 }
 
 /// A made-up name: `prefix-xxxx`.
-fn made_up(prefix: &str, id: Uuid) -> String {
+pub(crate) fn made_up(prefix: &str, id: Uuid) -> String {
     let tail = id.simple().to_string();
     format!("{prefix}-{}", &tail[tail.len() - 5..])
 }

@@ -37,7 +37,7 @@ impl Engine {
     /// Accepts a new, empty data volume.
     ///
     /// # Errors
-    /// `invalid-size`, `name-taken`, `conflict`, `database-failed`.
+    /// `invalid-size`, `name-taken`, `pool-full`, `conflict`, `database-failed`.
     pub fn create_volume(&self, actor: &Actor, req: CreateVolume) -> Result<Operation, Problem> {
         let typed = req.name.as_ref().map_or("", Name::as_str);
         self.admit(actor, Verb::VolumeCreate, (Kind::Volume, typed), |draft| {
@@ -47,6 +47,8 @@ impl Engine {
                 Some(name) => name.clone(),
                 None => Name::new(&made_up("vol", id.0))?,
             };
+            self.refuse_full(name.as_str(), size, None)?;
+            draft.operation.warnings.extend(self.room_warning());
             let source = VolumeSource::Blank { fs_uuid: Uuid::from_u128(rand::random()) };
             let spec = self.new_volume(draft, id, name, VolumeRole::Data, size, source, None)?;
             draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
@@ -150,6 +152,7 @@ impl Engine {
             if size > spec.size {
                 new.size = size;
                 new.generation += 1;
+                draft.operation.warnings.extend(self.room_warning());
                 draft.change.update(spec, &new);
             } else {
                 draft.change.on(spec);
@@ -243,7 +246,9 @@ pub(super) fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &
     let starting =
         machine.spec.desired == Desired::Running && machine.status.ended_epoch < machine.spec.epoch;
     if machine.status.run.is_some() || starting {
-        return Err(Problem::new(Code::MachineRunning, format!("machine \"{name}\" is running"))
+        let held = machine.status.run.is_none() && machine.status.held.is_some();
+        let how = if held { "runs again once its host is back" } else { "is running" };
+        return Err(Problem::new(Code::MachineRunning, format!("machine \"{name}\" {how}"))
             .hint(format!("stop it first: `sistemo machine stop {name}`, then {what}")));
     }
     draft.change.on(&machine.spec).on(&machine.status);

@@ -2,12 +2,13 @@
 //!
 //! Invariant: a run is committed before its process is made, and forgotten only once no process
 //! of it is left; how it ended is committed before the traces of it are cleared away; a process is
-//! made only while every disk is settled; a guest is asked to shut down before the plug is pulled.
+//! made only while every disk is settled; a guest is asked to shut down before the plug is pulled;
+//! the end of the host ends runs and changes nothing of what is wanted.
 
-use super::{Answer, Wait};
-use crate::port::{GuestObs, ProcessObs};
+use super::{Answer, Wait, stall};
+use crate::port::{GuestObs, Health, ProcessObs};
 use std::time::Duration;
-use types::machine::{Deaths, Desired, Exit, MachineSpec, MachineStatus, RestartPolicy, Run};
+use types::machine::{Deaths, Desired, Exit, Held, MachineSpec, MachineStatus, RestartPolicy, Run};
 use types::operation::Kind;
 use types::{Code, Problem, Timestamp, VolumeId};
 
@@ -39,6 +40,16 @@ pub enum Step {
     DecideKill,
     /// Pull the plug.
     Kill,
+    /// The guest stands since a write of it failed: remember it.
+    NoteStall,
+    /// Let it go on, and remember when.
+    Resume,
+    /// It goes again, by another's doing: remember it.
+    NoteGoing,
+    /// It goes again: set its clock.
+    SetClock,
+    /// It has gone for a while: forget that it stood.
+    ForgetStall,
     /// No process is left, and nobody asked for that: remember how it ended.
     NoteExit(Exit),
     /// No process is left: remove what the run left, then forget the run.
@@ -48,6 +59,8 @@ pub enum Step {
         /// The same epoch gets another run.
         again: bool,
     },
+    /// It was held back until the host is back, which it is, and shall not run by itself.
+    LeaveOff,
     /// Nothing runs: remove the directory, release the claims, remove the record.
     Forget,
 }
@@ -72,8 +85,14 @@ pub struct Look {
     pub up: u64,
     /// This boot of the host.
     pub host_boot: String,
+    /// The host is shutting down, in this boot of it.
+    pub halting: bool,
     /// The process of `status.run`.
     pub process: ProcessObs,
+    /// What the guest of `status.run` does.
+    pub health: Health,
+    /// A guest that stands for want of room would find some.
+    pub room: bool,
     /// The agent of `status.run`.
     pub guest: GuestObs,
     /// The generation in the published sidecar.
@@ -86,14 +105,30 @@ pub struct Look {
     pub disks: Vec<DiskLook>,
 }
 
-/// Adds a span to a point in time.
+/// What the operator wants of all machines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// How long a guest may take until its agent says hello.
+    pub boot_timeout: Duration,
+    /// Machines that ran when the host went down run again once it is back.
+    pub restart_after_boot: bool,
+}
+
+/// Adds a span to a point in time; never beyond the last there is.
 pub fn after(t: Timestamp, span: Duration) -> Timestamp {
-    Timestamp::from_millis(t.millis().saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    let span = jiff::SignedDuration::try_from(span).unwrap_or(jiff::SignedDuration::MAX);
+    Timestamp(t.0.saturating_add(span).unwrap_or(jiff::Timestamp::MAX))
 }
 
 /// Whether a run of the present epoch is wanted and has not ended yet.
 pub fn wants_run(spec: &MachineSpec, status: &MachineStatus) -> bool {
     spec.deleting.is_none() && spec.desired == Desired::Running && status.ended_epoch < spec.epoch
+}
+
+/// What is held back while the host is shutting down.
+pub fn held(spec: &MachineSpec, status: &MachineStatus, look: &Look) -> Option<Held> {
+    (look.halting && wants_run(spec, status))
+        .then(|| Held { host_boot: look.host_boot.clone(), epoch: spec.epoch })
 }
 
 /// The deaths that count of a machine, with one more.
@@ -134,10 +169,10 @@ fn wait_for(look: &Look, span: Duration) -> Answer<Step> {
 }
 
 /// Answers for a machine.
-pub fn plan(spec: &MachineSpec, status: &MachineStatus, look: &Look, boot_timeout: Duration) -> Answer<Step> {
+pub fn plan(spec: &MachineSpec, status: &MachineStatus, look: &Look, rules: Rules) -> Answer<Step> {
     match &status.run {
-        Some(run) => with_run(spec, status, run, look, boot_timeout),
-        None => without_run(spec, status, look),
+        Some(run) => with_run(spec, status, run, look, rules),
+        None => without_run(spec, status, look, rules),
     }
 }
 
@@ -146,33 +181,38 @@ fn with_run(
     status: &MachineStatus,
     run: &Run,
     look: &Look,
-    boot_timeout: Duration,
+    rules: Rules,
 ) -> Answer<Step> {
+    let end = |how, again| Answer::Do(Step::End { how, again });
     if run.host_boot != look.host_boot {
-        return Answer::Do(Step::End { how: "host", again: true });
+        return end("host", rules.restart_after_boot);
     }
-    let wanted = wants_run(spec, status) && run.epoch == spec.epoch && run.stop_deadline.is_none();
-    let end = |how| Answer::Do(Step::End { how, again: false });
+    let asked_for = wants_run(spec, status) && run.epoch == spec.epoch;
+    let ending = run.stop_deadline.is_some();
+    let wanted = asked_for && !ending && !look.halting;
+    // Whoever asks for an end changes `desired` or the epoch; what stops without is only held back.
+    let held = asked_for && (ending || look.halting);
     match run.exit {
-        Some(Exit::Ended) => return end("ended"),
+        Some(Exit::Ended) => return end("ended", false),
         Some(Exit::Died) => {
-            let again = wanted && spec.restart == RestartPolicy::OnFailure;
-            return Answer::Do(Step::End { how: "died", again });
+            let again = asked_for && spec.restart == RestartPolicy::OnFailure;
+            return end("died", again);
         }
         None => {}
     }
+    let down = if held { "host" } else { "shutdown" };
     match look.process {
-        ProcessObs::Exited { .. } | ProcessObs::Absent if run.kill => end("killed"),
-        ProcessObs::Exited { .. } if run.stop_deadline.is_some() => end("shutdown"),
+        ProcessObs::Exited { .. } | ProcessObs::Absent if run.kill => end("killed", held),
+        ProcessObs::Exited { .. } if ending => end(down, held),
         ProcessObs::Exited { clean: true } => Answer::Do(Step::NoteExit(Exit::Ended)),
         ProcessObs::Exited { clean: false } => Answer::Do(Step::NoteExit(Exit::Died)),
-        ProcessObs::Absent if !wanted => end("shutdown"),
+        ProcessObs::Absent if !wanted => end(down, held),
         ProcessObs::Starting if run.kill || !wanted => Answer::Do(Step::Kill),
         ProcessObs::Absent | ProcessObs::Starting if !look.nics => Answer::Do(Step::EnsureNetwork),
         ProcessObs::Absent | ProcessObs::Starting => Answer::Do(Step::Start),
         ProcessObs::Alive if run.kill => Answer::Do(Step::Kill),
-        ProcessObs::Alive if wanted => running(spec, run, look, boot_timeout),
-        ProcessObs::Alive => stopping(run, look),
+        ProcessObs::Alive if wanted => running(spec, run, look, rules.boot_timeout),
+        ProcessObs::Alive => stopping(spec, run, look),
     }
 }
 
@@ -180,11 +220,17 @@ fn running(spec: &MachineSpec, run: &Run, look: &Look, boot_timeout: Duration) -
     if !look.nics {
         return Answer::Do(Step::EnsureNetwork);
     }
+    if let Some(step) = stall::step(spec, run, look) {
+        return Answer::Do(step);
+    }
     if run.hello_at.is_some() {
         if look.sidecar != Some(spec.generation) {
             return Answer::Do(Step::WriteSidecar);
         }
-        return Answer::Settled;
+        return match run.standing() {
+            Some(_) => wait_for(look, stall::PROBE),
+            None => Answer::Settled,
+        };
     }
     if look.guest.hello && look.guest.root_mounted {
         return Answer::Do(Step::NoteHello);
@@ -199,7 +245,15 @@ fn running(spec: &MachineSpec, run: &Run, look: &Look, boot_timeout: Duration) -
         return failed(format!("machine \"{}\" did not boot: {why}", spec.name));
     }
     let until = run.began_up.map(|up| up.saturating_add(millis(boot_timeout)));
-    let Some(left) = left(look, until, after(run.began_at, boot_timeout)) else {
+    let left = left(look, until, after(run.began_at, boot_timeout));
+    if let Some(stall) = run.standing() {
+        // Whose time it is says the boot's timeout, and why says the stall.
+        return match left {
+            Some(left) => wait_for(look, left.min(stall::PROBE)),
+            None => Answer::Stuck(stall::problem(&spec.name, None, stall.why)),
+        };
+    }
+    let Some(left) = left else {
         let s = boot_timeout.as_secs();
         let what = if look.guest.hello { "did not mount its root" } else { "said nothing" };
         return failed(format!("the agent of machine \"{}\" {what} for {s} s", spec.name));
@@ -207,16 +261,20 @@ fn running(spec: &MachineSpec, run: &Run, look: &Look, boot_timeout: Duration) -
     wait_for(look, left)
 }
 
-fn stopping(run: &Run, look: &Look) -> Answer<Step> {
+fn stopping(spec: &MachineSpec, run: &Run, look: &Look) -> Answer<Step> {
     let Some(deadline) = run.stop_deadline else { return Answer::Do(Step::BeginStop) };
     match left(look, run.stop_until, deadline) {
         None => Answer::Do(Step::DecideKill),
-        Some(_) if look.guest.hello && !run.stop_asked => Answer::Do(Step::AskShutdown),
-        Some(left) => wait_for(look, left),
+        Some(left) => match stall::step(spec, run, look) {
+            Some(step) => Answer::Do(step),
+            None if run.standing().is_some() => wait_for(look, left.min(stall::PROBE)),
+            None if look.guest.hello && !run.stop_asked => Answer::Do(Step::AskShutdown),
+            None => wait_for(look, left),
+        },
     }
 }
 
-fn without_run(spec: &MachineSpec, status: &MachineStatus, look: &Look) -> Answer<Step> {
+fn without_run(spec: &MachineSpec, status: &MachineStatus, look: &Look, rules: Rules) -> Answer<Step> {
     if spec.deleting.is_some() {
         return Answer::Do(Step::Forget);
     }
@@ -224,6 +282,14 @@ fn without_run(spec: &MachineSpec, status: &MachineStatus, look: &Look) -> Answe
         return Answer::Do(Step::WriteSidecar);
     }
     if !wants_run(spec, status) {
+        return Answer::Settled;
+    }
+    let was_held =
+        status.held.as_ref().is_some_and(|h| h.epoch == spec.epoch && h.host_boot != look.host_boot);
+    if was_held && !rules.restart_after_boot {
+        return Answer::Do(Step::LeaveOff);
+    }
+    if look.halting {
         return Answer::Settled;
     }
     if let Some(answer) = died_before(spec, status, look) {
@@ -259,6 +325,104 @@ fn died_before(spec: &MachineSpec, status: &MachineStatus, look: &Look) -> Optio
         );
         return Some(Answer::Stuck(Problem::new(Code::KeepsDying, what).hint(hint)));
     }
+    if last > look.up {
+        // Not of this boot, whatever it says.
+        return None;
+    }
     let pause = 1000u64 << (deaths.len() - 1);
     left(look, Some(last.saturating_add(pause)), look.now).map(|left| wait_for(look, left))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use types::machine::{Disk, Mount};
+    use types::volume::VolumeRole;
+    use types::{ByteSize, MachineId, RunId};
+    use uuid::Uuid;
+
+    /// A machine that runs, with a root volume.
+    pub fn machine() -> MachineSpec {
+        MachineSpec {
+            id: MachineId(Uuid::from_u128(1)),
+            name: "web".parse().unwrap(),
+            generation: 1,
+            node: "localhost".into(),
+            created_at: Timestamp::from_millis(0),
+            vcpus: 1,
+            memory: ByteSize::mib(512),
+            image: None,
+            desired: Desired::Running,
+            epoch: 1,
+            restart: RestartPolicy::No,
+            resumes: 0,
+            disks: vec![Disk {
+                volume: VolumeId(Uuid::from_u128(2)),
+                slot: 0,
+                role: VolumeRole::Root,
+                mount: Mount::Default,
+                read_only: false,
+            }],
+            nics: vec![],
+            uid: 0,
+            deleting: None,
+        }
+    }
+
+    /// Its run, which has said hello.
+    pub fn run() -> Run {
+        Run {
+            id: RunId(Uuid::from_u128(3)),
+            epoch: 1,
+            kernel: "6.1".into(),
+            host_boot: "boot".into(),
+            began_at: Timestamp::from_millis(0),
+            began_up: Some(0),
+            hello_at: Some(Timestamp::from_millis(0)),
+            stop_deadline: None,
+            stop_until: None,
+            stop_asked: false,
+            exit: None,
+            kill: false,
+            stall: None,
+        }
+    }
+
+    /// What is seen of it when all is well.
+    pub fn look() -> Look {
+        Look {
+            now: Timestamp::from_millis(0),
+            up: 0,
+            host_boot: "boot".into(),
+            halting: false,
+            process: ProcessObs::Alive,
+            health: Health::Running,
+            room: true,
+            guest: GuestObs { hello: true, root_mounted: true, ..GuestObs::default() },
+            sidecar: Some(1),
+            kernel: true,
+            nics: true,
+            disks: vec![],
+        }
+    }
+
+    #[test]
+    fn a_guest_that_stands_is_not_asked_to_shut_down_and_goes_on_to_do_so() {
+        let (mut spec, mut run) = (machine(), run());
+        let status = |run: &Run| MachineStatus { run: Some(run.clone()), ..MachineStatus::default() };
+        let mut seen = look();
+        seen.health = Health::Stands { slot: Some(0), why: types::machine::StallReason::PoolFull };
+        seen.room = false;
+        stall::carry_out(&spec, &mut run, &seen, &Step::NoteStall);
+        spec.desired = Desired::Stopped;
+        let rules = Rules { boot_timeout: Duration::from_secs(60), restart_after_boot: true };
+        let answer = |run: &Run, look: &Look| plan(&spec, &status(run), look, rules);
+        assert_eq!(answer(&run, &seen), Answer::Do(Step::BeginStop));
+        (run.stop_deadline, run.stop_until) = (Some(Timestamp::from_millis(90_000)), Some(90_000));
+        assert!(matches!(answer(&run, &seen), Answer::Wait(_)));
+        seen.room = true;
+        assert_eq!(answer(&run, &seen), Answer::Do(Step::Resume));
+        (seen.room, seen.up) = (false, 90_000);
+        assert_eq!(answer(&run, &seen), Answer::Do(Step::DecideKill));
+    }
 }

@@ -5,6 +5,8 @@
 
 pub mod image;
 pub mod machine;
+pub mod node;
+pub mod stall;
 pub mod volume;
 
 use types::operation::Kind;

@@ -32,4 +32,10 @@ pub trait Guest: Send + Sync {
     /// # Errors
     /// `guest-unreachable` (passing).
     fn shutdown(&self, machine: MachineId, run: RunId) -> Result<(), Fault>;
+
+    /// Sets the guest's clock, which stood while the guest did, to the host's time; never back.
+    ///
+    /// # Errors
+    /// `guest-unreachable` (passing); `guest-failed` of an agent that cannot do it.
+    fn set_clock(&self, machine: MachineId, run: RunId) -> Result<(), Fault>;
 }

@@ -16,7 +16,7 @@ pub use guest::{Guest, GuestObs};
 pub use images::{ImageObs, Images};
 pub use net::{Net, NicPlan};
 pub use pool::{Capacity, FileObs, Pool, VolumeObs};
-pub use vmm::{ProcessObs, RunDisk, RunPlan, Vmm};
+pub use vmm::{Health, ProcessObs, RunDisk, RunPlan, Vmm};
 
 use types::operation::{Kind, Progress};
 use types::{Code, Problem};

@@ -106,6 +106,12 @@ pub trait Pool: Send + Sync {
     /// `io-error`.
     fn purge_trash(&self, now: Timestamp) -> Result<Vec<VolumeId>, Fault>;
 
+    /// What making a volume of this size takes at once, at the least; from an image, if one is named.
+    ///
+    /// # Errors
+    /// `image-not-found`, `io-error`.
+    fn needs(&self, size: ByteSize, image: Option<ImageId>) -> Result<ByteSize, Fault>;
+
     /// Room in the pool.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The hypervisor.
 
 use super::{Fault, NicPlan};
+use types::machine::StallReason;
 use types::network::NetworkSpec;
 use types::volume::VolumeRole;
 use types::{ByteSize, MachineId, Name, Problem, RunId, VolumeId};
@@ -21,6 +22,22 @@ pub enum ProcessObs {
         /// `false` for everything else, also where it cannot be known. Once told of a run, the
         /// answer stays the same until [`Vmm::clean`].
         clean: bool,
+    },
+}
+
+/// What the guest of a run does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Health {
+    /// It runs, or nobody knows otherwise.
+    #[default]
+    Running,
+    /// It stands: the host could not write what it wrote, which it does not know. The write is tried
+    /// again by [`Vmm::resume`].
+    Stands {
+        /// The slot of the disk, where it is known.
+        slot: Option<u8>,
+        /// Why.
+        why: StallReason,
     },
 }
 
@@ -89,6 +106,19 @@ pub trait Vmm: Send + Sync {
     /// # Errors
     /// `no-hypervisor`, `boot-failed`, `volume-in-use` (image lock), `volume-lost`, `io-error`.
     fn start(&self, plan: &RunPlan) -> Result<(), Fault>;
+
+    /// What the guest of a run that is alive does. A hypervisor that does not answer counts as one
+    /// whose guest runs: whoever wants something of it learns better.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn health(&self, machine: MachineId, run: RunId) -> Result<Health, Fault>;
+
+    /// Lets a guest that stands go on, its write first. One that runs is left alone.
+    ///
+    /// # Errors
+    /// `guest-unreachable` (passing).
+    fn resume(&self, machine: MachineId, run: RunId) -> Result<(), Fault>;
 
     /// Pulls the plug: kills every process of the run and returns once none is left.
     ///

@@ -2,7 +2,7 @@
 
 use super::claims::Claims;
 use super::volume::Seen;
-use super::{Around, Found, FoundMachine, Group, Holder, Left, Outcome, Restored};
+use super::{Around, Found, FoundMachine, Group, Holder, Left, MOST_CHANGES, Outcome, Restored};
 use crate::admit::mount;
 use crate::db::encode;
 use crate::key;
@@ -152,7 +152,8 @@ fn one(
     spec.vcpus = spec.vcpus.clamp(1, MAX_VCPUS);
     spec.memory = spec.memory.clamp(MIN_MEMORY, MAX_MEMORY);
     // An epoch of its own tells the run that is there from one that is wanted.
-    spec.epoch = spec.epoch.max(1);
+    spec.epoch = spec.epoch.clamp(1, MOST_CHANGES);
+    spec.generation = spec.generation.min(MOST_CHANGES);
     if run.is_none() {
         spec.desired = Desired::Stopped;
     }
@@ -169,6 +170,7 @@ fn one(
             stop_deadline: None,
             stop_until: None,
             stop_asked: false,
+            stall: None,
             exit: None,
             kill: false,
         }),

@@ -31,6 +31,9 @@ use types::volume::VolumeSpec;
 use types::{ByteSize, ImageId, MachineId, Name, Problem, RunId, Timestamp, VolumeId};
 use uuid::Uuid;
 
+/// Nothing was changed more often; a sidecar that says so is damaged, and counting goes on from here.
+const MOST_CHANGES: u64 = u64::MAX >> 1;
+
 /// What there is of a volume.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FoundVolume {

@@ -59,7 +59,7 @@ prop_compose! {
                 address: Ipv4Addr::from(0x0ac8_0000 + address),
                 mac: if mac == 0 { "evil,id=x".into() } else { format!("52:54:00:00:00:0{mac}") },
             }],
-            uid: if uid == 0 { 0 } else { crate::admit::FIRST_UID + uid }, deleting: None, restart: RestartPolicy::No,
+            uid: if uid == 0 { 0 } else { crate::admit::FIRST_UID + uid }, deleting: None, restart: RestartPolicy::No, resumes: 0,
         };
         FoundMachine { id, specs: vec![spec], written_at: Timestamp::from_millis(written) }
     }

@@ -126,7 +126,7 @@ fn everything_is_there_again_and_what_runs_runs_on() {
     let look = |m: &types::machine::Machine| (m.id, m.name.clone(), m.address, m.mac.clone(), m.phase);
     let again = engine.machines().unwrap();
     assert_eq!(again.iter().map(look).collect::<Vec<_>>(), machines.iter().map(look).collect::<Vec<_>>());
-    assert_eq!(engine.history(10).unwrap().len(), 7);
+    assert_eq!(engine.history(&crate::HistoryQuery::default()).unwrap().len(), 7);
     // The stopped one starts, from its own disk and with a kernel found anew.
     engine.start_machine(&root(), "db").unwrap();
     engine.stop_machine(&root(), "web").unwrap();
@@ -257,7 +257,7 @@ impl Store for Dying {
     fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         self.inner.get(key)
     }
-    fn scan(&self, prefix: &str, limit: Limit) -> Result<Vec<Entry>, StoreError> {
+    fn scan(&self, prefix: &str, limit: Limit<'_>) -> Result<Vec<Entry>, StoreError> {
         self.inner.scan(prefix, limit)
     }
     fn commit(&self, txn: Txn) -> Result<u64, StoreError> {

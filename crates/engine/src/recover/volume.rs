@@ -2,7 +2,7 @@
 
 use super::claims::{Claims, made_up};
 use super::machine::Machines;
-use super::{Around, Found, FoundVolume, Group, Outcome, Restored};
+use super::{Around, Found, FoundVolume, Group, MOST_CHANGES, Outcome, Restored};
 use crate::admit::DEFAULT_POOL;
 use crate::db::encode;
 use crate::key;
@@ -101,6 +101,11 @@ fn one(
     };
     let before = spec.clone();
     let mut notes = vec![];
+    spec.generation = spec.generation.min(MOST_CHANGES);
+    if spec.size > ByteSize::MAX {
+        // Nobody can have asked for it.
+        spec.size = if let Left::File(size) = seen.left { size } else { ByteSize::MAX };
+    }
     spec.owner = spec.owner.filter(|owner| holder.is_some_and(|h| h.machine == *owner));
     DEFAULT_POOL.clone_into(&mut spec.pool);
     let mut status = VolumeStatus { filled: true, size: spec.size, ..VolumeStatus::default() };

@@ -1,31 +1,39 @@
 //! Machines: looking and doing.
 
 use super::close::Ending;
+use super::pass::Networks;
 use super::{Broken, Next};
 use crate::Engine;
 use crate::admit::{abandon_machine, forget_machine};
 use crate::db::{Change, MachineRecord, encode};
 use crate::plan::Answer;
-use crate::plan::machine::{DiskLook, Look, Step, after, one_more_death, plan, wants_run};
-use crate::port::{GuestObs, NicPlan, ProcessObs, RunDisk, RunPlan};
+use crate::plan::machine::{DiskLook, Look, Rules, Step, after, held, one_more_death, plan, wants_run};
+use crate::port::{GuestObs, Health, NicPlan, ProcessObs, RunDisk, RunPlan};
 use types::machine::{Desired, LastExit, MachineSpec, MachineStatus, Mount, Phase, Run, phase};
 use types::network::NetworkSpec;
 use types::operation::{Kind, Progress};
 use types::volume::{VolumeRole, VolumeSpec};
-use types::{Code, MachineId, Operation, Problem, RunId, Verb};
+use types::{Code, MachineId, NetworkId, Operation, Problem, RunId, Verb};
 
 impl Engine {
     pub(super) fn look_at_machine(&self, id: MachineId) -> Result<Next, Broken> {
         let Some(record) = self.0.db.record::<MachineSpec>(id.0)? else { return Ok(Next::Idle) };
-        let look = self.machine_look(&record)?;
-        match plan(&record.spec, &record.status, &look, self.0.settings.boot_timeout) {
+        let look = self.machine_look(&record, self.nics(&record.spec)?, self.halting()?)?;
+        match plan(&record.spec, &record.status, &look, self.rules()) {
             Answer::Do(step) => self.do_machine(&record, &look, &step),
-            Answer::Wait(wait) => Ok(self.wait((Kind::Machine, id.0), &wait)),
+            Answer::Wait(wait) => {
+                if let Some(stall) = record.status.run.as_ref().and_then(Run::standing) {
+                    let problem = self.standing_problem(&record.spec, stall)?;
+                    self.answer_starts(&record, &problem)?;
+                }
+                Ok(self.wait((Kind::Machine, id.0), &wait))
+            }
             Answer::Settled => {
                 let mut status = record.status.value.clone();
                 status.observed_generation = record.spec.generation;
-                if record.spec.desired == Desired::Stopped {
-                    // It is as it shall be: an earlier failure to start is history.
+                status.held = held(&record.spec, &status, &look);
+                if record.spec.desired == Desired::Stopped || status.run.is_some() {
+                    // It is as it shall be: an earlier failure is history.
                     status.fault = None;
                 }
                 self.conclude_machine(&record, status, &look.guest.notes)?;
@@ -38,14 +46,22 @@ impl Engine {
         }
     }
 
-    fn machine_look(&self, record: &MachineRecord) -> Result<Look, Broken> {
+    pub(super) fn machine_look(
+        &self,
+        record: &MachineRecord,
+        nics: Vec<(NetworkSpec, NicPlan)>,
+        halting: bool,
+    ) -> Result<Look, Broken> {
         let (spec, status) = (&record.spec, &record.status);
         let ports = &self.0.ports;
         let mut look = Look {
             now: ports.clock.now(),
             up: self.up(),
             host_boot: ports.clock.host_boot(),
+            halting,
             process: ProcessObs::Absent,
+            health: Health::Running,
+            room: false,
             guest: GuestObs::default(),
             sidecar: ports.vmm.sidecar(spec.id)?,
             kernel: false,
@@ -57,8 +73,9 @@ impl Engine {
                 look.process = ports.vmm.observe(spec.id, run.id)?;
                 if look.process == ProcessObs::Alive {
                     look.guest = ports.guest.observe(spec.id, run.id)?;
+                    self.look_at_health(spec.id, run, &mut look)?;
                 }
-                for (network, nic) in self.nics(spec)? {
+                for (network, nic) in nics {
                     look.nics &= ports.net.has_nic(&network, &nic)?;
                 }
             }
@@ -76,6 +93,12 @@ impl Engine {
         Ok(look)
     }
 
+    /// What the operator wants of all machines.
+    pub(super) fn rules(&self) -> Rules {
+        let settings = &self.0.settings;
+        Rules { boot_timeout: settings.boot_timeout, restart_after_boot: settings.restart_after_boot }
+    }
+
     fn disk_look(&self, id: types::VolumeId) -> Result<DiskLook, Problem> {
         let Some(v) = self.0.db.record::<VolumeSpec>(id.0)? else {
             let gone = Problem::new(Code::VolumeNotFound, "one of its volumes does not exist any more");
@@ -90,26 +113,12 @@ impl Engine {
     }
 
     fn nics(&self, spec: &MachineSpec) -> Result<Vec<(NetworkSpec, NicPlan)>, Problem> {
-        spec.nics
-            .iter()
-            .enumerate()
-            .map(|(n, nic)| {
-                let network = self.0.db.find::<NetworkSpec>(&nic.network.to_string())?.spec.value;
-                // 2 + 12 characters for the first interface: a name holds 15.
-                let tap = match n {
-                    0 => format!("st{}", spec.id.short()),
-                    n => format!("s{n}{}", spec.id.short()),
-                };
-                let plan = NicPlan {
-                    machine: spec.id,
-                    tap,
-                    uid: spec.uid,
-                    mac: nic.mac.clone(),
-                    address: nic.address,
-                };
-                Ok((network, plan))
-            })
-            .collect()
+        let mut networks = Networks::new();
+        for nic in &spec.nics {
+            let network = self.0.db.find::<NetworkSpec>(&nic.network.to_string())?;
+            networks.insert(nic.network, network.spec.value);
+        }
+        Ok(nics_in(spec, |id| networks.get(&id).cloned()).unwrap_or_default())
     }
 
     fn do_machine(&self, record: &MachineRecord, look: &Look, step: &Step) -> Result<Next, Broken> {
@@ -163,7 +172,11 @@ impl Engine {
                 }
                 run.stop_asked = true;
             }
-            (Step::DecideKill, Some(run)) => run.kill = true,
+            (Step::DecideKill, Some(run)) => {
+                run.kill = true;
+                // From here on a fault says that the plug could not be pulled.
+                new.fault = None;
+            }
             (Step::NoteExit(exit), Some(run)) => run.exit = Some(*exit),
             (Step::Kill, Some(run)) => {
                 ports.vmm.kill(spec.id, run.id)?;
@@ -182,6 +195,14 @@ impl Engine {
                 }
                 new.run = None;
                 new.last_exit = Some(LastExit { at: look.now, how: (*how).to_owned() });
+                new.held = held(spec, &new, look);
+            }
+            (Step::LeaveOff, _) => {
+                new.ended_epoch = new.ended_epoch.max(spec.epoch);
+                new.held = None;
+            }
+            (Step::NoteStall | Step::Resume | Step::NoteGoing | Step::SetClock | Step::ForgetStall, _) => {
+                return self.do_stall(record, look, step);
             }
             (Step::Forget, _) => return self.finish_machine(record),
             (_, None) => return Err(Broken::Raced),
@@ -189,6 +210,10 @@ impl Engine {
         let mut change = Change::system();
         change.update(status, &new).on(spec);
         change.commit(&self.0.db)?;
+        if new.run.is_none() {
+            // The end of the host waits for the end of every run.
+            self.0.queue.settled((Kind::Machine, spec.id.0));
+        }
         Ok(Next::Again)
     }
 
@@ -197,6 +222,9 @@ impl Engine {
     fn begin(&self, record: &MachineRecord) -> Result<Next, Broken> {
         let (spec, status) = (&record.spec, &record.status);
         let mut change = Change::system();
+        if self.read_halting(&mut change)? {
+            return Err(Broken::Raced);
+        }
         for disk in &spec.disks {
             let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else {
                 return Err(Broken::Raced);
@@ -217,7 +245,9 @@ impl Engine {
             stop_asked: false,
             exit: None,
             kill: false,
+            stall: None,
         });
+        new.held = None;
         new.fault = None;
         change.update(status, &new).on(spec);
         change.commit(&self.0.db)?;
@@ -284,6 +314,18 @@ impl Engine {
         })
     }
 
+    /// A guest that said hello and stands is there; who asked for it learns that it stands.
+    fn answer_starts(&self, record: &MachineRecord, problem: &Problem) -> Result<(), Broken> {
+        let (spec, status) = (&record.spec, &record.status);
+        if phase(spec, status) != Phase::Running {
+            return Ok(());
+        }
+        self.commit_and_close(Change::system(), Kind::Machine, spec.id.0, |op| {
+            let starts = matches!(op.verb, Verb::MachineDeploy | Verb::MachineStart | Verb::MachineRestart);
+            (starts && op.generation <= spec.generation).then(|| Ending::failed(problem.clone()))
+        })
+    }
+
     /// Start-up that failed is not tried again until somebody asks: the epoch counts as ended. A
     /// first deploy that never booted releases everything. A guest that runs but does not answer
     /// keeps running, so that somebody can look.
@@ -336,7 +378,9 @@ impl Engine {
         let generation = record.spec.generation;
         self.commit_and_close(change, Kind::Machine, record.spec.id.0, |op| {
             (op.generation <= generation).then(|| Ending::failed(problem.clone()))
-        })
+        })?;
+        self.0.queue.settled((Kind::Machine, record.spec.id.0));
+        Ok(())
     }
 
     fn finish_machine(&self, record: &MachineRecord) -> Result<Next, Broken> {
@@ -367,12 +411,30 @@ impl Engine {
     }
 }
 
+/// A machine's interfaces, each with its network; `None` if there is one without.
+pub(super) fn nics_in(
+    spec: &MachineSpec,
+    network: impl Fn(NetworkId) -> Option<NetworkSpec>,
+) -> Option<Vec<(NetworkSpec, NicPlan)>> {
+    let plan = |(n, nic): (usize, &types::machine::Nic)| {
+        // 2 + 12 characters for the first interface: a name holds 15.
+        let tap = match n {
+            0 => format!("st{}", spec.id.short()),
+            n => format!("s{n}{}", spec.id.short()),
+        };
+        let plan =
+            NicPlan { machine: spec.id, tap, uid: spec.uid, mac: nic.mac.clone(), address: nic.address };
+        Some((network(nic.network)?, plan))
+    };
+    spec.nics.iter().enumerate().map(plan).collect()
+}
+
 fn superseded(spec: &MachineSpec) -> Problem {
     Problem::new(Code::Superseded, format!("a later request for machine \"{}\" went before it", spec.name))
         .hint("`sistemo history` shows which")
 }
 
-fn plug_pulled(spec: &MachineSpec) -> String {
+pub(super) fn plug_pulled(spec: &MachineSpec) -> String {
     format!("machine \"{}\" did not shut down in time; the plug was pulled", spec.name)
 }
 
@@ -397,6 +459,11 @@ fn ending(
                     format!("machine \"{}\" ended before its agent said hello", spec.name),
                 )
                 .hint(format!("`sistemo machine logs {}` shows its console", spec.name)),
+                None if status.held.is_some() => Problem::new(
+                    Code::HostHalting,
+                    format!("the host began to shut down before machine \"{}\" ran", spec.name),
+                )
+                .hint("it starts once the host is back; `sistemo host resume` starts it now"),
                 None => superseded(spec),
             })
         }

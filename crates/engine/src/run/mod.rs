@@ -7,28 +7,29 @@ mod close;
 mod ending;
 mod image;
 mod machine;
+mod node;
+mod pass;
 pub mod queue;
+mod stall;
 pub mod steady;
 mod volume;
 
 use crate::Engine;
-use crate::db::Spec;
 use crate::plan::Wait;
 use crate::port::Fault;
 use crate::store::StoreError;
 use queue::Key;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use types::image::ImageSpec;
-use types::machine::MachineSpec;
+use std::time::{Duration, Instant};
 use types::operation::Kind;
-use types::volume::VolumeSpec;
 use types::{Problem, Timestamp};
 use uuid::Uuid;
 
 /// How often a passing fault may recur before an operation that waits for it ends.
 const PATIENCE: u32 = 5;
+/// How often history and the like are looked at for what has been kept long enough.
+const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
 /// What to do about a resource after one look.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,11 +89,19 @@ impl Engine {
     /// Looks once at a resource and does at most one step.
     pub fn reconcile(&self, kind: Kind, id: Uuid) -> Next {
         let key = (kind, id);
+        if let Some(known) = self.0.queue.known(key) {
+            // A port that fails here fails below too, where that is counted and told.
+            if matches!(self.rests(&known), Ok(true)) {
+                self.0.queue.succeeded(key);
+                return Next::Idle;
+            }
+        }
         let outcome = match kind {
             Kind::Machine => self.look_at_machine(types::MachineId(id)),
             Kind::Volume => self.look_at_volume(types::VolumeId(id)),
             Kind::Image => self.look_at_image(types::ImageId(id)),
-            Kind::Network => Ok(Next::Idle),
+            Kind::Network | Kind::Token | Kind::User => Ok(Next::Idle),
+            Kind::Node => self.look_at_node(id),
         };
         match outcome {
             Ok(next) => {
@@ -125,7 +134,7 @@ impl Engine {
             Kind::Machine => self.give_up_machine(types::MachineId(id), problem),
             Kind::Volume => self.give_up_volume(types::VolumeId(id), problem),
             Kind::Image => self.give_up_image(types::ImageId(id), problem),
-            Kind::Network => Ok(false),
+            Kind::Network | Kind::Node | Kind::Token | Kind::User => Ok(false),
         }
     }
 
@@ -187,7 +196,14 @@ impl Engine {
     }
 
     fn resync_for_ever(&self) {
+        let mut kept_at: Option<Instant> = None;
         loop {
+            if kept_at.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
+                kept_at = Some(Instant::now());
+                if let Err(problem) = self.housekeep() {
+                    tracing::error!(code = %problem.code, "housekeeping: {problem}");
+                }
+            }
             if let Err(problem) = self.resync() {
                 tracing::error!(code = %problem.code, "resync: {problem}");
             }
@@ -202,10 +218,10 @@ impl Engine {
     /// # Errors
     /// `database-failed`.
     pub fn resync(&self) -> Result<(), Problem> {
-        self.wake_all::<ImageSpec>()?;
-        self.wake_all::<VolumeSpec>()?;
-        self.wake_all::<MachineSpec>()?;
+        self.0.passes.fetch_add(1, Ordering::Relaxed);
+        self.wake_everything()?;
         self.empty_trash();
+        self.watch_room();
         Ok(())
     }
 
@@ -226,15 +242,6 @@ impl Engine {
             Ok(_) => {}
             Err(fault) => tracing::warn!(code = %fault.problem.code, "trash: {fault}"),
         }
-    }
-
-    fn wake_all<S: Spec>(&self) -> Result<(), Problem> {
-        for e in self.0.db.0.scan(&crate::key::all(S::KIND), crate::store::Limit::All)? {
-            if let Some((_, id)) = crate::key::id_of(&e.key, "spec") {
-                self.wake(S::KIND, id);
-            }
-        }
-        Ok(())
     }
 
     /// Does one turn of a worker, if anything is ready: looks at one resource and does at most one

@@ -3,6 +3,7 @@
 //! Invariant: a key is handed to at most one worker at a time; a wake that comes while it is in
 //! hand is not lost. Wakes carry no data, so any number of them is one.
 
+use super::pass::Known;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,8 @@ struct State {
     /// Keys that wait for a key; in order, so that a run of the simulation can be repeated.
     waiters: HashMap<Key, BTreeSet<Key>>,
     failures: HashMap<Key, u32>,
+    /// Records of queued keys that nobody has woken since they were read.
+    known: HashMap<Key, Known>,
     /// Since when something is ready and nothing was taken.
     kept_waiting: Option<Instant>,
     closed: bool,
@@ -38,6 +41,8 @@ pub struct Queue {
 
 impl State {
     fn push(&mut self, key: Key) {
+        // Whoever wakes it may have changed it.
+        self.known.remove(&key);
         if self.in_hand.contains(&key) {
             self.again.insert(key);
         } else if self.queued.insert(key) {
@@ -66,6 +71,26 @@ impl Queue {
     pub fn wake(&self, key: Key) {
         self.state().push(key);
         self.changed.notify_all();
+    }
+
+    /// Looks at all of these soon; what was read of each is kept for that look, if it is the first
+    /// to want one.
+    pub fn wake_all(&self, keys: Vec<(Key, Option<Known>)>) {
+        let mut s = self.state();
+        for (key, known) in keys {
+            let fresh = !s.queued.contains(&key) && !s.in_hand.contains(&key);
+            s.push(key);
+            if let Some(known) = known.filter(|_| fresh) {
+                s.known.insert(key, known);
+            }
+        }
+        drop(s);
+        self.changed.notify_all();
+    }
+
+    /// What was read ahead of `key`, once.
+    pub fn known(&self, key: Key) -> Option<Known> {
+        self.state().known.remove(&key)
     }
 
     /// Looks at `key` after `delay`.

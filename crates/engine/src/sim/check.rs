@@ -7,7 +7,7 @@ use super::World;
 use crate::store::{Limit, Store};
 use crate::{Engine, key};
 use std::collections::{BTreeMap, BTreeSet};
-use types::machine::{Desired, MachineSpec, MachineStatus};
+use types::machine::{Desired, MachineSpec, MachineStatus, Run, StallReason};
 use types::operation::Kind;
 use types::volume::{Condition, VolumeSpec, VolumeStatus};
 use types::{MachineId, VolumeId};
@@ -43,7 +43,10 @@ pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
     let machines: Vec<(MachineSpec, MachineStatus)> = records(world, Kind::Machine);
     operations_ended(world, &mut wrong);
     volumes_agree(world, &volumes, &mut wrong);
-    machines_agree(world, &machines, &mut wrong);
+    match engine.halting() {
+        Ok(halting) => machines_agree(world, &machines, halting, &mut wrong),
+        Err(p) => wrong.push(format!("the host's mark cannot be read: {p}")),
+    }
     claims_agree(world, &machines, &volumes, &mut wrong);
     if let Err(p) = engine.volumes().and_then(|_| engine.machines()).and_then(|_| engine.images()) {
         wrong.push(format!("a list cannot be read: {p}"));
@@ -99,7 +102,12 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
     }
 }
 
-fn machines_agree(world: &World, machines: &[(MachineSpec, MachineStatus)], wrong: &mut Vec<String>) {
+fn machines_agree(
+    world: &World,
+    machines: &[(MachineSpec, MachineStatus)],
+    halting: bool,
+    wrong: &mut Vec<String>,
+) {
     let s = world.state();
     let mut taps = BTreeSet::new();
     for (m, status) in machines {
@@ -111,13 +119,18 @@ fn machines_agree(world: &World, machines: &[(MachineSpec, MachineStatus)], wron
             wrong.push(format!("{name}'s sidecar is of another generation"));
         }
         let process = s.processes.get(&m.id);
-        let up = m.desired == Desired::Running && status.ended_epoch < m.epoch;
+        let wanted = m.desired == Desired::Running && status.ended_epoch < m.epoch;
+        let up = wanted && !halting;
+        if status.held.is_some() != (wanted && halting) {
+            wrong.push(format!("{name} is held back: {:?}, and the host is halting: {halting}", status.held));
+        }
         match (&status.run, process) {
             (Some(run), Some(p)) if p.run == run.id && !p.exited => {
                 let disks: Vec<_> = m.disks.iter().map(|d| d.volume).collect();
                 if p.volumes != disks {
                     wrong.push(format!("{name} runs with other disks than it has"));
                 }
+                standing(&s, m, run, p, wrong);
                 taps.insert(format!("st{}", m.id.short()));
             }
             (None, None) => {}
@@ -133,6 +146,20 @@ fn machines_agree(world: &World, machines: &[(MachineSpec, MachineStatus)], wron
     }
     if s.taps != taps {
         wrong.push(format!("taps are {:?} and should be {taps:?}", s.taps));
+    }
+}
+
+/// A guest stands only while it must, the records say so, and one that goes has the right time.
+fn standing(s: &super::State, m: &MachineSpec, run: &Run, p: &super::Process, wrong: &mut Vec<String>) {
+    let (name, noted) = (&m.name, run.standing().map(|s| s.why));
+    if noted != p.stands.map(|(why, _)| why) {
+        wrong.push(format!("{name} stands for {:?}, and {noted:?} is noted", p.stands));
+    }
+    if p.stands.is_some_and(|(why, _)| why == StallReason::PoolFull) && !s.full {
+        wrong.push(format!("{name} stands, and there is room"));
+    }
+    if p.stands.is_none() && p.behind != 0 {
+        wrong.push(format!("the clock of {name} is {} ms behind", p.behind));
     }
 }
 

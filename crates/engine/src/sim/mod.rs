@@ -18,6 +18,7 @@ use crate::store::Mem;
 use crate::{Engine, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use types::machine::StallReason;
 use types::{ByteSize, ImageId, MachineId, Problem, RunId, Timestamp, VolumeId};
 
 /// So many ticks are remembered by name; a world that lives long forgets the later ones.
@@ -57,6 +58,10 @@ pub struct Process {
     pub exited: bool,
     /// The guest powered off in order.
     pub clean: bool,
+    /// The guest stands for this reason, since then.
+    pub stands: Option<(StallReason, i64)>,
+    /// How far the guest's clock is behind, in milliseconds.
+    pub behind: i64,
 }
 
 /// How guests behave.
@@ -104,6 +109,10 @@ pub struct State {
     pub ids: u64,
     /// How guests behave.
     pub guests: Guests,
+    /// The pool has no room.
+    pub full: bool,
+    /// Nothing can be written to the pool.
+    pub broken: bool,
     /// The calls that fail, by name, with what.
     pub faults: BTreeMap<&'static str, crate::port::Fault>,
     /// Ticks so far.
@@ -122,6 +131,15 @@ impl State {
     /// Milliseconds on a clock that nobody sets.
     pub fn up(&self) -> i64 {
         self.now - self.set_forward
+    }
+
+    /// How a write to the pool fails, if it does.
+    pub fn write_error(&self) -> Option<StallReason> {
+        match (self.broken, self.full) {
+            (true, _) => Some(StallReason::IoError),
+            (false, true) => Some(StallReason::PoolFull),
+            (false, false) => None,
+        }
     }
 }
 
@@ -209,7 +227,7 @@ impl World {
         s.now += ms;
         let now = s.up();
         let stubborn = s.guests == Guests::Stubborn;
-        for p in s.processes.values_mut() {
+        for p in s.processes.values_mut().filter(|p| p.stands.is_none()) {
             if let (Some(asked), false) = (p.asked, stubborn) {
                 let down = now >= asked + DOWN && !p.exited;
                 p.exited |= down;
@@ -221,7 +239,7 @@ impl World {
     /// When something next happens by itself that a daemon would be told of, if anything will.
     pub fn next_event(&self) -> Option<i64> {
         let s = self.state();
-        let alive = s.processes.values().filter(|p| !p.exited);
+        let alive = s.processes.values().filter(|p| !p.exited && p.stands.is_none());
         let up = s.up();
         let events = alive.flat_map(|p| {
             let hello = (p.started && s.guests != Guests::Silent).then_some(p.since + HELLO);
@@ -250,6 +268,29 @@ impl World {
         for p in self.state().processes.values_mut().filter(|p| p.started && !p.exited) {
             p.exited = true;
             p.clean = true;
+        }
+    }
+
+    /// The pool fills up, and every guest writes; or there is room again.
+    pub fn fill(&self, full: bool) {
+        self.state().full = full;
+        self.write();
+    }
+
+    /// Nothing can be written any more, and every guest writes; or somebody has mended that.
+    pub fn break_disk(&self, broken: bool) {
+        self.state().broken = broken;
+        self.write();
+    }
+
+    /// Every guest that runs writes something new.
+    fn write(&self) {
+        let mut s = self.state();
+        let (why, up) = (s.write_error(), s.up());
+        if let Some(why) = why {
+            for p in s.processes.values_mut().filter(|p| p.started && !p.exited) {
+                p.stands.get_or_insert((why, up));
+            }
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::{File, Guests, Process, World};
 use crate::port::{
-    Capacity, Clock, Fault, FileObs, Guest, GuestObs, ImageObs, Images, Net, NicPlan, OnProgress, Pool,
-    ProcessObs, RunPlan, Vmm, VolumeObs,
+    Capacity, Clock, Fault, FileObs, Guest, GuestObs, Health, ImageObs, Images, Net, NicPlan, OnProgress,
+    Pool, ProcessObs, RunPlan, Vmm, VolumeObs,
 };
 use types::image::ImageSource;
 use types::network::NetworkSpec;
@@ -25,6 +25,14 @@ impl World {
         match self.state().faults.get(what) {
             Some(fault) => Err(fault.clone()),
             None => Ok(()),
+        }
+    }
+
+    /// Whether there is room for something new; what is small finds some that was kept.
+    fn room(&self) -> Result<(), Fault> {
+        match self.state().full {
+            true => Err(Fault::lasting(Code::PoolFull, "there is no room")),
+            false => Ok(()),
         }
     }
 
@@ -85,6 +93,7 @@ impl Pool for World {
         progress: OnProgress<'_>,
     ) -> Result<(), Fault> {
         self.begin("create_blank")?;
+        self.room()?;
         self.publish(volume, File { size, marks: vec!["ext4".into()] }, sidecar, progress);
         self.tick("created");
         Ok(())
@@ -105,6 +114,7 @@ impl Pool for World {
         if size < least {
             return Err(Fault::lasting(Code::VolumeTooSmall, "the image would be cut"));
         }
+        self.room()?;
         self.publish(volume, File { size, marks: vec![image.to_string()] }, sidecar, progress);
         self.tick("cloned");
         Ok(())
@@ -159,8 +169,13 @@ impl Pool for World {
         Ok(gone)
     }
 
+    fn needs(&self, size: ByteSize, _: Option<ImageId>) -> Result<ByteSize, Fault> {
+        Ok(ByteSize(size.bytes() >> 17))
+    }
+
     fn capacity(&self) -> Result<Capacity, Fault> {
-        Ok(Capacity { total: ByteSize::gib(1000), free: ByteSize::gib(500) })
+        let free = if self.state().full { ByteSize::default() } else { ByteSize::gib(500) };
+        Ok(Capacity { total: ByteSize::gib(1000), free })
     }
 }
 
@@ -286,6 +301,8 @@ impl Vmm for World {
                 volumes,
                 exited: false,
                 clean: false,
+                stands: None,
+                behind: 0,
             });
         }
         self.tick("process there");
@@ -293,6 +310,30 @@ impl Vmm for World {
             p.started = true;
         }
         self.tick("started");
+        Ok(())
+    }
+
+    fn health(&self, machine: MachineId, run: RunId) -> Result<Health, Fault> {
+        let s = self.state();
+        let stands = s.processes.get(&machine).filter(|p| p.run == run && !p.exited).and_then(|p| p.stands);
+        Ok(stands.map_or(Health::Running, |(why, _)| Health::Stands { slot: Some(0), why }))
+    }
+
+    fn resume(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        self.begin("resume")?;
+        let mut s = self.state();
+        let (still, up) = (s.write_error(), s.up());
+        if let Some(p) = s.processes.get_mut(&machine).filter(|p| p.run == run) {
+            if let Some((_, since)) = p.stands.take() {
+                // What the guest was about to do comes later by as long, and so does its clock.
+                p.since += up - since;
+                p.asked = p.asked.map(|asked| asked + up - since);
+                p.behind += up - since;
+                p.stands = still.map(|why| (why, up));
+            }
+        }
+        drop(s);
+        self.tick("resumed");
         Ok(())
     }
 
@@ -356,7 +397,8 @@ impl Guest for World {
     fn observe(&self, machine: MachineId, run: RunId) -> Result<GuestObs, Fault> {
         let s = self.state();
         let up = s.processes.get(&machine).filter(|p| p.run == run && p.started && !p.exited);
-        let hello = up.is_some_and(|p| s.up() >= p.since + super::HELLO) && s.guests != Guests::Silent;
+        let hello = up.is_some_and(|p| p.stands.map_or(s.up(), |(_, t)| t) >= p.since + super::HELLO)
+            && s.guests != Guests::Silent;
         Ok(GuestObs { hello, root_mounted: hello, ..GuestObs::default() })
     }
 
@@ -365,10 +407,25 @@ impl Guest for World {
         let mut s = self.state();
         let now = s.up();
         if let Some(p) = s.processes.get_mut(&machine).filter(|p| p.run == run) {
+            if p.stands.is_some() {
+                return Err(Fault::passing(Code::GuestUnreachable, "the guest stands"));
+            }
             p.asked.get_or_insert(now);
         }
         drop(s);
         self.tick("asked");
+        Ok(())
+    }
+
+    fn set_clock(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        self.begin("set_clock")?;
+        if let Some(p) = self.state().processes.get_mut(&machine).filter(|p| p.run == run) {
+            if p.stands.is_some() {
+                return Err(Fault::passing(Code::GuestUnreachable, "the guest stands"));
+            }
+            p.behind = 0;
+        }
+        self.tick("clock set");
         Ok(())
     }
 }

@@ -37,8 +37,12 @@ pub struct Outcome {
     pub trace: Vec<&'static str>,
 }
 
-fn settings() -> Settings {
-    Settings { trash_keep: Duration::from_secs(3600), ..Settings::default() }
+fn settings(scenario: &Scenario) -> Settings {
+    Settings {
+        trash_keep: Duration::from_secs(3600),
+        restart_after_boot: scenario.after_boot,
+        ..Settings::default()
+    }
 }
 
 /// Runs `f`; `None` if the world killed it.
@@ -128,7 +132,7 @@ impl<'a> Run<'a> {
     }
 
     fn boot(&self) -> Engine {
-        self.world.boot(settings()).expect("a world opens")
+        self.world.boot(settings(self.scenario)).expect("a world opens")
     }
 
     /// Goes on, with a daemon that has just started, to the end or until a kill `kill` ticks from
@@ -139,6 +143,9 @@ impl<'a> Run<'a> {
         let ended = alive(|| self.script()).is_some();
         self.leave();
         self.world.state().kill_at = None;
+        if !ended && self.scenario.power {
+            self.world.reboot_host();
+        }
         ended
     }
 

@@ -58,6 +58,10 @@ pub struct Scenario {
     pub guests: Guests,
     /// A port call that always fails, and with which code.
     pub fault: Option<(&'static str, Code)>,
+    /// Whoever kills the daemon takes the host along, which then boots.
+    pub power: bool,
+    /// Machines that ran when the host went down run again once it is back.
+    pub after_boot: bool,
     /// What else must hold in the end.
     pub holds: Option<fn(&World, &Engine) -> Option<String>>,
 }
@@ -72,6 +76,8 @@ fn plain(name: &'static str, commands: Vec<Command>) -> Scenario {
         exclusive: false,
         guests: Guests::Good,
         fault: None,
+        power: false,
+        after_boot: true,
         holds: None,
     }
 }
@@ -126,6 +132,8 @@ const GROW_DATA: Command = |e, a| resize(e, a, "appdata", 4);
 const DELETE: Command = |e, a| e.delete_machine(a, "web", false);
 const DELETE_DATA: Command = |e, a| e.delete_volume(a, "appdata");
 const PRESERVE: Command = |e, a| e.delete_machine(a, "web", true);
+const HALT: Command = |e, a| e.shut_down_host(a);
+const RESUME: Command = |e, a| e.resume_host(a);
 const REUSE: Command = |e, a| {
     let volume = Some("web-root".into());
     e.deploy(a, DeployMachine { volume, name: name("web2"), ..DeployMachine::default() })
@@ -156,6 +164,14 @@ pub fn pairs() -> Vec<Scenario> {
         pair("stop and delete", vec![WEB], vec![STOP], vec![PRESERVE]),
         pair("deploy and delete", vec![], vec![WEB], vec![DELETE]),
         pair("deploy, boot its root", vec![], vec![WEB, PRESERVE], vec![REUSE, REUSE]),
+        pair("halt and deploy", vec![], vec![WEB, HALT], vec![APPDATA, API]),
+        pair("deploy and halt", vec![], vec![WEB], vec![HALT]),
+        pair("halt and start", stopped.clone(), vec![HALT], vec![START]),
+        pair("start and halt", stopped.clone(), vec![START], vec![HALT, RESUME]),
+        pair("halt and restart", vec![WEB], vec![HALT, RESUME], vec![RESTART]),
+        pair("halt and stop", vec![WEB], vec![HALT, RESUME], vec![STOP]),
+        pair("halt and delete", vec![WEB], vec![HALT], vec![DELETE]),
+        pair("halt, halt and resume", vec![TOUGH], vec![HALT, RESUME], vec![HALT, RESUME]),
         pair(
             "whole lives",
             vec![],
@@ -176,6 +192,15 @@ fn expect(e: &Engine, what: &str, holds: impl Fn(&[Machine], &[Volume]) -> bool)
 
 fn ended(m: &Machine, phase: Phase, how: &str) -> bool {
     m.phase == phase && m.last_exit.as_ref().is_some_and(|e| e.how == how)
+}
+
+fn goes(m: &[Machine], v: &[Volume]) -> bool {
+    m[0].phase == Phase::Running && m[0].notes.is_empty() && v[0].condition.is_none()
+}
+
+fn stands_for(why: Condition, m: &[Machine], v: &[Volume]) -> bool {
+    let root = v[0].condition == Some(why) && v[0].fault.as_ref().is_some_and(|f| f.hint.is_some());
+    m[0].phase == Phase::Running && m[0].notes.len() == 1 && root
 }
 
 fn lost(v: &[Volume]) -> bool {
@@ -216,6 +241,14 @@ pub fn surprises() -> Vec<Scenario> {
     let adopted: Holds = |_, e| {
         expect(e, "its size is adopted", |_, v| v[0].size_bytes == ByteSize::gib(7).bytes() && !lost(v))
     };
+    let full: fn(&World) = |w| w.fill(true);
+    let room: fn(&World) = |w| w.fill(false);
+    let bad: fn(&World) = |w| w.break_disk(true);
+    let mended: fn(&World) = |w| w.break_disk(false);
+    let goes: Holds = |_, e| expect(e, "it goes, and all is well", goes);
+    let no_room: Holds = |_, e| expect(e, "it stands", |m, v| stands_for(Condition::PoolFull, m, v));
+    let failing: Holds = |_, e| expect(e, "it stands", |m, v| stands_for(Condition::IoError, m, v));
+    let pulled: Holds = |_, e| expect(e, "it was stopped", |m, _| ended(&m[0], Phase::Stopped, "killed"));
     let kill: fn(&World) = World::kill_hypervisors;
     let off_now: fn(&World) = World::power_off;
     vec![
@@ -244,6 +277,77 @@ pub fn surprises() -> Vec<Scenario> {
         of("file grown by hand", vec![APPDATA], vec![Act::World(enlarge)], adopted),
         of("bridge removed", vec![WEB], vec![Act::World(unplug)], running),
         of("bridge removed while away", vec![WEB], vec![Act::Away(unplug)], running),
+        of("pool fills and has room", vec![WEB], vec![Act::World(full), Act::World(room)], goes),
+        of("pool fills, room while away", vec![WEB], vec![Act::World(full), Act::Away(room)], goes),
+        of("pool fills while away", vec![WEB], vec![Act::Away(full), Act::World(room)], goes),
+        of("pool fills and is full", vec![WEB], vec![Act::World(full), Act::Ask(START)], no_room),
+        of("pool is full, machine stopped", vec![WEB], vec![Act::World(full), Act::Ask(STOP)], pulled),
+        of(
+            "pool fills twice",
+            vec![WEB],
+            [Act::World(full), Act::World(room), Act::World(full), Act::Away(room)].into(),
+            goes,
+        ),
+        of("write error", vec![WEB], vec![Act::World(bad), Act::Ask(START)], failing),
+        of("write error, mended", vec![WEB], vec![Act::World(bad), Act::Away(mended)], failing),
+        of(
+            "write error, mended, started",
+            vec![WEB],
+            vec![Act::World(bad), Act::World(mended), Act::Ask(START)],
+            goes,
+        ),
+    ]
+}
+
+/// The end of the host and its next boot, in order or by a loss of power at any point.
+pub fn host_ends() -> Vec<Scenario> {
+    type Holds = fn(&World, &Engine) -> Option<String>;
+    let of = |name, setup: Vec<Command>, acts, holds: Holds| Scenario {
+        setup: asks(setup),
+        acts,
+        holds: Some(holds),
+        ..plain(name, vec![])
+    };
+    let boot = Act::Away(World::reboot_host);
+    let (halt, resume) = (Act::Ask(HALT), Act::Ask(RESUME));
+    let down: Holds = |_, e| expect(e, "it is down", |m, _| ended(&m[0], Phase::Stopped, "host"));
+    let pulled: Holds =
+        |_, e| expect(e, "its plug was pulled", |m, _| ended(&m[0], Phase::Stopped, "killed"));
+    let back: Holds = |_, e| expect(e, "it runs again", |m, _| ended(&m[0], Phase::Running, "host"));
+    let off: Holds = |_, e| expect(e, "it stays off", |m, _| ended(&m[0], Phase::Stopped, "host"));
+    let on: Holds = |_, e| expect(e, "it runs", |m, _| m[0].phase == Phase::Running);
+    let each: Holds = |_, e| {
+        expect(e, "one runs again and one stays off", |m, _| {
+            ended(&m[0], Phase::Stopped, "shutdown") && ended(&m[1], Phase::Running, "host")
+        })
+    };
+    let power = |scenario| Scenario { power: true, ..scenario };
+    let told = |scenario| Scenario { after_boot: false, ..scenario };
+    let stubborn = |scenario| Scenario { guests: Guests::Stubborn, ..scenario };
+    let silent = |scenario| Scenario { guests: Guests::Silent, ..scenario };
+    let two = vec![WEB, API, STOP_API];
+    vec![
+        of("halt", vec![WEB], vec![halt], down),
+        of("halt twice", vec![WEB], vec![halt, halt], down),
+        of("halt and boot", two.clone(), vec![halt, boot], each),
+        of("halt and resume", vec![WEB], vec![halt, resume], back),
+        of("halt, boot and resume", two.clone(), vec![halt, boot, resume], each),
+        of("halt while away", vec![WEB], vec![halt, Act::Away(|_| {}), boot], back),
+        of("halt and start", vec![WEB], vec![halt, Act::Ask(START), boot], back),
+        of("halt, stop and boot", vec![WEB], vec![halt, Act::Ask(STOP), boot], off),
+        of("halt and boot a tough one", vec![TOUGH], vec![halt, boot], back),
+        stubborn(of("halt with stubborn guests", vec![WEB], vec![halt], pulled)),
+        stubborn(of("halt and boot with stubborn guests", vec![WEB], vec![halt, boot], on)),
+        silent(of("halt with silent guests", vec![], vec![Act::Ask(APPDATA), halt, boot], |_, _| None)),
+        told(of("halt and boot, told otherwise", vec![WEB], vec![halt, boot], off)),
+        told(of("halt and resume, told otherwise", vec![WEB], vec![halt, resume], back)),
+        told(of("boot, told otherwise", vec![WEB], vec![boot], off)),
+        told(of("halt, boot and start", vec![WEB], vec![halt, boot, Act::Ask(START)], back)),
+        power(of("power lost while it halts", two.clone(), vec![halt, boot], each)),
+        power(of("power lost in a deploy", vec![], asks(vec![WEB]), on)),
+        power(of("power lost in a start", vec![WEB, STOP], asks(vec![START]), on)),
+        power(plain("power lost in a life", vec![WEB, APPDATA, STOP, JOIN, GROW, START, DELETE])),
+        power(told(of("power lost, told otherwise", vec![WEB], vec![halt, boot], off))),
     ]
 }
 
@@ -253,6 +357,11 @@ pub fn surprised() -> Vec<Scenario> {
         setup: asks(setup),
         second: vec![Act::World(second)],
         ..plain(name, first)
+    };
+    // The pool fills up, and some time later there is room again.
+    let filled = |name, setup, first| Scenario {
+        second: vec![Act::World(|w| w.fill(true)), Act::World(|w| w.fill(false))],
+        ..of(name, setup, first, |_| ())
     };
     let hour = |w: &World| w.set_clock(3_600_000);
     let back = |w: &World| w.set_clock(-3_600_000);
@@ -273,6 +382,9 @@ pub fn surprised() -> Vec<Scenario> {
             w.state().bridges.clear();
             w.state().taps.clear();
         }),
+        filled("full during a deploy", vec![], vec![WEB]),
+        filled("full during a start", vec![WEB, STOP], vec![START]),
+        filled("full during a stop", vec![WEB], vec![STOP]),
         of("cut during a resize", vec![APPDATA], vec![GROW_DATA], |w| w.set_sizes(ByteSize::gib(1))),
     ]
 }

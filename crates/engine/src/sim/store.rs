@@ -15,7 +15,7 @@ impl Store for Ticking {
         self.0.disk().get(key)
     }
 
-    fn scan(&self, prefix: &str, limit: Limit) -> Result<Vec<Entry>, StoreError> {
+    fn scan(&self, prefix: &str, limit: Limit<'_>) -> Result<Vec<Entry>, StoreError> {
         self.0.point();
         self.0.disk().scan(prefix, limit)
     }

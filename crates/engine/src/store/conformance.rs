@@ -70,9 +70,15 @@ fn scans_by_prefix(s: &dyn Store) {
     for k in ["v/1", "v/2", "v/3", "va", "u/9", "w"] {
         s.commit(put(k, k)).unwrap();
     }
-    let keys = |l| -> Vec<String> { s.scan("v/", l).unwrap().into_iter().map(|e| e.key).collect() };
+    let keys =
+        |l: Limit<'_>| -> Vec<String> { s.scan("v/", l).unwrap().into_iter().map(|e| e.key).collect() };
     assert_eq!(keys(Limit::All), ["v/1", "v/2", "v/3"]);
     assert_eq!(keys(Limit::Last(2)), ["v/3", "v/2"]);
+    assert_eq!(keys(Limit::First(2)), ["v/1", "v/2"]);
+    assert_eq!(keys(Limit::Before("v/3", 1)), ["v/2"]);
+    assert_eq!(keys(Limit::Before("v/2x", 9)), ["v/2", "v/1"]);
+    assert_eq!(keys(Limit::Before("w", 1)), ["v/3"]);
+    assert_eq!(keys(Limit::Before("u", 9)), [""; 0]);
     assert_eq!(s.scan("", Limit::All).unwrap().len(), 6);
 }
 

@@ -48,7 +48,7 @@ impl Store for Mem {
         Ok(s.keys.get(key).map(|(v, r)| Entry { key: key.into(), value: v.clone(), revision: *r }))
     }
 
-    fn scan(&self, prefix: &str, limit: Limit) -> Result<Vec<Entry>, StoreError> {
+    fn scan(&self, prefix: &str, limit: Limit<'_>) -> Result<Vec<Entry>, StoreError> {
         let s = self.state();
         let all = s
             .keys
@@ -57,6 +57,13 @@ impl Store for Mem {
             .map(|(k, (v, r))| Entry { key: k.clone(), value: v.clone(), revision: *r });
         Ok(match limit {
             Limit::All => all.collect(),
+            Limit::First(n) => all.take(n).collect(),
+            Limit::Before(end, n) => {
+                let mut v: Vec<_> = all.take_while(|e| e.key.as_str() < end).collect();
+                v.reverse();
+                v.truncate(n);
+                v
+            }
             Limit::Last(n) => {
                 let mut v: Vec<_> = all.collect();
                 v.reverse();

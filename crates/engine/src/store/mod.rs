@@ -8,10 +8,13 @@ pub mod conformance;
 mod mem;
 mod reserve;
 mod sqlite;
+mod telling;
 
 pub use mem::Mem;
-pub use reserve::Reserved;
+pub use reserve::{Reserved, Spare};
 pub use sqlite::Sqlite;
+pub use telling::OnCommit;
+pub(crate) use telling::Telling;
 
 use types::{Actor, OperationId, Verb};
 
@@ -84,11 +87,15 @@ impl Txn {
 
 /// How much a scan returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Limit {
+pub enum Limit<'a> {
     /// Everything, in ascending order.
     All,
+    /// At most so many from the beginning, in ascending order.
+    First(usize),
     /// At most so many from the end, in descending order.
     Last(usize),
+    /// At most so many of those before a key, in descending order.
+    Before(&'a str, usize),
 }
 
 /// A key that changed.
@@ -151,7 +158,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Failed`], [`StoreError::Damaged`].
-    fn scan(&self, prefix: &str, limit: Limit) -> Result<Vec<Entry>, StoreError>;
+    fn scan(&self, prefix: &str, limit: Limit<'_>) -> Result<Vec<Entry>, StoreError>;
 
     /// Carries out a transaction, durably; returns its revision.
     ///

@@ -1,13 +1,13 @@
-//! Room for the database on a disk that others have filled.
+//! Room for what must be written on a disk that others have filled: the database, and the sidecars.
 //!
-//! Invariant: the reserve beside the database is real, written blocks. It is given up, a part at a time
-//! and durably, only when the database finds no room, and taken again once there is some.
+//! Invariant: a reserve is real, written blocks. It is given up, a part at a time and durably, only when
+//! whom it is kept for finds no room, and taken again once there is some.
 
 use super::{Entry, Limit, Sqlite, Store, StoreError, Txn, Watch};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What is kept: twice what the log grows to before it is written over (1,000 pages of 4 KiB).
@@ -25,16 +25,57 @@ pub struct Reserved {
     reserve: Mutex<Reserve>,
 }
 
+/// Room kept for small files that must be written whatever happens.
+#[derive(Debug)]
+pub struct Spare(Mutex<Reserve>);
+
+impl Spare {
+    /// The reserve of `size` bytes in the file at `path`; [`Spare::take`] makes it.
+    pub fn at(path: PathBuf, size: u64) -> Self {
+        Self(Mutex::new(Reserve::at(path, size, "the sidecars")))
+    }
+
+    fn reserve(&self) -> MutexGuard<'_, Reserve> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes it whole, as far as there is room.
+    pub fn take(&self) {
+        self.reserve().take();
+    }
+
+    /// Does what must be done: as long as it fails because of `full`, a part is given to it.
+    ///
+    /// # Errors
+    /// What `attempt` fails with for another reason, or once nothing is left to give.
+    pub fn or_give<T, E>(
+        &self,
+        full: impl Fn(&E) -> bool,
+        mut attempt: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
+        match attempt() {
+            Err(e) if full(&e) => or_give(&mut self.reserve(), full, attempt),
+            done => {
+                // Whoever holds it is taking or giving just now.
+                if let Ok(mut reserve) = self.0.try_lock() {
+                    reserve.take_if_due();
+                }
+                done
+            }
+        }
+    }
+}
+
 impl Reserved {
     /// Opens or makes the database at `path`; its reserve lies beside it (`.reserve`).
     ///
     /// # Errors
     /// What [`Sqlite::open`] says.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut reserve = Reserve::at(path.with_extension("reserve"));
-        let inner = or_give(&mut reserve, || Sqlite::open(path))?;
+        let mut reserve = Reserve::at(path.with_extension("reserve"), SIZE, "the database");
+        let inner = or_give(&mut reserve, is_full, || Sqlite::open(path))?;
         reserve.take();
-        if reserve.held < SIZE {
+        if reserve.held < reserve.size {
             (0..START).for_each(|_| _ = reserve.give());
         }
         Ok(Self { inner, reserve: Mutex::new(reserve) })
@@ -42,16 +83,21 @@ impl Reserved {
 }
 
 /// Tries until it succeeds, fails for another reason than room, or nothing is left to give.
-fn or_give<T>(
+fn or_give<T, E>(
     reserve: &mut Reserve,
-    mut attempt: impl FnMut() -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
+    full: impl Fn(&E) -> bool,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
     loop {
         match attempt() {
-            Err(StoreError::Full) if reserve.give() => {}
+            Err(e) if full(&e) && reserve.give() => {}
             other => return other,
         }
     }
+}
+
+fn is_full(e: &StoreError) -> bool {
+    *e == StoreError::Full
 }
 
 impl Store for Reserved {
@@ -59,7 +105,7 @@ impl Store for Reserved {
         self.inner.get(key)
     }
 
-    fn scan(&self, prefix: &str, limit: Limit) -> Result<Vec<Entry>, StoreError> {
+    fn scan(&self, prefix: &str, limit: Limit<'_>) -> Result<Vec<Entry>, StoreError> {
         self.inner.scan(prefix, limit)
     }
 
@@ -67,7 +113,7 @@ impl Store for Reserved {
         match self.inner.commit(txn.clone()) {
             Err(StoreError::Full) => {
                 let mut reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
-                or_give(&mut reserve, || self.inner.commit(txn.clone()))
+                or_give(&mut reserve, is_full, || self.inner.commit(txn.clone()))
             }
             done => {
                 // Whoever holds it is taking or giving just now.
@@ -89,20 +135,25 @@ impl Store for Reserved {
 }
 
 /// A file of zeros.
+#[derive(Debug)]
 struct Reserve {
     path: PathBuf,
+    /// How large it shall be.
+    size: u64,
+    /// For whom it is kept.
+    whom: &'static str,
     held: u64,
     tried: Instant,
 }
 
 impl Reserve {
-    fn at(path: PathBuf) -> Self {
+    fn at(path: PathBuf, size: u64, whom: &'static str) -> Self {
         let held = path.metadata().map_or(0, |m| m.len());
-        Self { path, held, tried: Instant::now() }
+        Self { path, size, whom, held, tried: Instant::now() }
     }
 
     fn take_if_due(&mut self) {
-        if self.held < SIZE && self.tried.elapsed() >= AGAIN {
+        if self.held < self.size && self.tried.elapsed() >= AGAIN {
             self.take();
         }
     }
@@ -110,14 +161,14 @@ impl Reserve {
     /// Makes it whole, as far as there is room.
     fn take(&mut self) {
         self.tried = Instant::now();
-        if self.held >= SIZE {
+        if self.held >= self.size {
             return;
         }
         let before = self.held;
         match self.extend() {
-            Ok(()) => tracing::debug!(bytes = self.held, "room is kept for the database"),
+            Ok(()) => tracing::debug!(bytes = self.held, "room is kept for {}", self.whom),
             Err(e) => {
-                tracing::warn!(bytes = self.held, error = %e, "too little room is kept for the database")
+                tracing::warn!(bytes = self.held, error = %e, "too little room is kept for {}", self.whom)
             }
         }
         if self.held == before && before == 0 {
@@ -129,7 +180,7 @@ impl Reserve {
     fn extend(&mut self) -> io::Result<()> {
         let mut file = File::options().write(true).create(true).truncate(false).open(&self.path)?;
         let part = vec![0; PART as usize];
-        while self.held < SIZE {
+        while self.held < self.size {
             file.seek(SeekFrom::Start(self.held))?;
             // Written and not only promised: what is synced has its blocks.
             if let Err(e) = file.write_all(&part).and_then(|()| file.sync_all()) {
@@ -152,7 +203,7 @@ impl Reserve {
         if given {
             self.held = rest;
             self.tried = Instant::now();
-            tracing::warn!(bytes = rest, "the disk is full: the database lives on what was kept for it");
+            tracing::warn!(bytes = rest, "the disk is full: {} live on what was kept", self.whom);
         }
         given
     }
@@ -177,12 +228,12 @@ mod tests {
     fn gives_in_parts_until_nothing_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.reserve");
-        let mut reserve = Reserve::at(path.clone());
+        let mut reserve = Reserve::at(path.clone(), SIZE, "x");
         assert!(!reserve.give(), "nothing was taken");
         reserve.take();
         assert_eq!(path.metadata().unwrap().len(), SIZE);
         let mut tries = 0;
-        let full: Result<(), _> = or_give(&mut reserve, || {
+        let full: Result<(), _> = or_give(&mut reserve, is_full, || {
             tries += 1;
             Err(StoreError::Full)
         });
@@ -190,10 +241,10 @@ mod tests {
         assert_eq!(path.metadata().unwrap().len(), 0);
         reserve.take_if_due();
         assert_eq!(reserve.held, 0, "not at once again");
-        let mut reserve = Reserve::at(path);
+        let mut reserve = Reserve::at(path, SIZE, "x");
         reserve.take();
         let mut tries = 0;
-        let second = or_give(&mut reserve, || {
+        let second = or_give(&mut reserve, is_full, || {
             tries += 1;
             if tries == 2 { Ok(tries) } else { Err(StoreError::Full) }
         });

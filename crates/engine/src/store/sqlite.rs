@@ -192,16 +192,20 @@ impl Store for Sqlite {
         })
     }
 
-    fn scan(&self, prefix: &str, limit: Limit) -> Result<Vec<Entry>, StoreError> {
-        let (order, n) = match limit {
-            Limit::All => ("ASC", -1i64),
-            Limit::Last(n) => ("DESC", i64::try_from(n).unwrap_or(i64::MAX)),
+    fn scan(&self, prefix: &str, limit: Limit<'_>) -> Result<Vec<Entry>, StoreError> {
+        let most = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let end = prefix_end(prefix);
+        let (order, n, end) = match limit {
+            Limit::All => ("ASC", -1i64, end),
+            Limit::First(n) => ("ASC", most(n), end),
+            Limit::Last(n) => ("DESC", most(n), end),
+            Limit::Before(key, n) => ("DESC", most(n), end.min(key.to_owned())),
         };
         self.read(|c| {
             c.prepare_cached(&format!(
                 "SELECT key, value, revision FROM kv WHERE key >= ?1 AND key < ?2 ORDER BY key {order} LIMIT ?3"
             ))?
-            .query_map(params![prefix, prefix_end(prefix), n], entry)?
+            .query_map(params![prefix, end, n], entry)?
             .collect()
         })
     }

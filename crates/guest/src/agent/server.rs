@@ -74,7 +74,8 @@ impl Agent {
                 Ok(()) => json(StatusCode::ACCEPTED, &serde_json::json!({})),
                 Err(_) => broken(),
             },
-            (_, paths::HELLO | paths::EVENTS | paths::EXEC | paths::SHUTDOWN) => {
+            (&Method::POST, paths::CLOCK) => clock(request.into_body()).await,
+            (_, paths::HELLO | paths::EVENTS | paths::EXEC | paths::SHUTDOWN | paths::CLOCK) => {
                 refuse(refusal(405, "this is not done so", None))
             }
             _ => refuse(refusal(404, "this agent does not know this path", None)),
@@ -117,6 +118,20 @@ impl Agent {
             Some(place) => exec::answer(&root, body, place).await,
             None => refuse(refusal(503, "the machine runs too many commands or shuts down", None)),
         }
+    }
+}
+
+/// The guest has stood still: its clock is set to the host's.
+async fn clock(body: Incoming) -> Answer {
+    let Ok(body) = Limited::new(body, proto::MAX_JSON).collect().await else {
+        return refuse(refusal(413, "the time is too long or broke off", None));
+    };
+    let Ok(told) = serde_json::from_slice(&body.to_bytes()) else {
+        return refuse(refusal(400, "the time cannot be understood", None));
+    };
+    match crate::clock::set(told) {
+        Ok(set) => json(StatusCode::OK, &set),
+        Err(e) => refuse(refusal(500, &format!("the clock cannot be set: {e}"), None)),
     }
 }
 

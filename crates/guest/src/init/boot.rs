@@ -79,6 +79,7 @@ fn prepare(inside: &Inside, journal: &Journal, config: &GuestConfig) {
     setup::interfaces(journal, config, None);
     journal.outcome("the SSH host key", setup::ensure_host_key(inside, &config.hostname));
     if config.modules {
+        journal.outcome("the runtime directory", mounts::spare_modules(inside));
         journal.outcome("the disk of kernel modules", volumes::mount_modules(inside));
     }
     setup::disks(inside, journal, config, None, DISKS);

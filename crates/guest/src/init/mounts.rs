@@ -47,6 +47,26 @@ pub fn inside(inside: &Inside) -> Vec<String> {
     all.filter_map(|k| one(k).err().map(|e| failed(k.1, &e))).collect()
 }
 
+/// Keeps systemd from unmounting the disk of modules at a shutdown while udev still reads it, which
+/// fails and looks like a fault: it comes off at the very end, with the root.
+///
+/// # Errors
+/// When the kernel refuses. The root itself is not written to.
+pub fn spare_modules(inside: &Inside) -> io::Result<()> {
+    // systemd takes a /run that is mounted already as it is.
+    let run = inside.make_dir("/run", 0o755)?;
+    let place = format!("/proc/self/fd/{}", run.as_raw_fd());
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("tmpfs", place, "tmpfs", flags, Some(c"mode=755,size=20%"))?;
+    // The unit is called after the mount point, which /lib may lead to from elsewhere.
+    for unit in ["usr-lib-modules.mount", "lib-modules.mount"] {
+        let dir = format!("/run/systemd/system/{unit}.d");
+        inside.make_dir(&dir, 0o755)?;
+        inside.write(&format!("{dir}/sistemo.conf"), b"[Unit]\nDefaultDependencies=no\n", 0o644)?;
+    }
+    Ok(())
+}
+
 /// What applications without an init expect besides.
 pub fn for_applications() {
     let plain = MountFlags::NOSUID | MountFlags::NODEV;

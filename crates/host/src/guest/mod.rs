@@ -13,6 +13,8 @@ mod state;
 
 pub use config::{Extras, describe, nameservers};
 pub use exec::ExecStream;
+#[doc(hidden)]
+pub use state::observation;
 
 use crate::Layout;
 use engine::port::{Fault, Guest, GuestObs, Wake};
@@ -67,6 +69,25 @@ impl Agents {
     }
 }
 
+impl Agents {
+    /// Sends a document to a run's agent and waits until it was taken; blocks.
+    fn ask(
+        &self,
+        machine: MachineId,
+        run: RunId,
+        path: &str,
+        body: impl FnOnce() -> Vec<u8>,
+    ) -> Result<(), Problem> {
+        let session = self.session(machine, run);
+        let asked = async {
+            let sender = session.sender(PATIENCE).await.ok_or_else(unreachable)?;
+            let answer = tokio::time::timeout(ANSWER, session::post(sender, path, body()));
+            answer.await.map_err(|_| unreachable())?
+        };
+        self.inner.runtime.block_on(asked).map(drop)
+    }
+}
+
 fn unreachable() -> Problem {
     Problem::new(Code::GuestUnreachable, "the agent in the guest does not answer").hint(
         "`sistemo machine logs` shows the guest's console; a restart of the machine starts its agent anew",
@@ -79,16 +100,16 @@ impl Guest for Agents {
     }
 
     fn shutdown(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
-        let session = self.session(machine, run);
-        let asked = async {
-            let sender = session.sender(PATIENCE).await.ok_or_else(unreachable)?;
-            tokio::time::timeout(ANSWER, session::post(sender, proto::paths::SHUTDOWN, Vec::new()))
-                .await
-                .map_err(|_| unreachable())?
-        };
-        match self.inner.runtime.block_on(asked) {
-            Ok(_) => Ok(()),
-            Err(problem) => Err(Fault { problem, passing: true }),
-        }
+        let asked = self.ask(machine, run, proto::paths::SHUTDOWN, Vec::new);
+        asked.map_err(|problem| Fault { problem, passing: true })
+    }
+
+    fn set_clock(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        // Read when it is sent: there may have been a wait for the session.
+        let now = || serde_json::to_vec(&proto::Clock::now()).unwrap_or_default();
+        self.ask(machine, run, proto::paths::CLOCK, now).map_err(|problem| {
+            let passing = problem.code == Code::GuestUnreachable;
+            Fault { problem, passing }
+        })
     }
 }

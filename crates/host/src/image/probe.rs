@@ -90,7 +90,11 @@ pub fn check(file: &File, length: u64) -> Result<(), &'static str> {
     }
 }
 
-fn judge(sb: &[u8; 1024], length: u64) -> Result<(), &'static str> {
+/// Whether a superblock is of a whole ext4 within `length` bytes; if not, why not.
+///
+/// # Errors
+/// The rest of a sentence.
+pub fn judge(sb: &[u8; 1024], length: u64) -> Result<(), &'static str> {
     let u16_at = |at: usize| u16::from_le_bytes([sb[at], sb[at + 1]]);
     let u32_at = |at: usize| u32::from_le_bytes([sb[at], sb[at + 1], sb[at + 2], sb[at + 3]]);
     if u16_at(0x38) != MAGIC {

@@ -7,6 +7,7 @@
 //! is not named as above is ever touched.
 
 mod fill;
+mod sizes;
 mod trash;
 
 use crate::image::record;
@@ -28,6 +29,7 @@ const MAX_SIDECAR: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct FilePool {
     layout: Layout,
+    sizes: sizes::Sizes,
 }
 
 impl FilePool {
@@ -36,12 +38,13 @@ impl FilePool {
     /// # Errors
     /// `pool-full`, `io-error`.
     pub fn open(layout: Layout) -> Result<Self, Problem> {
-        let pool = Self { layout };
+        let pool = Self { layout, sizes: sizes::Sizes::default() };
         for dir in [pool.layout.volumes(), pool.layout.trash()] {
             // A killed daemon may have renamed without syncing; what is seen from now on is durable.
             let made = durable::make_dir(&dir).and_then(|()| durable::sync_dir(&dir));
             made.map_err(|e| fault::io("make the pool", pool.layout.data(), &e).problem)?;
         }
+        pool.layout.spare().take();
         Ok(pool)
     }
 
@@ -66,11 +69,17 @@ impl Pool for FilePool {
     fn observe(&self, volume: VolumeId) -> Result<VolumeObs, Fault> {
         let file = match self.layout.volume(volume).metadata() {
             Ok(seen) if seen.is_file() => {
+                self.sizes
+                    .settle(volume, &self.layout.volume(volume), seen.len())
+                    .map_err(|e| self.fault("flush", volume, &e))?;
                 let allocated = ByteSize(seen.blocks().saturating_mul(512));
                 Some(FileObs { size: ByteSize(seen.len()), allocated })
             }
             Ok(_) => return Err(self.fault("use", volume, &ErrorKind::InvalidInput.into())),
-            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                self.sizes.forget(volume);
+                None
+            }
             Err(e) => return Err(self.fault("look at", volume, &e)),
         };
         let trashed = file.is_none() && trash::holds(&self.layout, volume)?;
@@ -146,12 +155,17 @@ impl Pool for FilePool {
     }
 
     fn write_sidecar(&self, volume: VolumeId, sidecar: &[u8]) -> Result<(), Fault> {
-        durable::write(&self.layout.volume_sidecar(volume), sidecar, 0o600)
+        let path = self.layout.volume_sidecar(volume);
+        self.layout
+            .must(|| durable::write(&path, sidecar, 0o600))
             .map_err(|e| self.fault("write the sidecar of", volume, &e))
     }
 
     fn trash(&self, volume: VolumeId, keep_until: Timestamp) -> Result<(), Fault> {
-        trash::put(&self.layout, volume, keep_until).map_err(|e| self.fault("trash", volume, &e))
+        // A name in another directory may take a block.
+        self.layout
+            .must(|| trash::put(&self.layout, volume, keep_until))
+            .map_err(|e| self.fault("trash", volume, &e))
     }
 
     fn remove(&self, volume: VolumeId) -> Result<(), Fault> {
@@ -160,6 +174,15 @@ impl Pool for FilePool {
 
     fn purge_trash(&self, now: Timestamp) -> Result<Vec<VolumeId>, Fault> {
         trash::purge(&self.layout, now).map_err(|e| fault::io("empty the trash", &self.layout.trash(), &e))
+    }
+
+    fn needs(&self, size: ByteSize, image: Option<ImageId>) -> Result<ByteSize, Fault> {
+        let Some(image) = image else { return Ok(crate::mkfs::least(size)) };
+        let (content, _) = record::open(&self.layout, image)?;
+        // Where files can share their blocks, a clone takes none.
+        let copies = crate::filesystem::of(&self.layout.volumes()).is_ok_and(|f| f.reflink == Some(false));
+        let occupied = content.metadata().map_or(0, |seen| seen.blocks().saturating_mul(512));
+        Ok(ByteSize(if copies { occupied } else { 0 }))
     }
 
     fn capacity(&self) -> Result<Capacity, Fault> {

@@ -77,7 +77,7 @@ impl Lines {
     ///
     /// # Errors
     /// `InvalidData` for one that is too long.
-    pub fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub fn take(&mut self) -> io::Result<Option<Vec<u8>>> {
         match self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
             Some(at) => {
                 let end = self.searched + at;
@@ -120,9 +120,9 @@ mod tests {
     fn a_line_without_end_is_not_held() {
         let mut lines = Lines::default();
         lines.push(&vec![b'x'; MAX_LINE]);
-        assert!(lines.next().unwrap().is_none());
+        assert!(lines.take().unwrap().is_none());
         lines.push(b"xx");
-        assert!(lines.next().is_err());
+        assert!(lines.take().is_err());
     }
 
     proptest! {
@@ -131,7 +131,7 @@ mod tests {
             let mut lines = Lines::default();
             for bytes in bytes.chunks(piece) {
                 lines.push(bytes);
-                while let Ok(Some(line)) = lines.next() {
+                while let Ok(Some(line)) = lines.take() {
                     let _ = parse(&line);
                 }
             }
@@ -154,7 +154,7 @@ mod tests {
             let (mut lines, mut heard) = (Lines::default(), vec![]);
             for bytes in text.as_bytes().chunks(piece) {
                 lines.push(bytes);
-                while let Some(line) = lines.next().unwrap() {
+                while let Some(line) = lines.take().unwrap() {
                     heard.push(String::from_utf8(line).unwrap());
                 }
             }

@@ -13,6 +13,7 @@ mod cgroup;
 mod console;
 mod disk;
 mod fault;
+mod health;
 mod initrd;
 mod launch;
 mod life;
@@ -24,6 +25,8 @@ mod sidecar;
 mod watch;
 
 pub use accel::Setting as Accel;
+#[doc(hidden)]
+pub use message::{Lines, parse as message};
 
 use crate::Layout;
 use crate::kernel::BootFiles;
@@ -163,9 +166,16 @@ impl Qemu {
 
     /// Holds on to a run, if nobody does yet; its control.
     fn attach(&self, id: RunId, run: &Run) -> Qmp {
+        self.hold(id, run).0
+    }
+
+    /// As [`Qemu::attach`], with what is known of the guest.
+    fn hold(&self, id: RunId, run: &Run) -> (Qmp, Arc<health::Known>) {
         let console = self.console_of(run.machine);
         let make = || Attached::new(&self.tokio, run, console, &self.wake);
-        lock(&self.runs).entry(id).or_insert_with(make).qmp()
+        let mut runs = lock(&self.runs);
+        let attached = runs.entry(id).or_insert_with(make);
+        (attached.qmp(), attached.known())
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Invariant: see [`engine::port::Vmm`].
 
-use super::{Qemu, accel, console, fault, launch, lock, process, sidecar};
-use engine::port::{Fault, ProcessObs, RunPlan, Vmm};
+use super::{Qemu, accel, console, fault, launch, lock, process, sidecar, unreachable};
+use engine::port::{Fault, Health, ProcessObs, RunPlan, Vmm};
 use std::fs::File;
 use types::{Code, MachineId, Problem, RunId};
 
@@ -37,6 +37,18 @@ impl Vmm for Qemu {
         Ok(seen)
     }
 
+    fn health(&self, machine: MachineId, run: RunId) -> Result<Health, Fault> {
+        let at = self.run(machine, run)?;
+        let (qmp, known) = self.hold(run, &at);
+        Ok(known.look(&qmp))
+    }
+
+    fn resume(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        let at = self.run(machine, run)?;
+        let (qmp, known) = self.hold(run, &at);
+        known.resume(&qmp).map_err(unreachable)
+    }
+
     fn start(&self, plan: &RunPlan) -> Result<(), Fault> {
         self.ensure_started(plan)
     }
@@ -55,7 +67,9 @@ impl Vmm for Qemu {
     }
 
     fn write_sidecar(&self, machine: MachineId, sidecar: &[u8]) -> Result<(), Fault> {
-        sidecar::write(&self.layout.machine_sidecar(machine), sidecar)
+        let path = self.layout.machine_sidecar(machine);
+        self.layout
+            .must(|| sidecar::write(&path, sidecar))
             .map_err(|e| fault::io(&format!("write the sidecar of machine {machine}"), &e))
     }
 

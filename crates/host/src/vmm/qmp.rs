@@ -78,7 +78,7 @@ impl Session {
         let (mut ready, mut next) = (false, 1);
         let mut buffer = vec![0; 16 << 10];
         loop {
-            while let Some(line) = lines.next()? {
+            while let Some(line) = lines.take()? {
                 match parse(&line)? {
                     Message::Greeting => send(&mut stream, 0, "qmp_capabilities", Value::Null).await?,
                     Message::Return { id: Some(0), .. } => ready = true,

@@ -5,6 +5,7 @@
 
 use super::cgroup::Cgroup;
 use super::console::Console;
+use super::health::Known;
 use super::qmp::{Qmp, Session};
 use engine::port::Wake;
 use std::io::{self, ErrorKind};
@@ -52,6 +53,7 @@ impl Run {
 /// See the module.
 pub struct Attached {
     qmp: Qmp,
+    known: Arc<Known>,
     tasks: Vec<AbortHandle>,
     silent: Receiver<()>,
 }
@@ -67,6 +69,8 @@ impl Attached {
     pub fn new(tokio: &Handle, run: &Run, console: Arc<Console>, wake: &Wake) -> Self {
         let (machine, name, tell) = (run.machine, run.name.clone(), wake.clone());
         let (off, switched_off) = mpsc::channel(1);
+        let known = Arc::new(Known::default());
+        let doubted = Arc::clone(&known);
         let on_event = Arc::new(move |event: &str, data: &serde_json::Value| {
             tracing::debug!(run = %name, %event, %data, "hypervisor's event");
             if event == "SHUTDOWN" {
@@ -74,18 +78,24 @@ impl Attached {
                 let _ = off.try_send(());
             }
             if NEWS.contains(&event) {
+                doubted.forget();
                 tell(Kind::Machine, machine.0);
             }
         });
         let (qmp, session) = Qmp::new(run.dir.join("qmp.sock"), on_event);
         let (last, silent) = sync_channel(1);
         let tasks = vec![
-            tokio.spawn(control(run.clone(), session)).abort_handle(),
+            tokio.spawn(control(run.clone(), session, Arc::clone(&known))).abort_handle(),
             tokio.spawn(rest(run.clone(), qmp.clone(), switched_off)).abort_handle(),
             tokio.spawn(listen(run.clone(), console, last)).abort_handle(),
             tokio.spawn(end(run.clone(), wake.clone())).abort_handle(),
         ];
-        Self { qmp, tasks, silent }
+        Self { qmp, known, tasks, silent }
+    }
+
+    /// What is known of the guest.
+    pub fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known)
     }
 
     /// The run's control.
@@ -100,9 +110,11 @@ impl Attached {
     }
 }
 
-async fn control(run: Run, mut session: Session) {
+async fn control(run: Run, mut session: Session, known: Arc<Known>) {
     loop {
         let ended = session.serve().await;
+        // What happens until the next session is told by nobody.
+        known.forget();
         // The sockets were there before the process: where nobody listens, nobody will.
         let nobody = |e: &io::Error| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
         if !run.lives() || ended.as_ref().is_err_and(nobody) {

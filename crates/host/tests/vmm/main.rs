@@ -1,7 +1,12 @@
 //! Real hypervisors with a real kernel. Needs root, QEMU, apt and a few seconds for each guest.
 
+#[path = "../common/mod.rs"]
+mod common;
+mod full;
 mod guest;
 mod kill;
+#[path = "../common/mount.rs"]
+mod mount;
 mod world;
 
 use engine::port::{Net, NicPlan, ProcessObs, Vmm};

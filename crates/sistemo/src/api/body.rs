@@ -15,7 +15,12 @@ const PIECE: usize = 64 << 10;
 
 /// Answers `{"items":[…]}`.
 pub fn list<T: Serialize + Send + 'static>(items: Vec<T>) -> Response {
-    let pieces = stream::iter(Pieces { items: items.into_iter(), began: false, ended: false });
+    page(items, None)
+}
+
+/// Answers `{"items":[…],"next_cursor":"…"}`; a cursor has nothing in it that JSON would escape.
+pub fn page<T: Serialize + Send + 'static>(items: Vec<T>, next_cursor: Option<String>) -> Response {
+    let pieces = stream::iter(Pieces { items: items.into_iter(), next_cursor, began: false, ended: false });
     let mut answer = Response::new(Body::from_stream(pieces));
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
@@ -23,6 +28,7 @@ pub fn list<T: Serialize + Send + 'static>(items: Vec<T>) -> Response {
 
 struct Pieces<T> {
     items: std::vec::IntoIter<T>,
+    next_cursor: Option<String>,
     began: bool,
     ended: bool,
 }
@@ -40,7 +46,11 @@ impl<T: Serialize> Iterator for Pieces<T> {
         }
         while piece.len() < PIECE {
             let Some(item) = self.items.next() else {
-                piece.extend_from_slice(b"]}");
+                piece.push(b']');
+                if let Some(next) = self.next_cursor.take() {
+                    piece.extend_from_slice(format!(",\"next_cursor\":\"{next}\"").as_bytes());
+                }
+                piece.push(b'}');
                 self.ended = true;
                 break;
             };

@@ -18,7 +18,9 @@ pub async fn call<T: Send + 'static>(
     f: impl FnOnce(&Engine) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Failure> {
     let engine = app.engine.clone();
-    match tokio::task::spawn_blocking(move || f(&engine)).await {
+    // So that what the engine logs carries the request's id.
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(|| f(&engine))).await {
         Ok(result) => result.map_err(Failure::from),
         Err(e) => {
             tracing::error!("a request failed in the engine: {e}");
@@ -43,6 +45,17 @@ pub async fn view<T: serde::Serialize + Send + 'static>(
     f: impl FnOnce(&Engine) -> Result<T, Problem> + Send + 'static,
 ) -> Result<Json<T>, Failure> {
     call(app, f).await.map(Json)
+}
+
+/// Runs `f` and answers with what it found, and its revision as the ETag.
+pub async fn tagged<T: serde::Serialize + Send + 'static>(
+    app: &Shared,
+    f: impl FnOnce(&Engine) -> Result<T, Problem> + Send + 'static,
+    revision: impl FnOnce(&T) -> u64,
+) -> Result<Response, Failure> {
+    let found = call(app, f).await?;
+    let tag = format!("\"{}\"", revision(&found));
+    Ok(([(header::ETAG, tag)], Json(found)).into_response())
 }
 
 /// Runs `f` and answers 202 with the operation and where to follow it.

@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
 use types::{Operation, OperationId, OperationState};
 
 /// How often a silent stream shows that it lives.
@@ -22,15 +23,34 @@ const BACKLOG: usize = 256;
 
 /// Where the engine tells its news and followers hear them.
 #[derive(Clone)]
-pub struct Hub(broadcast::Sender<Arc<Operation>>);
+pub struct Hub(broadcast::Sender<Arc<Operation>>, watch::Sender<u64>);
 
 impl Default for Hub {
     fn default() -> Self {
-        Self(broadcast::channel(BACKLOG).0)
+        Self(broadcast::channel(BACKLOG).0, watch::channel(0).0)
     }
 }
 
 impl Hub {
+    /// What to call with every revision of the store. It never blocks.
+    pub fn revisions(&self) -> engine::store::OnCommit {
+        let told = self.1.clone();
+        Arc::new(move |revision| {
+            told.send_if_modified(|newest| {
+                let newer = revision > *newest;
+                *newest = (*newest).max(revision);
+                newer
+            });
+        })
+    }
+
+    /// Hears of revisions.
+    pub(super) fn news(&self) -> watch::Receiver<u64> {
+        let mut news = self.1.subscribe();
+        news.mark_unchanged();
+        news
+    }
+
     /// Tells a change. Never blocks; without followers it does nothing.
     pub fn tell(&self, operation: &Operation) {
         if self.0.receiver_count() > 0 {
@@ -76,7 +96,12 @@ impl Follower {
         }
         loop {
             let heard = tokio::select! {
-                () = stopped(&mut self.stopping) => return None,
+                () = stopped(&mut self.stopping) => {
+                    // It may have ended at the same moment, and this is the last chance to tell.
+                    let id = self.id;
+                    let now = call(&self.app, move |engine| engine.operation(id)).await.ok()?;
+                    return (now.state != OperationState::Running).then_some(now);
+                }
                 heard = tokio::time::timeout(HEARTBEAT, self.news.recv()) => heard,
             };
             match heard {

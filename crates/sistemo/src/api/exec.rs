@@ -3,7 +3,7 @@
 //! Invariant: whatever the API can refuse is refused with a problem before the connection changes;
 //! afterwards bytes are only passed on, never looked into.
 
-use super::call::{call, stopped};
+use super::call::{call, stopped, write};
 use super::extract::{Seg, Who};
 use super::problem::Failure;
 use super::{Frames, ProblemBody, Shared};
@@ -14,6 +14,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use types::operation::{Kind, Target, Verb};
 use types::{Code, Problem};
 use utoipa::ToSchema;
 
@@ -71,8 +72,19 @@ pub async fn exec(
     if asked.argv.iter().any(|a| a.contains('\0')) {
         return Err(invalid("an argument holds a zero byte").into());
     }
-    let (id, run) = call(&app, move |engine| engine.running(&machine)).await?;
+    let (id, run, name) = call(&app, move |engine| {
+        let (id, run) = engine.running(&machine)?;
+        Ok((id, run, engine.machine(&id.to_string())?.name.to_string()))
+    })
+    .await?;
     tracing::info!(machine = %id, actor = %who.0, "exec");
+    // Not what the command is: its arguments may be secret.
+    let target = Target { kind: Kind::Machine, id: Some(id.0), name };
+    write(&app, move |engine| {
+        engine.used(&who.0, Verb::MachineExec, target);
+        Ok(())
+    })
+    .await?;
     let frames = app.guests.exec(id, run, asked).await?;
     let mut stopping = app.stopping.clone();
     tokio::spawn(async move {

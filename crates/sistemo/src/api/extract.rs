@@ -2,12 +2,14 @@
 //!
 //! Invariant: whatever cannot be taken becomes a problem that names the field.
 
+use super::access::Caller;
 use super::problem::Failure;
-use super::{MAX_BODY, Peer, Shared};
+use super::{MAX_BODY, Shared};
 use crate::api::call::write;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
+use engine::{Conditions, Engine};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use types::operation::{Kind, Target, Verb};
@@ -39,14 +41,24 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Args<T> {
     }
 }
 
-/// Who asks: the user at the other end of the socket.
-pub struct Who(pub Actor);
+/// Who asks, and under which conditions.
+pub struct Who(pub Actor, pub Conditions);
+
+impl Who {
+    /// The engine, under these conditions.
+    pub fn on(&self, engine: &Engine) -> Engine {
+        engine.under(self.1.clone())
+    }
+}
 
 impl FromRequestParts<Shared> for Who {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Failure> {
-        match parts.extensions.get::<Peer>() {
-            Some(peer) => Ok(Self(peer.0.clone())),
+        match parts.extensions.get::<Caller>() {
+            Some(caller) => {
+                let conditions = parts.extensions.get::<Conditions>().cloned().unwrap_or_default();
+                Ok(Self(caller.actor.clone(), conditions))
+            }
             None => Err(Problem::new(Code::NoPermission, "it is not known who asks").into()),
         }
     }

@@ -3,20 +3,38 @@
 use super::call::call;
 use super::extract::Args;
 use super::problem::Failure;
-use super::{ProblemBody, Shared, body};
+use super::{ProblemBody, Shared, body, pages};
 use axum::extract::State;
 use axum::response::Response;
+use engine::HistoryQuery;
 use serde::Deserialize;
-use types::List;
-use types::operation::HistoryEntry;
+use types::operation::{HistoryEntry, Outcome};
+use types::{Code, List, Problem, Timestamp, Verb};
 use utoipa::IntoParams;
 
-/// How many.
+/// Which lines.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ListArgs {
-    /// At most this many, the newest first; 50 unless given, 10000 at most.
+    /// At most this many; 50 unless given.
+    #[param(minimum = 1, maximum = 10_000)]
     limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only what is newer than the line with this id.
+    after: Option<uuid::Uuid>,
+    /// Only what was asked at this time or later.
+    since: Option<Timestamp>,
+    /// What was asked, such as `volume.create`, or its beginning, such as `volume`.
+    action: Option<String>,
+    /// The id or name of what it is about.
+    target: Option<String>,
+    /// Who asked, such as `root` or `token:ci`.
+    actor: Option<String>,
+    /// Only what was refused or failed.
+    #[serde(default)]
+    failed: bool,
 }
 
 /// Lists what was asked, by whom, and how it ended; the newest first.
@@ -32,6 +50,35 @@ pub struct ListArgs {
     )
 )]
 pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
-    let limit = args.limit.unwrap_or(50).min(10_000);
-    call(&app, move |engine| engine.history(limit)).await.map(body::list)
+    if let Some(action) = args.action.as_deref() {
+        known(action)?;
+    }
+    let query = HistoryQuery {
+        limit: pages::limit(args.limit, 50)?,
+        before: pages::id(args.cursor.as_deref())?,
+        after: args.after,
+        since: args.since,
+        action: args.action,
+        target: args.target,
+        actor: args.actor,
+        failed: args.failed,
+    };
+    let limit = query.limit;
+    let found = call(&app, move |engine| engine.history(&query)).await?;
+    // Those under way have no line yet, and are on the first page only.
+    let oldest = found.iter().filter(|l| l.outcome != Outcome::Running).map(|l| l.id).min();
+    let next = oldest.filter(|_| found.len() == limit).map(|id| pages::encode(&id.to_string()));
+    Ok(body::page(found, next))
+}
+
+fn known(action: &str) -> Result<(), Problem> {
+    let begins = |verb: &Verb| {
+        verb.as_str().strip_prefix(action).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    if Verb::ALL.iter().any(begins) {
+        return Ok(());
+    }
+    let all: Vec<_> = Verb::ALL.iter().map(|v| v.as_str()).collect();
+    Err(Problem::new(Code::InvalidRequest, format!("there is no action \"{}\"", action.escape_debug()))
+        .hint(format!("the actions are: {}", all.join(", "))))
 }

@@ -2,26 +2,29 @@
 //!
 //! Invariant: every answer carries `x-request-id`, and every failure is a problem, whoever made it.
 
+use super::Shared;
 use super::problem::Failure;
-use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
+use tracing::Instrument;
 use types::{Code, Problem};
 
 /// How long the head of an answer may take. Streams begin within it and last as they like.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Wraps a request.
-pub async fn around(request: Request, next: Next) -> Response {
+pub async fn around(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let id = uuid::Uuid::now_v7().to_string();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let began = Instant::now();
-    let running = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let span = tracing::info_span!("request", %id);
+    let running = AssertUnwindSafe(next.run(request).instrument(span)).catch_unwind();
     let answer = match tokio::time::timeout(LIMIT, running).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => failed(Code::Internal, "the daemon failed over this request", &id),
@@ -31,7 +34,12 @@ pub async fn around(request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::from_str(&id) {
         answer.headers_mut().insert("x-request-id", value);
     }
+    let headers = answer.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Answers tell how things are now, and one of them carries a token.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let status = answer.status().as_u16();
+    app.metrics.request(&method, status, began.elapsed());
     let ms = began.elapsed().as_millis();
     tracing::debug!(request = %id, %method, %path, status, ms, "answered");
     answer

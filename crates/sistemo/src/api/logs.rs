@@ -14,6 +14,7 @@ use utoipa::IntoParams;
 
 /// How.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct LogArgs {
     /// Go on with what the console shows from now on.

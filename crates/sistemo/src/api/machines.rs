@@ -1,25 +1,52 @@
 //! Machines.
 
-use super::call::{call, change, view};
+use super::call::{call, change, tagged, view};
 use super::extract::{Args, Raw, Seg, Who};
 use super::problem::Failure;
-use super::{ProblemBody, Shared, body};
+use super::{ProblemBody, Shared, pages};
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use types::machine::{AttachVolume, DeletePlan, DeployMachine, DetachVolume, Machine};
+use types::machine::{AttachVolume, DeletePlan, DeployMachine, DetachVolume, Machine, Phase};
 use types::operation::{Kind, Verb};
 use types::{List, Operation};
 use utoipa::IntoParams;
 
 /// What becomes of the volumes.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteArgs {
     /// Keep the root volume too.
     #[serde(default)]
     preserve_storage: bool,
+}
+
+/// Which machines: those of which every field that is given has that value.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ListArgs {
+    /// At most this many; all of them unless given.
+    #[param(minimum = 1, maximum = 10_000)]
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Where it is in its life.
+    phase: Option<Phase>,
+    /// The image its root volume was cloned from.
+    image: Option<String>,
+    /// Its network.
+    network: Option<String>,
+}
+
+impl ListArgs {
+    fn want(&self, m: &Machine) -> bool {
+        self.phase.is_none_or(|p| m.phase == p)
+            && self.image.as_ref().is_none_or(|i| m.image.as_ref().is_some_and(|n| n.as_str() == i))
+            && self.network.as_ref().is_none_or(|i| m.network.as_ref().is_some_and(|n| n.as_str() == i))
+    }
 }
 
 /// Lists the machines.
@@ -28,13 +55,16 @@ pub struct DeleteArgs {
     path = "/v1/machines",
     tag = "machines",
     operation_id = "machines_list",
+    params(ListArgs),
     responses(
-        (status = 200, description = "All of them, by name", body = List<Machine>),
+        (status = 200, description = "By name", body = List<Machine>),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(State(app): State<Shared>) -> Result<Response, Failure> {
-    call(&app, |engine| engine.machines()).await.map(body::list)
+pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
+    let mut all = call(&app, |engine| engine.machines()).await?;
+    all.retain(|m| args.want(m));
+    Ok(pages::cut(all, args.limit, args.cursor.as_deref(), |m| format!("{} {}", m.name, m.id))?)
 }
 
 /// Deploys a machine: makes it and its root volume, and starts it.
@@ -51,7 +81,7 @@ pub async fn list(State(app): State<Shared>) -> Result<Response, Failure> {
 )]
 pub async fn deploy(State(app): State<Shared>, who: Who, raw: Raw) -> Result<Response, Failure> {
     let asked: DeployMachine = raw.change(&app, &who, Verb::MachineDeploy, Kind::Machine, "").await?;
-    change(&app, move |engine| engine.deploy(&who.0, asked)).await
+    change(&app, move |engine| who.on(engine).deploy(&who.0, asked)).await
 }
 
 /// Shows a machine.
@@ -62,12 +92,12 @@ pub async fn deploy(State(app): State<Shared>, who: Who, raw: Raw) -> Result<Res
     operation_id = "machines_show",
     params(("machine" = String, Path, description = "Id or name")),
     responses(
-        (status = 200, description = "The machine", body = Machine),
+        (status = 200, description = "The machine", body = Machine, headers(("etag" = String, description = "The spec's revision, for If-Match"))),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn show(State(app): State<Shared>, Seg(machine): Seg<String>) -> Result<Json<Machine>, Failure> {
-    view(&app, move |engine| engine.machine(&machine)).await
+pub async fn show(State(app): State<Shared>, Seg(machine): Seg<String>) -> Result<Response, Failure> {
+    tagged(&app, move |engine| engine.machine(&machine), |m| m.revision).await
 }
 
 /// Deletes a machine; one that runs is stopped first.
@@ -88,7 +118,7 @@ pub async fn delete(
     Seg(machine): Seg<String>,
     Args(args): Args<DeleteArgs>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| engine.delete_machine(&who.0, &machine, args.preserve_storage)).await
+    change(&app, move |engine| who.on(engine).delete_machine(&who.0, &machine, args.preserve_storage)).await
 }
 
 /// Tells what a delete would take along and what would stay.
@@ -128,7 +158,7 @@ pub async fn start(
     who: Who,
     Seg(machine): Seg<String>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| engine.start_machine(&who.0, &machine)).await
+    change(&app, move |engine| who.on(engine).start_machine(&who.0, &machine)).await
 }
 
 /// Asks the guest to shut down; pulls the plug after `stop_timeout`.
@@ -148,7 +178,7 @@ pub async fn stop(
     who: Who,
     Seg(machine): Seg<String>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| engine.stop_machine(&who.0, &machine)).await
+    change(&app, move |engine| who.on(engine).stop_machine(&who.0, &machine)).await
 }
 
 /// Stops and starts a machine.
@@ -168,7 +198,7 @@ pub async fn restart(
     who: Who,
     Seg(machine): Seg<String>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| engine.restart_machine(&who.0, &machine)).await
+    change(&app, move |engine| who.on(engine).restart_machine(&who.0, &machine)).await
 }
 
 /// Attaches a volume to a stopped machine.
@@ -191,7 +221,7 @@ pub async fn attach(
     raw: Raw,
 ) -> Result<Response, Failure> {
     let asked: AttachVolume = raw.change(&app, &who, Verb::VolumeAttach, Kind::Machine, &machine).await?;
-    change(&app, move |engine| engine.attach_volume(&who.0, &machine, asked)).await
+    change(&app, move |engine| who.on(engine).attach_volume(&who.0, &machine, asked)).await
 }
 
 /// Detaches a volume from a stopped machine.
@@ -211,5 +241,5 @@ pub async fn detach(
     who: Who,
     Seg((machine, volume)): Seg<(String, String)>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| engine.detach_volume(&who.0, &machine, DetachVolume { volume })).await
+    change(&app, move |engine| who.on(engine).detach_volume(&who.0, &machine, DetachVolume { volume })).await
 }

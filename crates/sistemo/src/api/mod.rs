@@ -3,29 +3,42 @@
 //! Invariant: a handler decides nothing; what is refused here is only what cannot be decoded, and
 //! every refusal of a change is in history.
 
+pub mod access;
 mod body;
 mod call;
+mod changes;
+mod conditions;
+mod describe;
 pub mod events;
 mod exec;
 mod extract;
 mod history;
+mod host;
 mod images;
 mod layer;
+mod login;
 mod logs;
 mod machines;
+mod metrics;
 mod networks;
 mod operations;
+mod page;
+mod pages;
 mod peer;
 mod problem;
 mod serve;
 mod ssh;
 mod status;
+mod tokens;
+mod users;
 mod volumes;
 
+pub use access::Gate;
 pub use exec::{ExecRequest, UPGRADE};
-pub use peer::Peer;
+pub use metrics::Metrics;
+pub use peer::{GROUP, Peer, actor_of, group_id};
 pub use problem::ProblemBody;
-pub use serve::serve;
+pub use serve::{Listener, serve};
 pub use ssh::SshAccess;
 pub use status::{PoolRoom, Status};
 
@@ -41,6 +54,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use types::{Code, MachineId, Problem, RunId, Timestamp};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -93,6 +108,10 @@ pub struct App {
     pub engine: Engine,
     /// Changes of operations, as they happen.
     pub events: events::Hub,
+    /// Who may do what.
+    pub gate: Gate,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The guests.
     pub guests: Arc<dyn Guests>,
     /// Room in the default pool.
@@ -142,18 +161,36 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(operations::show_operation))
         .routes(routes!(operations::events))
         .routes(routes!(history::list))
+        .routes(routes!(host::shutdown))
+        .routes(routes!(host::resume))
+        .routes(routes!(changes::events))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::passwd))
+        .routes(routes!(users::delete))
+        .routes(routes!(login::login))
+        .routes(routes!(login::logout))
+        .routes(routes!(login::session))
+        .routes(routes!(login::setup))
         .routes(routes!(status::status))
         .routes(routes!(status::healthz))
+        .routes(routes!(status::readyz))
+        .routes(routes!(metrics::metrics))
 }
 
 /// The description of the API, as `openapi/v1.json` holds it.
 pub fn description() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+    let mut api = routes().into_openapi();
+    describe::complete(&mut api);
+    api
 }
 
 /// All routes, behind the layer that gives every answer a request id and every failure a shape.
 pub fn router(app: Shared) -> Router {
     Router::from(routes())
+        .route("/setup", axum::routing::get(page::setup))
+        .route("/setup.js", axum::routing::get(page::script))
         .route("/v1/openapi.json", axum::routing::get(openapi))
         .fallback(|| async {
             Failure::from(
@@ -169,7 +206,13 @@ pub fn router(app: Shared) -> Router {
             .status(StatusCode::METHOD_NOT_ALLOWED)
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(axum::middleware::from_fn(layer::around))
+        .layer(axum::middleware::from_fn(conditions::attach))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), access::guard::guard))
+        .layer(CompressionLayer::new().compress_when(Predicate::and(
+            DefaultPredicate::new(),
+            NotForContentType::const_new("application/octet-stream"),
+        )))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), layer::around))
         .with_state(app)
 }
 

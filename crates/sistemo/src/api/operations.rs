@@ -3,20 +3,30 @@
 use super::call::{call, view};
 use super::extract::{Args, Seg};
 use super::problem::Failure;
-use super::{ProblemBody, Shared, body, events};
+use super::{ProblemBody, Shared, body, events, pages};
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use types::{Code, List, Operation, OperationId, Problem};
+use types::{Code, List, Operation, OperationId, OperationState, Problem, Verb};
 use utoipa::IntoParams;
 
-/// How many.
+/// Which operations.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ListArgs {
-    /// At most this many, the newest first; 50 unless given, 10000 at most.
+    /// At most this many; 50 unless given.
+    #[param(minimum = 1, maximum = 10_000)]
     limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// How far they are.
+    state: Option<OperationState>,
+    /// What was asked.
+    verb: Option<Verb>,
+    /// The id or name of what they are about.
+    target: Option<String>,
 }
 
 /// Lists operations, the newest first.
@@ -32,8 +42,21 @@ pub struct ListArgs {
     )
 )]
 pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
-    let limit = args.limit.unwrap_or(50).min(10_000);
-    call(&app, move |engine| engine.operations(limit)).await.map(body::list)
+    let limit = pages::limit(args.limit, 50)?;
+    let before = pages::id(args.cursor.as_deref())?.map(OperationId);
+    let found = call(&app, move |engine| {
+        engine.operations(limit, before, |op| {
+            let of_target =
+                |t: &String| op.target.name == *t || op.target.id.is_some_and(|id| id.to_string() == *t);
+            args.state.is_none_or(|s| op.state == s)
+                && args.verb.is_none_or(|v| op.verb == v)
+                && args.target.as_ref().is_none_or(of_target)
+        })
+    })
+    .await?;
+    let full = found.len() == limit;
+    let next = found.last().filter(|_| full).map(|op| pages::encode(&op.id.to_string()));
+    Ok(body::page(found, next))
 }
 
 /// Shows an operation.

@@ -3,7 +3,7 @@
 //! Invariant: the code in an answer is the engine's; only the envelope is made here.
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
 use types::{Code, Problem};
@@ -36,9 +36,18 @@ pub struct ProblemBody<'a> {
 pub struct Failure {
     problem: Problem,
     status: StatusCode,
+    headers: Box<HeaderMap>,
 }
 
 impl Failure {
+    /// Answers with this header too; a value that is none is left out.
+    pub fn header(mut self, name: header::HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
     /// Answers with another status than the code's own.
     pub fn status(mut self, status: StatusCode) -> Self {
         self.status = status;
@@ -61,6 +70,7 @@ impl Failure {
         answer
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        answer.headers_mut().extend(HeaderMap::clone(&self.headers));
         answer
     }
 
@@ -74,7 +84,7 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let status =
             StatusCode::from_u16(problem.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { problem, status }
+        Self { problem, status, headers: Box::default() }
     }
 }
 

@@ -6,8 +6,8 @@ use super::{ProblemBody, Shared};
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use types::Timestamp;
 use types::machine::Phase;
+use types::{Code, Problem, Timestamp};
 use utoipa::ToSchema;
 
 /// Room in a pool.
@@ -19,6 +19,9 @@ pub struct PoolRoom {
     pub total_bytes: u64,
     /// What is free there.
     pub free_bytes: u64,
+    /// Set when it is nearly full (`pool.warn`): what to know about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// How the daemon is.
@@ -34,6 +37,9 @@ pub struct Status {
     pub data_dir: String,
     /// When it began.
     pub started_at: Timestamp,
+    /// The host is shutting down: nothing is started until it is back.
+    #[serde(default)]
+    pub halting: bool,
     /// How many machines there are.
     pub machines: u64,
     /// How many of them run.
@@ -57,10 +63,10 @@ pub struct Status {
 )]
 pub async fn status(State(app): State<Shared>) -> Result<Json<Status>, Failure> {
     let capacity = app.capacity.clone();
-    let (machines, running, volumes, pools) = call(&app, move |engine| {
+    let (machines, running, volumes, pools, halting) = call(&app, move |engine| {
         let machines = engine.machines()?;
         let running = machines.iter().filter(|m| m.phase == Phase::Running).count();
-        Ok((machines.len(), running, engine.volumes()?.len(), vec![capacity()?]))
+        Ok((machines.len(), running, engine.volumes()?.len(), vec![capacity()?], engine.halting()?))
     })
     .await?;
     Ok(Json(Status {
@@ -69,6 +75,7 @@ pub async fn status(State(app): State<Shared>) -> Result<Json<Status>, Failure> 
         pid: std::process::id(),
         data_dir: app.about.data_dir.display().to_string(),
         started_at: app.about.started_at,
+        halting,
         machines: machines as u64,
         machines_running: running as u64,
         volumes: volumes as u64,
@@ -76,14 +83,39 @@ pub async fn status(State(app): State<Shared>) -> Result<Json<Status>, Failure> 
     }))
 }
 
-/// Says that the daemon answers.
+/// Says whether the process is well, the database included.
 #[utoipa::path(
     get,
     path = "/healthz",
     tag = "status",
     operation_id = "healthz",
-    responses((status = 200, description = "It answers", body = String, content_type = "text/plain"))
+    security(()),
+    responses(
+        (status = 200, description = "It is", body = String, content_type = "text/plain"),
+        (status = "default", description = "What is wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
 )]
-pub async fn healthz() -> &'static str {
-    "ok\n"
+pub async fn healthz(State(app): State<Shared>) -> Result<&'static str, Failure> {
+    call(&app, |engine| engine.revision()).await?;
+    Ok("ok\n")
+}
+
+/// Says whether the daemon takes requests that change something: it is well and does not end.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "status",
+    operation_id = "readyz",
+    security(()),
+    responses(
+        (status = 200, description = "It does", body = String, content_type = "text/plain"),
+        (status = "default", description = "Why not", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn readyz(State(app): State<Shared>) -> Result<&'static str, Failure> {
+    if app.engine.is_ending() || *app.stopping.borrow() {
+        return Err(Problem::new(Code::ShuttingDown, "the daemon is ending").into());
+    }
+    call(&app, |engine| engine.revision()).await?;
+    Ok("ready\n")
 }

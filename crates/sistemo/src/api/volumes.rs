@@ -1,15 +1,51 @@
 //! Volumes.
 
-use super::call::{call, change, view};
-use super::extract::{Raw, Seg, Who};
+use super::call::{call, change, tagged};
+use super::extract::{Args, Raw, Seg, Who};
 use super::problem::Failure;
-use super::{ProblemBody, Shared, body};
-use axum::Json;
+use super::{ProblemBody, Shared, pages};
 use axum::extract::State;
 use axum::response::Response;
+use serde::Deserialize;
 use types::operation::{Kind, Verb};
-use types::volume::{CreateVolume, ResizeVolume, Volume};
+use types::volume::{AttachStatus, Condition, CreateVolume, ResizeVolume, Volume, VolumeRole};
 use types::{List, Operation};
+use utoipa::IntoParams;
+
+/// Which volumes: those of which every field that is given has that value.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ListArgs {
+    /// At most this many; all of them unless given.
+    #[param(minimum = 1, maximum = 10_000)]
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// `attached` or `detached`.
+    status: Option<AttachStatus>,
+    /// `root` or `data`.
+    role: Option<VolumeRole>,
+    /// The machine that holds it, by name or id.
+    attached_to: Option<String>,
+    /// The image it was cloned from.
+    image: Option<String>,
+    /// What stands beside its status.
+    condition: Option<Condition>,
+}
+
+impl ListArgs {
+    fn want(&self, v: &Volume) -> bool {
+        self.status.is_none_or(|s| v.status == s)
+            && self.role.is_none_or(|r| v.role == r)
+            && self.attached_to.as_ref().is_none_or(|m| {
+                v.attached_to.as_ref().is_some_and(|n| n.as_str() == m)
+                    || v.attached_to_id.is_some_and(|id| id.to_string() == *m)
+            })
+            && self.image.as_ref().is_none_or(|i| v.image.as_ref().is_some_and(|n| n.as_str() == i))
+            && self.condition.is_none_or(|c| v.condition == Some(c))
+    }
+}
 
 /// Lists the volumes.
 #[utoipa::path(
@@ -17,13 +53,16 @@ use types::{List, Operation};
     path = "/v1/volumes",
     tag = "volumes",
     operation_id = "volumes_list",
+    params(ListArgs),
     responses(
-        (status = 200, description = "All of them, by name", body = List<Volume>),
+        (status = 200, description = "By name", body = List<Volume>),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(State(app): State<Shared>) -> Result<Response, Failure> {
-    call(&app, |engine| engine.volumes()).await.map(body::list)
+pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
+    let mut all = call(&app, |engine| engine.volumes()).await?;
+    all.retain(|v| args.want(v));
+    Ok(pages::cut(all, args.limit, args.cursor.as_deref(), |v| format!("{} {}", v.name, v.id))?)
 }
 
 /// Creates an empty data volume.
@@ -40,7 +79,7 @@ pub async fn list(State(app): State<Shared>) -> Result<Response, Failure> {
 )]
 pub async fn create(State(app): State<Shared>, who: Who, raw: Raw) -> Result<Response, Failure> {
     let asked: CreateVolume = raw.change(&app, &who, Verb::VolumeCreate, Kind::Volume, "").await?;
-    change(&app, move |engine| engine.create_volume(&who.0, asked)).await
+    change(&app, move |engine| who.on(engine).create_volume(&who.0, asked)).await
 }
 
 /// Shows a volume.
@@ -51,12 +90,12 @@ pub async fn create(State(app): State<Shared>, who: Who, raw: Raw) -> Result<Res
     operation_id = "volumes_show",
     params(("volume" = String, Path, description = "Id or name")),
     responses(
-        (status = 200, description = "The volume", body = Volume),
+        (status = 200, description = "The volume", body = Volume, headers(("etag" = String, description = "The spec's revision, for If-Match"))),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn show(State(app): State<Shared>, Seg(volume): Seg<String>) -> Result<Json<Volume>, Failure> {
-    view(&app, move |engine| engine.volume(&volume)).await
+pub async fn show(State(app): State<Shared>, Seg(volume): Seg<String>) -> Result<Response, Failure> {
+    tagged(&app, move |engine| engine.volume(&volume), |v| v.revision).await
 }
 
 /// Deletes a detached volume; the trash keeps it for a while.
@@ -76,7 +115,7 @@ pub async fn delete(
     who: Who,
     Seg(volume): Seg<String>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| engine.delete_volume(&who.0, &volume)).await
+    change(&app, move |engine| who.on(engine).delete_volume(&who.0, &volume)).await
 }
 
 /// Makes a volume larger.
@@ -99,5 +138,5 @@ pub async fn resize(
     raw: Raw,
 ) -> Result<Response, Failure> {
     let asked: ResizeVolume = raw.change(&app, &who, Verb::VolumeResize, Kind::Volume, &volume).await?;
-    change(&app, move |engine| engine.resize_volume(&who.0, &volume, asked)).await
+    change(&app, move |engine| who.on(engine).resize_volume(&who.0, &volume, asked)).await
 }

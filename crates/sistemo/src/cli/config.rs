@@ -27,7 +27,11 @@ impl Config {
             value: s.value,
             origin: s.origin.to_string(),
         });
-        let list = List { items: items.collect() };
+        let list = List { items: items.collect(), next_cursor: None };
+        if context.format() == Format::Name {
+            let keys: Vec<_> = list.items.iter().map(|row| format!("{}\n", row.key)).collect();
+            return render::print(&keys.concat());
+        }
         if context.format() != Format::Text {
             return render::one(context.format(), &list, |_| String::new());
         }

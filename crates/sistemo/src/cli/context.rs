@@ -1,10 +1,12 @@
 //! What every verb has: the global flags and what follows from them.
 
 use super::render::Format;
-use super::{Ended, Stop};
+use super::{Ended, Stop, input};
 use crate::client::Client;
 use crate::config::{Config, Flags};
 use clap::Args;
+use std::time::Duration;
+use types::access::Secret;
 use types::{Code, Problem};
 
 /// Where the help lists what every command has, so that a verb's own flags come first.
@@ -19,6 +21,9 @@ pub struct Global {
     /// Where the API is, such as unix:///path/to/sistemo.sock
     #[arg(long, global = true, value_name = "URL", help_heading = HEADING)]
     pub url: Option<String>,
+    /// A file with the token to show to a daemon at http(s)://; SISTEMO_TOKEN can hold the token itself
+    #[arg(long, global = true, value_name = "FILE", env = "SISTEMO_TOKEN_FILE", hide_env = true, help_heading = HEADING)]
+    pub token_file: Option<String>,
     /// How to print data
     #[arg(
         short,
@@ -31,6 +36,12 @@ pub struct Global {
         help_heading = HEADING
     )]
     pub output: Format,
+    /// Show no progress and no remarks, only data and errors
+    #[arg(short, long, global = true, help_heading = HEADING)]
+    pub quiet: bool,
+    /// Stop waiting after this time, such as 5m; what was accepted goes on
+    #[arg(long, global = true, value_name = "TIME", help_heading = HEADING)]
+    pub timeout: Option<String>,
 }
 
 /// The surroundings of a verb.
@@ -49,6 +60,23 @@ impl Context {
         self.global.output
     }
 
+    /// Whether remarks are unwanted.
+    pub fn quiet(&self) -> bool {
+        self.global.quiet
+    }
+
+    /// Says something beside the data.
+    pub fn remark(&self, text: &str) {
+        if !self.quiet() {
+            eprintln!("{}", super::render::plain(text));
+        }
+    }
+
+    /// How long to wait at most.
+    pub fn timeout(&self) -> Result<Option<Duration>, Problem> {
+        self.global.timeout.as_deref().map(input::span).transpose()
+    }
+
     /// The settings; a client does without a file that it may not read.
     pub fn config(&self, more: Flags, file_required: bool) -> Result<Config, Problem> {
         let mut flags = more;
@@ -63,7 +91,18 @@ impl Context {
 
     /// A client of the API.
     pub fn client(&self) -> Result<Client, Problem> {
-        Client::new(&self.config(Vec::new(), false)?.url)
+        let config = self.config(Vec::new(), false)?;
+        Ok(Client::new(&config.url)?.token(self.token()?).fingerprint(config.fingerprint))
+    }
+
+    /// The token, from the file that was named or the environment. There is no flag for the token
+    /// itself: everybody on the host can read the arguments of a process.
+    fn token(&self) -> Result<Option<Secret>, Problem> {
+        let text = match &self.global.token_file {
+            Some(path) => Some(input::secret_file(path)?),
+            None => std::env::var("SISTEMO_TOKEN").ok(),
+        };
+        Ok(text.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).map(Secret::new))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: the vocabulary judges (`types`), so the command line and the API refuse the same
 //! things with the same words.
 
+use std::io::Read;
 use types::id::looks_like_id;
 use types::machine::AttachVolume;
 use types::{ByteSize, Code, Name, Problem};
@@ -18,6 +19,34 @@ pub fn reference(text: &str) -> Result<&str, Problem> {
         } else {
             problem
         }
+    })
+}
+
+/// The longest file that a secret is read from.
+const MAX_SECRET: u64 = 4096;
+
+/// The first line of a file that holds a secret.
+pub fn secret_file(path: &str) -> Result<String, Problem> {
+    let file = std::fs::File::open(path).map_err(|e| {
+        Problem::new(Code::Usage, format!("cannot read {path}: {e}")).hint("name a readable file")
+    })?;
+    secret_line(file, path)
+}
+
+/// The first line of `from`, which a message calls `what`.
+pub fn secret_line(from: impl std::io::Read, what: &str) -> Result<String, Problem> {
+    let mut text = String::new();
+    std::io::Read::take(from, MAX_SECRET).read_to_string(&mut text).map_err(|e| {
+        Problem::new(Code::Usage, format!("cannot read {what}: {e}")).hint("it is one line of text")
+    })?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// A length of time, such as `30d`.
+pub fn span(text: &str) -> Result<std::time::Duration, Problem> {
+    crate::config::duration(text).ok_or_else(|| {
+        Problem::new(Code::Usage, format!("\"{}\" is not a length of time", text.escape_debug()))
+            .hint("write a number and a unit, such as 90s, 5m, 24h or 30d")
     })
 }
 

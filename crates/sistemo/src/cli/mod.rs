@@ -10,17 +10,21 @@ mod context;
 mod doctor;
 mod explain;
 mod history;
+mod host;
 mod image;
 mod input;
 mod machine;
 mod network;
 mod not_yet;
+mod operation;
 mod progress;
 mod recover;
 mod render;
 mod status;
+mod token;
 mod up;
 mod usage;
+mod user;
 mod version;
 mod volume;
 mod wait;
@@ -64,8 +68,20 @@ enum Verb {
     /// Networks
     #[command(subcommand)]
     Network(network::Network),
+    /// Operations: what was accepted, and how far it is
+    #[command(subcommand)]
+    Operation(operation::Operations),
     /// Show what was asked, by whom, and how it ended
     History(history::History),
+    /// The end of this host, for its guests
+    #[command(subcommand)]
+    Host(host::Host),
+    /// Tokens for the API
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Users who can log in
+    #[command(subcommand)]
+    User(user::User),
     /// Show how the daemon is
     Status(status::Status),
     /// Look at this host: what is missing, and what to do
@@ -142,7 +158,11 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Volume(verb) => context::block_on(verb.run(&context)),
         Verb::Image(verb) => context::block_on(verb.run(&context)),
         Verb::Network(verb) => context::block_on(verb.run(&context)),
+        Verb::Operation(verb) => context::block_on(verb.run(&context)),
         Verb::History(verb) => context::block_on(verb.run(&context)),
+        Verb::Host(verb) => context::block_on(verb.run(&context)),
+        Verb::Token(verb) => context::block_on(verb.run(&context)),
+        Verb::User(verb) => context::block_on(verb.run(&context)),
         Verb::Status(verb) => context::block_on(verb.run(&context)),
     }
 }

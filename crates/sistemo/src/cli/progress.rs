@@ -18,23 +18,28 @@ pub struct Shown {
     last_what: String,
     last_told: Instant,
     sized: Option<bool>,
+    quiet: bool,
 }
 
 impl Shown {
     /// Shows nothing until there is something to show.
-    pub fn new() -> Self {
+    pub fn new(quiet: bool) -> Self {
         let now = Instant::now();
         Self {
-            bar: std::io::stderr().is_terminal().then(ProgressBar::new_spinner),
+            bar: (!quiet && std::io::stderr().is_terminal()).then(ProgressBar::new_spinner),
             began: now,
             last_what: String::new(),
             last_told: now,
             sized: None,
+            quiet,
         }
     }
 
     /// Takes a change.
     pub fn update(&mut self, operation: &Operation) {
+        if self.quiet {
+            return;
+        }
         if operation.state != OperationState::Running {
             return self.clear();
         }

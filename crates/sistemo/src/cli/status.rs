@@ -23,14 +23,18 @@ fn text(status: &api::Status) -> String {
         let (free, total) = (ByteSize(p.free_bytes), ByteSize(p.total_bytes));
         format!("{}: {free} of {total} free", p.name)
     });
+    let warnings = status.pools.iter().filter_map(|p| p.warning.clone());
+    let host = if status.halting { "shutting down; machines start once it is back" } else { "up" };
     render::fields(&[
         ("Version", status.version.clone()),
         ("Node", status.node.clone()),
+        ("Host", host.to_owned()),
         ("Process", status.pid.to_string()),
         ("Data directory", status.data_dir.clone()),
         ("Started", render::time(status.started_at)),
         ("Machines", format!("{} ({} running)", status.machines, status.machines_running)),
         ("Volumes", status.volumes.to_string()),
         ("Pools", pools.collect::<Vec<_>>().join(", ")),
+        ("Warning", warnings.collect::<Vec<_>>().join("; ")),
     ])
 }

@@ -3,6 +3,7 @@
 //! Invariant: whoever stops waiting is told that the operation goes on.
 
 use super::Stop;
+use super::context::Context;
 use super::progress::Shown;
 use crate::client::Client;
 use std::cell::RefCell;
@@ -14,12 +15,14 @@ use types::{Code, Operation, OperationState, Problem};
 const INTERRUPTED: u8 = 130;
 
 /// Follows `operation` to its end and shows how far it is; one that failed is an error.
-pub async fn wait(client: &Client, operation: Operation) -> Result<Operation, Stop> {
+pub async fn wait(context: &Context, client: &Client, operation: Operation) -> Result<Operation, Stop> {
     let id = operation.id;
+    let patience = context.timeout()?;
+    let until = patience.map(|p| tokio::time::Instant::now() + p);
     // One listener for the whole wait: one per round would miss what comes in between.
     let mut interrupt = signal(SignalKind::interrupt())
         .map_err(|e| Problem::new(Code::Internal, format!("cannot take signals: {e}")))?;
-    let shown = RefCell::new(Shown::new());
+    let shown = RefCell::new(Shown::new(context.quiet()));
     let following = client.follow(operation, |now| shown.borrow_mut().update(now));
     tokio::pin!(following);
     let mut ticks = tokio::time::interval(Duration::from_millis(120));
@@ -27,6 +30,12 @@ pub async fn wait(client: &Client, operation: Operation) -> Result<Operation, St
         tokio::select! {
             ended = &mut following => break ended,
             _ = ticks.tick() => shown.borrow().tick(),
+            () = at(until) => {
+                shown.borrow().clear();
+                return Err(Problem::new(Code::TimedOut, format!("operation {id} has not ended in time"))
+                    .hint(format!("it goes on in the daemon; `sistemo operation wait {id}` waits further"))
+                    .into());
+            }
             _ = interrupt.recv() => {
                 shown.borrow().clear();
                 eprintln!("interrupted: operation {id} goes on in the daemon; see `sistemo history`");
@@ -45,5 +54,13 @@ pub async fn wait(client: &Client, operation: Operation) -> Result<Operation, St
             Err(Problem::new(Code::Internal, "the operation failed without a reason").into())
         }
         _ => Ok(ended),
+    }
+}
+
+/// Returns at that time, if there is one.
+pub async fn at(until: Option<tokio::time::Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }

@@ -23,13 +23,12 @@ impl Client {
         let request = Request::builder()
             .method(Method::POST)
             .uri(route(&["machines", machine, "exec"]))
-            .header(header::HOST, transport::host(&self.target))
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::CONNECTION, "upgrade")
             .header(header::UPGRADE, UPGRADE)
             .body(Full::new(Bytes::from(body)))
-            .map_err(|e| Problem::new(Code::InvalidRequest, format!("cannot be asked: {e}")))?;
-        let answer = transport::dispatch(&self.target, request).await?;
+            .map_err(super::unaskable)?;
+        let answer = transport::send(&self.target, &self.trust, request).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(self.refusal(answer).await);
         }

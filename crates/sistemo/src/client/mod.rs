@@ -3,24 +3,29 @@
 //! Invariant: it only asks; when no daemon answers, nothing is done behind its back, and a lost
 //! connection loses nothing, since an accepted operation lives in the daemon.
 
+mod changes;
 mod exec;
 mod follow;
 mod items;
 mod split;
 mod sse;
+mod tls;
 mod transport;
 mod url;
 
+pub use changes::Changes;
 pub use exec::ExecStream;
 pub use follow::Patience;
 pub use items::Items;
 pub use url::Target;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
-use hyper::{Method, Response, StatusCode, body::Incoming};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use transport::Trust;
+use types::access::Secret;
 use types::{Code, Operation, Problem};
 
 /// The largest answer that is read as one piece; lists are read item by item.
@@ -30,6 +35,7 @@ const MAX_ANSWER: usize = 8 << 20;
 #[derive(Clone, Debug)]
 pub struct Client {
     target: Target,
+    trust: Trust,
     patience: Patience,
 }
 
@@ -37,9 +43,23 @@ impl Client {
     /// A client of the API at `url`. Connects with each request.
     ///
     /// # Errors
-    /// `invalid-url`, `not-yet`.
+    /// `invalid-url`.
     pub fn new(url: &str) -> Result<Self, Problem> {
-        Ok(Self { target: Target::parse(url)?, patience: Patience::default() })
+        Ok(Self { target: Target::parse(url)?, trust: Trust::default(), patience: Patience::default() })
+    }
+
+    /// Shows this token, where nobody in between can read it.
+    #[must_use]
+    pub fn token(mut self, token: Option<Secret>) -> Self {
+        self.trust.token = token;
+        self
+    }
+
+    /// Accepts this certificate and no other, whoever signed it.
+    #[must_use]
+    pub fn fingerprint(mut self, fingerprint: Option<String>) -> Self {
+        self.trust.fingerprint = fingerprint;
+        self
     }
 
     /// Sets how long a lost connection is tried again.
@@ -91,7 +111,11 @@ impl Client {
     ///
     /// # Errors
     /// What the API answered, or `daemon-unreachable`.
-    pub async fn post(&self, path: &[&str], body: &impl Serialize) -> Result<Operation, Problem> {
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, Problem> {
         let body = serde_json::to_vec(body)
             .map_err(|e| Problem::new(Code::Internal, format!("cannot write the request: {e}")))?;
         self.json(Method::POST, &route(path), Some(body.into())).await
@@ -109,7 +133,7 @@ impl Client {
     ///
     /// # Errors
     /// What the API answered, or `daemon-unreachable`.
-    pub async fn delete(&self, path: &[&str], query: &str) -> Result<Operation, Problem> {
+    pub async fn delete<T: DeserializeOwned>(&self, path: &[&str], query: &str) -> Result<T, Problem> {
         let mut uri = route(path);
         if !query.is_empty() {
             uri = format!("{uri}?{query}");
@@ -135,7 +159,12 @@ impl Client {
         uri: &str,
         body: Option<Bytes>,
     ) -> Result<Response<Incoming>, Problem> {
-        let answer = transport::send(&self.target, method, uri, body).await?;
+        let mut request = Request::builder().method(method).uri(uri);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(body.unwrap_or_default())).map_err(unaskable)?;
+        let answer = transport::send(&self.target, &self.trust, request).await?;
         if answer.status().is_success() || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(answer);
         }
@@ -163,6 +192,10 @@ impl Client {
         Problem::new(Code::Internal, format!("what answers at {} is not understood: {what}", self.target))
             .hint("check that --url points at a Sistemo daemon of the same version")
     }
+}
+
+fn unaskable(e: hyper::http::Error) -> Problem {
+    Problem::new(Code::InvalidRequest, format!("cannot be asked: {e}"))
 }
 
 /// The whole body, bounded.

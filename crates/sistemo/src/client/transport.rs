@@ -3,18 +3,21 @@
 //! Invariant: failing to connect is `daemon-unreachable` (or `no-permission`), told apart from
 //! whatever a daemon answers.
 
+use super::tls;
 use super::url::Target;
 use crate::sockpath;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::{Method, Request, Response, header};
+use hyper::header::HeaderValue;
+use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
 use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use types::access::Secret;
 use types::{Code, Problem};
 
 /// How long a connection may take to come about.
@@ -22,47 +25,77 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long the head of an answer may take: longer than the API's own limit.
 const ANSWER: Duration = Duration::from_secs(90);
 
+/// How a client shows who it is and whom it expects.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trust {
+    /// Sent as `Authorization: Bearer`.
+    pub token: Option<Secret>,
+    /// The one certificate to accept, whoever signed it.
+    pub fingerprint: Option<String>,
+}
+
 /// Sends a request and reads the head of the answer.
 pub(super) async fn send(
     target: &Target,
-    method: Method,
-    uri: &str,
-    body: Option<Bytes>,
+    trust: &Trust,
+    mut request: Request<Full<Bytes>>,
 ) -> Result<Response<Incoming>, Problem> {
-    let mut request = Request::builder().method(method).uri(uri);
-    if body.is_some() {
-        request = request.header(header::CONTENT_TYPE, "application/json");
-    }
-    let request = request
-        .header(header::HOST, host(target))
-        .body(Full::new(body.unwrap_or_default()))
-        .map_err(|e| Problem::new(Code::InvalidRequest, format!("cannot be asked: {e}")))?;
-    dispatch(target, request).await
-}
-
-/// Sends a request that was made elsewhere.
-pub(super) async fn dispatch(
-    target: &Target,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, Problem> {
+    let host = HeaderValue::from_str(host(target))
+        .map_err(|_| Problem::new(Code::InvalidUrl, "the host cannot be named in a request"))?;
+    request.headers_mut().insert(header::HOST, host);
     match target {
         Target::Unix(path) => {
+            // The kernel says who asks: no token is needed, and none is sent.
             let short = sockpath::Short::new(path).map_err(|e| unreachable(target, &e))?;
             let stream = within(target, UnixStream::connect(short.path())).await?;
             talk(stream, request).await
         }
         Target::Tcp(host) => {
+            if trust.token.is_some() && !target.is_loopback() {
+                return Err(insecure(target));
+            }
             let stream = within(target, TcpStream::connect(host)).await?;
+            // A name such as localhost means what the resolver says; the address is what counts.
+            let here = stream.peer_addr().is_ok_and(|a| a.ip().to_canonical().is_loopback());
+            if trust.token.is_some() && !here {
+                return Err(insecure(target));
+            }
+            authorize(&mut request, trust)?;
+            talk(stream, request).await
+        }
+        Target::Tls(host) => {
+            let stream = within(target, TcpStream::connect(host)).await?;
+            let stream = tls::handshake(target, host, stream, trust.fingerprint.as_deref(), CONNECT).await?;
+            authorize(&mut request, trust)?;
             talk(stream, request).await
         }
     }
+}
+
+fn authorize(request: &mut Request<Full<Bytes>>, trust: &Trust) -> Result<(), Problem> {
+    let Some(token) = &trust.token else { return Ok(()) };
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
+        Problem::new(Code::NotAuthenticated, "the token holds characters that no token has")
+            .hint("look at SISTEMO_TOKEN or the file of --token-file")
+    })?;
+    value.set_sensitive(true);
+    request.headers_mut().insert(header::AUTHORIZATION, value);
+    Ok(())
+}
+
+fn insecure(target: &Target) -> Problem {
+    Problem::new(
+        Code::InsecureUrl,
+        format!("a token is not sent to {target}: everybody in between could read it"),
+    )
+    .hint("use https://, or forward the port with ssh -L and use http://localhost")
 }
 
 /// The `Host` header.
 pub(super) fn host(target: &Target) -> &str {
     match target {
         Target::Unix(_) => "sistemo",
-        Target::Tcp(host) => host,
+        Target::Tcp(host) | Target::Tls(host) => host,
     }
 }
 
@@ -100,7 +133,7 @@ pub(super) fn lost(why: &str) -> Problem {
         .hint("what it had accepted goes on; see `sistemo history` once the daemon is back")
 }
 
-fn unreachable(target: &Target, error: &std::io::Error) -> Problem {
+pub(super) fn unreachable(target: &Target, error: &std::io::Error) -> Problem {
     if error.kind() == ErrorKind::PermissionDenied {
         return Problem::new(Code::NoPermission, format!("you may not connect to the daemon at {target}"))
             .hint("run the command as root, or as a member of the socket's group");
@@ -115,6 +148,6 @@ fn unreachable(target: &Target, error: &std::io::Error) -> Problem {
         Target::Unix(_) => problem.hint(
             "start it with `sistemo up`, or name its data directory with --data-dir or its address with --url",
         ),
-        Target::Tcp(_) => problem.hint("check the address; TCP stays closed until it can ask who is there"),
+        _ => problem.hint("check the address; the daemon's `listen` says where TCP is"),
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: nothing in the file is passed over: what is not a known key is an error.
 
 use super::keys::{self, Key};
-use super::{KEYS, Origin};
+use super::{KEYS, Origin, Place};
 use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -36,9 +36,14 @@ pub(super) fn read(path: &Path, required: bool) -> Result<Vec<Line>, Problem> {
 
 /// Reads the text of the file at `path`.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Line>, Problem> {
-    let at = |offset: usize| 1 + text[..offset.min(text.len())].matches('\n').count();
+    let at = |offset: usize| {
+        let before = text.get(..offset).unwrap_or(text);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        Place { line: 1 + before.matches('\n').count(), column: 1 + line.chars().count() }
+    };
     let bad = |offset: usize, why: String| {
-        Problem::new(Code::InvalidConfig, format!("{}:{}: {why}", path.display(), at(offset)))
+        let Place { line, column } = at(offset);
+        Problem::new(Code::InvalidConfig, format!("{}:{line}:{column}: {why}", path.display()))
     };
     let table = DeTable::parse(text).map_err(|e| {
         let offset = e.span().map_or(0, |s| s.start);
@@ -51,6 +56,8 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Line>, Problem> {
             let name = format!("{prefix}{}", key.get_ref());
             let offset = key.span().start;
             match (keys::lookup(&name), value.get_ref()) {
+                // Some names are a setting and the beginning of others.
+                (_, DeValue::Table(inner)) if has_table(&name) => walk.push((format!("{name}."), inner)),
                 (Some(found), _) if found.name == "data_dir" => {
                     return Err(bad(offset, "\"data_dir\" cannot be set here".into()).hint(
                         "the file is found in the data directory: use --data-dir or SISTEMO_DATA_DIR",
@@ -58,16 +65,20 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Line>, Problem> {
                 }
                 (Some(found), _) => lines.push(Line {
                     key: found,
-                    value: scalar(value)
-                        .ok_or_else(|| bad(offset, format!("\"{name}\" is not a text or number")))?,
-                    origin: Origin::File(path.to_owned(), at(offset)),
+                    value: scalar(value).ok_or_else(|| {
+                        bad(offset, format!("\"{name}\" is not a text, a number or a list of texts"))
+                    })?,
+                    origin: Origin::File(path.to_owned(), at(value.span().start)),
                 }),
-                (None, DeValue::Table(inner)) if has_table(&name) => {
-                    walk.push((format!("{name}."), inner));
-                }
                 (None, _) => {
-                    return Err(bad(offset, format!("there is no setting \"{name}\""))
-                        .hint("`sistemo config` lists the settings"));
+                    return Err(bad(offset, format!("there is no setting \"{name}\"")).hint(
+                        keys::nearest(&name).map_or_else(
+                            || "`sistemo config` lists the settings".to_owned(),
+                            |near| {
+                                format!("perhaps \"{near}\" is meant; `sistemo config` lists the settings")
+                            },
+                        ),
+                    ));
                 }
             }
         }
@@ -84,6 +95,10 @@ fn scalar(value: &Spanned<DeValue<'_>>) -> Option<String> {
         DeValue::String(s) => Some(s.to_string()),
         DeValue::Integer(i) => Some(i.to_string()),
         DeValue::Boolean(b) => Some(b.to_string()),
+        DeValue::Array(all) => {
+            let texts = all.iter().map(|v| v.get_ref().as_str().map(ToOwned::to_owned));
+            texts.collect::<Option<Vec<_>>>().map(|all| all.join(","))
+        }
         _ => None,
     }
 }

@@ -32,13 +32,15 @@ keys! {
     "url", "SISTEMO_URL", "--url", "unix://<data_dir>/sistemo.sock",
         "where the command line finds the API";
     "listen", "SISTEMO_LISTEN", "--listen", "127.0.0.1:7777",
-        "where TCP will listen; it stays closed until it can ask who is there";
+        "where TCP listens, which always asks who is there; off closes it";
     "log", "SISTEMO_LOG", "--log", "info",
         "what the daemon logs: error, warn, info, debug, trace, or a list such as info,engine=debug";
     "node", "SISTEMO_NODE", "", "localhost",
         "the name of this host in the store; never change it while there are machines or volumes";
     "stop_timeout", "SISTEMO_STOP_TIMEOUT", "", "90s",
         "how long a guest may take to shut down before the plug is pulled";
+    "restart_after_boot", "SISTEMO_RESTART_AFTER_BOOT", "", "true",
+        "whether machines that ran when the host went down run again once it is back";
     "boot_timeout", "SISTEMO_BOOT_TIMEOUT", "", "5m",
         "how long a guest may take to boot until its agent answers";
     "ssh_timeout", "SISTEMO_SSH_TIMEOUT", "", "60s",
@@ -49,6 +51,8 @@ keys! {
         "how long a stopping daemon waits for the operations under way; what is left, the next one finishes";
     "trash_keep", "SISTEMO_TRASH_KEEP", "", "24h",
         "how long a deleted volume can be taken back";
+    "pool.warn", "SISTEMO_POOL_WARN", "", "90%",
+        "how full the pool's file system may be before that is warned of";
     "workers", "SISTEMO_WORKERS", "", "8",
         "how many steps run at the same time";
     "hypervisor.accel", "SISTEMO_HYPERVISOR_ACCEL", "", "auto",
@@ -59,6 +63,32 @@ keys! {
         "the bridge of the default network";
     "network.address", "SISTEMO_NETWORK_ADDRESS", "", "10.200.0.1/16",
         "the host's address on it, and its prefix";
+    "listen_insecure", "SISTEMO_LISTEN_INSECURE", "", "false",
+        "true lets TCP listen beyond this host without TLS, for a proxy that does it";
+    "tls", "SISTEMO_TLS", "", "off",
+        "self-signed makes a certificate and tells its fingerprint; off, unless tls.cert and tls.key are set";
+    "tls.cert", "SISTEMO_TLS_CERT", "", "",
+        "a PEM file with the daemon's certificate and its chain";
+    "tls.key", "SISTEMO_TLS_KEY", "", "",
+        "a PEM file with the certificate's private key";
+    "tls.fingerprint", "SISTEMO_TLS_FINGERPRINT", "", "",
+        "the certificate that the command line expects at an https:// address, whoever signed it";
+    "allowed_hosts", "SISTEMO_ALLOWED_HOSTS", "", "",
+        "names by which the daemon is known over TCP, besides its addresses and localhost; a list";
+    "trusted_proxies", "SISTEMO_TRUSTED_PROXIES", "", "",
+        "addresses and networks of proxies whose X-Forwarded-For is believed; a list";
+    "rate_limit.rps", "SISTEMO_RATE_LIMIT_RPS", "", "100",
+        "requests per second that one address may make over TCP, 1 to 1000000";
+    "rate_limit.burst", "SISTEMO_RATE_LIMIT_BURST", "", "200",
+        "requests that one address may make at once, 1 to 1000000";
+    "session_timeout", "SISTEMO_SESSION_TIMEOUT", "", "12h",
+        "how long a login lasts";
+    "log_format", "SISTEMO_LOG_FORMAT", "--log-format", "text",
+        "how the daemon's log is written: text for people, json for programs";
+    "history.keep", "SISTEMO_HISTORY_KEEP", "", "365d",
+        "how long history and ended operations are kept";
+    "history.size", "SISTEMO_HISTORY_SIZE", "", "64M",
+        "how large each of them may be, 1M at least; the oldest goes first";
 }
 
 /// The key of this name, which is in [`KEYS`].
@@ -69,4 +99,15 @@ pub(super) fn find(name: &str) -> &'static Key {
 /// The key of this name, if there is one.
 pub(super) fn lookup(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|k| k.name == name)
+}
+
+/// The key whose name is most like this one, if any is.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let likeness = |key: &Key| {
+        let last = |text: &str| text.rsplit('.').next().unwrap_or_default().to_owned();
+        // Whoever forgets the table, or adds one, still means the key.
+        strsim::jaro_winkler(name, key.name).max(strsim::jaro_winkler(&last(name), &last(key.name)) - 0.05)
+    };
+    let found = KEYS.iter().map(|k| (likeness(k), k.name)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (found.0 >= 0.8).then_some(found.1)
 }

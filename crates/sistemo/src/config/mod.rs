@@ -8,20 +8,31 @@ mod keys;
 mod parse;
 
 pub use keys::{KEYS, Key};
+pub use parse::duration;
 
+use crate::api::access::{Net, Rules};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use types::Problem;
+use types::{ByteSize, Problem};
+
+/// A place in a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+}
 
 /// Where a value came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// Nobody said otherwise.
     Default,
-    /// A line of `config.toml`.
-    File(PathBuf, usize),
+    /// A place in `config.toml`.
+    File(PathBuf, Place),
     /// An environment variable.
     Env(&'static str),
     /// A flag of the command.
@@ -32,7 +43,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::File(path, Place { line, column }) => write!(f, "{}:{line}:{column}", path.display()),
             Self::Env(name) => f.write_str(name),
             Self::Flag(name) => f.write_str(name),
         }
@@ -50,6 +61,22 @@ pub struct Setting {
     pub origin: Origin,
 }
 
+/// Whether TCP is encrypted, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Tls {
+    /// It is not.
+    Off,
+    /// With a certificate that the daemon makes.
+    SelfSigned,
+    /// With the operator's.
+    Files {
+        /// The chain, in PEM.
+        cert: PathBuf,
+        /// The private key, in PEM.
+        key: PathBuf,
+    },
+}
+
 /// Values that came as flags, by key.
 pub type Flags = Vec<(&'static str, String)>;
 
@@ -60,8 +87,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the API is.
     pub url: String,
-    /// Where TCP will listen once it can ask who is there.
-    pub listen: SocketAddr,
+    /// Where TCP listens, if it does.
+    pub listen: Option<SocketAddr>,
     /// Whether somebody set `listen`.
     pub listen_set: bool,
     /// What is logged.
@@ -70,6 +97,8 @@ pub struct Config {
     pub node: String,
     /// How long a guest may take to shut down.
     pub stop_timeout: Duration,
+    /// Machines that ran when the host went down run again once it is back.
+    pub restart_after_boot: bool,
     /// How long a guest may take to boot.
     pub boot_timeout: Duration,
     /// How long `ssh` waits for sshd.
@@ -80,6 +109,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// How long a deleted volume is kept.
     pub trash_keep: Duration,
+    /// From how many percent on a pool counts as nearly full.
+    pub pool_warn: u8,
     /// How many steps run at once.
     pub workers: usize,
     /// `auto`, `kvm` or `tcg`.
@@ -92,6 +123,30 @@ pub struct Config {
     pub gateway: Ipv4Addr,
     /// The length of its prefix.
     pub prefix: u8,
+    /// TCP may listen beyond this host without TLS.
+    pub listen_insecure: bool,
+    /// Whether TCP is encrypted, and how.
+    pub tls: Tls,
+    /// The certificate that the command line expects.
+    pub fingerprint: Option<String>,
+    /// Names by which the daemon is known over TCP.
+    pub allowed_hosts: Vec<String>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Net>,
+    /// Requests per second of one address.
+    pub rps: u32,
+    /// Requests of one address at once.
+    pub burst: u32,
+    /// How long a login lasts.
+    pub session_timeout: Duration,
+    /// How long history and ended operations are kept.
+    pub history_keep: Duration,
+    /// How large each of them may be.
+    pub history_size: ByteSize,
+    /// How the log is written.
+    pub log_json: bool,
+    /// What came as flags.
+    pub flags: Flags,
     /// Each setting with its origin, in the order of [`KEYS`].
     pub settings: Vec<Setting>,
 }
@@ -126,6 +181,14 @@ impl Config {
         )
     }
 
+    /// The same flags, the environment and the file as it is now.
+    ///
+    /// # Errors
+    /// `invalid-config`, naming the key and where it was set.
+    pub fn again(&self) -> Result<Self, Problem> {
+        Self::load(&self.flags, true)
+    }
+
     /// Puts flags, environment and file together.
     ///
     /// # Errors
@@ -157,7 +220,19 @@ impl Config {
             };
             settings.push(Setting { key, value, origin });
         }
-        parse::typed(data_dir, settings)
+        let config = parse::typed(data_dir, settings)?;
+        Ok(Self { flags: flags.clone(), ..config })
+    }
+
+    /// Who may ask how often, under which names.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            rps: self.rps,
+            burst: self.burst,
+            allowed_hosts: self.allowed_hosts.clone(),
+            trusted_proxies: self.trusted_proxies.clone(),
+            session_timeout: self.session_timeout,
+        }
     }
 
     /// The daemon's socket in this data directory.
@@ -169,6 +244,22 @@ impl Config {
 /// The daemon's socket in `data_dir`.
 pub fn socket_in(data_dir: &Path) -> PathBuf {
     data_dir.join("sistemo.sock")
+}
+
+/// The settings of a file with this text and nothing else. For the fuzz targets.
+///
+/// # Errors
+/// `invalid-config`.
+#[doc(hidden)]
+pub fn of_text(text: &str) -> Result<Config, Problem> {
+    let data_dir = PathBuf::from("/var/lib/sistemo");
+    let lines = file::parse(text, &data_dir.join("config.toml"))?;
+    let setting = |key: &'static Key| match lines.iter().find(|l| l.key == key) {
+        Some(line) => Setting { key, value: line.value.clone(), origin: line.origin.clone() },
+        None => Setting { key, value: default_value(key, &data_dir), origin: Origin::Default },
+    };
+    let settings = KEYS.iter().map(setting).collect();
+    parse::typed(data_dir, settings)
 }
 
 fn default_value(key: &Key, data_dir: &Path) -> String {

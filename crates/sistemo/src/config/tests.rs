@@ -28,11 +28,14 @@ fn flags_beat_environment_beats_file_beats_default() {
     assert_eq!(none.stop_timeout, Duration::from_secs(90));
     assert_eq!(origin(&none, "stop_timeout"), "default");
 
+    assert_eq!(none.pool_warn, 90);
+    assert_eq!(resolve(&vec![], &[], Some("pool.warn = 75")).unwrap().pool_warn, 75);
+
     let from_file = resolve(&vec![], &[], Some(file)).unwrap();
     assert_eq!(from_file.stop_timeout, Duration::from_secs(10));
     assert_eq!(from_file.ssh_timeout, Duration::from_secs(300));
     assert_eq!(from_file.accel, "tcg");
-    assert_eq!(origin(&from_file, "hypervisor.accel"), "config.toml:4");
+    assert_eq!(origin(&from_file, "hypervisor.accel"), "config.toml:4:9");
 
     let env = [("SISTEMO_STOP_TIMEOUT", "20s"), ("SISTEMO_LOG", "debug")];
     let from_env = resolve(&vec![], &env, Some(file)).unwrap();
@@ -43,6 +46,19 @@ fn flags_beat_environment_beats_file_beats_default() {
     let from_flag = resolve(&flags, &env, Some(file)).unwrap();
     assert_eq!(from_flag.log, "trace");
     assert_eq!(origin(&from_flag, "log"), "--log");
+}
+
+#[test]
+fn tables_lists_and_texts() {
+    let file = "listen = \"off\"\nallowed_hosts = [\"a.example\", \"b.example\"]\n\
+                trusted_proxies = \"10.0.0.0/8, ::1\"\n[tls]\ncert = \"/c\"\nkey = \"/k\"\n";
+    let config = resolve(&vec![], &[], Some(file)).unwrap();
+    assert_eq!(config.listen, None);
+    assert_eq!(config.allowed_hosts, ["a.example", "b.example"]);
+    assert_eq!(config.trusted_proxies.len(), 2);
+    assert_eq!(config.tls, Tls::Files { cert: "/c".into(), key: "/k".into() });
+    let config = resolve(&vec![], &[], Some("tls = \"self-signed\"")).unwrap();
+    assert_eq!(config.tls, Tls::SelfSigned);
 }
 
 #[test]
@@ -62,22 +78,32 @@ fn data_directory_and_url_follow_the_user() {
 #[test]
 fn what_makes_no_sense_is_refused_with_its_place() {
     for (file, place) in [
-        ("\nstop_timout = 3", ":2: there is no setting \"stop_timout\""),
-        ("[hypervisor]\n\nspeed = 1", ":3: there is no setting \"hypervisor.speed\""),
-        ("[nonsense]\na = 1", ":1: there is no setting \"nonsense\""),
-        ("log = [1]", ":1: \"log\" is not a text or number"),
-        ("a = = 1", ":1: "),
+        ("\nstop_timout = 3", ":2:1: there is no setting \"stop_timout\""),
+        ("[hypervisor]\n\nspeed = 1", ":3:1: there is no setting \"hypervisor.speed\""),
+        ("[nonsense]\na = 1", ":1:2: there is no setting \"nonsense\""),
+        ("log = [1]", ":1:1: \"log\" is not a text, a number or a list"),
+        ("a = = 1", ":1:5: "),
         ("data_dir = \"/x\"", "cannot be set here"),
-        ("listen = \"7777\"", "config.toml:1)"),
+        ("listen = \"7777\"", "config.toml:1:10)"),
         ("stop_timeout = \"soon\"", "is not a length of time"),
         ("stop_timeout = \"99999999999999999d\"", "is not a length of time"),
         ("workers = 0", "1 to 64"),
+        ("[pool]\nwarn = \"0%\"", "part of a hundred"),
+        ("[pool]\nwarn = \"101\"", "part of a hundred"),
+        ("restart_after_boot = \"maybe\"", "not true or false"),
         ("[hypervisor]\naccel = \"xen\"", "auto, kvm or tcg"),
         ("[network]\naddress = \"10.0.0.0/8\"", "first or last"),
         ("[network]\naddress = \"10.0.0.1\"", "with a prefix"),
         ("[network]\nbridge = \"a-name-too-long-for-linux\"", "name of an interface"),
         ("reconciler_interval = 0", "too short"),
         ("node = \"A B\"", "no name of a host"),
+        ("listen_insecure = 1", "neither true nor false"),
+        ("tls = \"yes\"", "neither self-signed nor off"),
+        ("[tls]\ncert = \"/c\"", "has no tls.key"),
+        ("[tls]\nkey = \"/k\"", "has no tls.cert"),
+        ("[tls]\nfingerprint = \"x\"", "no fingerprint"),
+        ("trusted_proxies = [\"x\"]", "no list of addresses"),
+        ("[rate_limit]\nrps = 0", "1 to 1000000"),
     ] {
         let problem = resolve(&vec![], &[], Some(file)).unwrap_err();
         assert_eq!(problem.code, Code::InvalidConfig, "{file:?}");
@@ -91,4 +117,20 @@ fn every_key_has_its_variable() {
         let expected = format!("SISTEMO_{}", key.name.to_uppercase().replace('.', "_"));
         assert_eq!(key.env, expected);
     }
+}
+
+#[test]
+fn the_nearest_key_is_named() {
+    for (file, near) in [
+        ("stop_timout = 3", "stop_timeout"),
+        ("accel = \"tcg\"", "hypervisor.accel"),
+        ("[ratelimit]\nrps = 3", "rate_limit.rps"),
+        ("[rate_limit]\nrsp = 3", "rate_limit.rps"),
+        ("reconcile_interval = 3", "reconciler_interval"),
+    ] {
+        let problem = resolve(&vec![], &[], Some(file)).unwrap_err();
+        assert!(problem.hint.as_ref().unwrap().contains(&format!("\"{near}\"")), "{file}: {problem:?}");
+    }
+    let problem = resolve(&vec![], &[], Some("zzz = 1")).unwrap_err();
+    assert!(!problem.hint.unwrap().contains("perhaps"));
 }

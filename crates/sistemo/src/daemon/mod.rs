@@ -13,10 +13,14 @@ mod logging;
 mod manager;
 mod ports;
 pub mod recover;
+mod reload;
+mod setup;
 mod signals;
 #[cfg(debug_assertions)]
 mod sim;
 mod socket;
+mod tcp;
+mod tls;
 mod wire;
 
 use crate::api;
@@ -27,6 +31,8 @@ use types::{Code, Problem};
 
 /// How long steps that nobody asked for may take once the operations are done.
 const LAST_STEPS: Duration = Duration::from_secs(5);
+/// How long the API stays after the last operation: whoever followed it asks what came of it.
+const LAST_QUESTIONS: Duration = Duration::from_secs(2);
 /// How long answers under way may take once the steps are done.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -36,14 +42,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// `daemon-running`, `data-dir-invalid`, and whatever keeps store or host from being opened.
 pub fn up(config: Config) -> Result<(), Problem> {
     limits::set();
-    logging::init(&config.log)?;
-    if config.listen_set {
-        tracing::warn!(
-            "listen = {}: TCP stays closed until it can ask who is there (not-yet); the API is at {}",
-            config.listen,
-            config.socket().display()
-        );
-    }
+    let logging = logging::init(&config.log, config.log_json)?;
     datadir::make(&config.data_dir)?;
     let _lock = lock::take(&config.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -54,31 +53,53 @@ pub fn up(config: Config) -> Result<(), Problem> {
         .enable_all()
         .build()
         .map_err(|e| Problem::new(Code::Internal, format!("cannot begin: {e}")))?;
-    let ended = runtime.block_on(run(config));
+    let ended = runtime.block_on(run(config, logging));
     // Whatever still blocks in a thread must not hold up the end: a step that is cut short is
     // taken up again by the next daemon.
     runtime.shutdown_background();
     ended
 }
 
-async fn run(config: Config) -> Result<(), Problem> {
+async fn run(mut config: Config, logging: logging::Logging) -> Result<(), Problem> {
     let mut signals = signals::Signals::new()?;
     let (stop, stopping) = watch::channel(false);
     let wired = wire::wire(&config, stopping.clone())?;
     let listener = socket::bind(&config.socket())?;
+    let tcp = tcp::bind(&config).await?;
     wired.engine.start();
+    if let Some(tcp) = &tcp {
+        setup::announce(tcp, &wired.app).await?;
+    }
+    let app = wired.app.clone();
     let router = api::router(wired.app);
-    let server = tokio::spawn(api::serve(listener, router, stopping));
+    let out_there = tcp.map(|tcp| api::serve(tcp.listener, router.clone(), stopping.clone()));
+    let here = api::serve(listener, router, stopping);
+    let server = tokio::spawn(async move {
+        tokio::join!(here, futures_util::future::OptionFuture::from(out_there));
+    });
     tracing::info!("sistemo {} is up, data in {}", env!("CARGO_PKG_VERSION"), config.data_dir.display());
     manager::tell(sd_notify::NotifyState::Ready);
     manager::watch(&wired.engine);
 
-    let signal = signals.next().await;
+    let signal = loop {
+        match signals.next().await {
+            signals::Came::Hup => reload::reload(&mut config, &logging, &app),
+            signal => break signal,
+        }
+    };
     tracing::info!("{signal}: ending; machines go on running. Once more to leave at once");
     manager::tell(sd_notify::NotifyState::Stopping);
+    let again = async {
+        loop {
+            match signals.next().await {
+                signals::Came::Hup => tracing::warn!("SIGHUP: the settings are not read again at the end"),
+                signal => break signal,
+            }
+        }
+    };
     tokio::select! {
         () = end(&wired.engine, &config, &stop, server) => tracing::info!("ended"),
-        signal = signals.next() => {
+        signal = again => {
             tracing::warn!("{signal}: leaving at once; the next daemon takes up what is under way");
             socket::remove(&config.socket());
         }
@@ -96,14 +117,24 @@ async fn end(
 ) {
     engine.refuse_changes();
     let (waiting, deadline) = (engine.clone(), config.shutdown_timeout);
-    let done = tokio::task::spawn_blocking(move || (waiting.finish(deadline), waiting.drain(LAST_STEPS)));
-    match done.await {
-        Ok((true, true)) => {}
-        Ok((false, _)) => {
+    let done = tokio::task::spawn_blocking(move || {
+        let idle = waiting.finish(Duration::ZERO);
+        let finished = idle || waiting.finish(deadline);
+        (idle, finished, waiting.drain(LAST_STEPS))
+    });
+    let done = done.await;
+    match done {
+        Ok((_, true, true)) => {}
+        Ok((_, false, _)) => {
             tracing::warn!("some operations did not end in time; the next daemon takes them up")
         }
-        Ok((true, false)) => tracing::warn!("some steps did not end in time; the next daemon takes them up"),
-        Err(e) => tracing::error!("the operations under way did not end well: {e}"),
+        Ok((_, true, false)) => {
+            tracing::warn!("some steps did not end in time; the next daemon takes them up")
+        }
+        Err(ref e) => tracing::error!("the operations under way did not end well: {e}"),
+    }
+    if matches!(done, Ok((false, true, _))) {
+        tokio::time::sleep(LAST_QUESTIONS).await;
     }
     let _ = stop.send(true);
     // Only ours: another daemon may have replaced it once the lock is free.

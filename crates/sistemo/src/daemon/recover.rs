@@ -5,7 +5,7 @@
 //! leaves what `sistemo up` refuses and a second `recover` ends.
 
 use super::{datadir, lock, wire};
-use crate::api::Peer;
+use crate::api::actor_of;
 use crate::config::Config;
 use engine::port::Clock;
 use engine::recover::{self, Around, Recovery, State};
@@ -119,7 +119,7 @@ impl Ready {
         let moved = if self.damaged || gone { host::recover::move_database(&path, now)? } else { None };
         let store = wire::store(&path)?;
         // Whoever owns the data directory, since others are refused.
-        let actor = Peer::of_uid(rustix::process::geteuid().as_raw()).0;
+        let actor = actor_of(rustix::process::geteuid().as_raw());
         recover::write(&store, &self.recovery, &actor, now)?;
         Ok(Done { report: self.recovery.report(), moved: moved.filter(|_| self.damaged) })
     }

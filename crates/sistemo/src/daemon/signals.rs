@@ -1,4 +1,4 @@
-//! The signals that end the daemon.
+//! The signals that the daemon heeds.
 
 use std::fmt;
 use tokio::signal::unix::{self, SignalKind};
@@ -8,6 +8,7 @@ use types::{Code, Problem};
 pub struct Signals {
     term: unix::Signal,
     int: unix::Signal,
+    hup: unix::Signal,
 }
 
 /// Which came.
@@ -16,6 +17,8 @@ pub enum Came {
     Term,
     /// SIGINT.
     Int,
+    /// SIGHUP: read the settings again.
+    Hup,
 }
 
 impl fmt::Display for Came {
@@ -23,6 +26,7 @@ impl fmt::Display for Came {
         f.write_str(match self {
             Self::Term => "SIGTERM",
             Self::Int => "SIGINT",
+            Self::Hup => "SIGHUP",
         })
     }
 }
@@ -33,7 +37,11 @@ impl Signals {
         let listen = |kind| {
             unix::signal(kind).map_err(|e| Problem::new(Code::Internal, format!("cannot take signals: {e}")))
         };
-        Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            int: listen(SignalKind::interrupt())?,
+            hup: listen(SignalKind::hangup())?,
+        })
     }
 
     /// The next one.
@@ -41,6 +49,7 @@ impl Signals {
         tokio::select! {
             _ = self.term.recv() => Came::Term,
             _ = self.int.recv() => Came::Int,
+            _ = self.hup.recv() => Came::Hup,
         }
     }
 }

@@ -27,8 +27,17 @@ fn publish(path: &Path) -> io::Result<UnixListener> {
     }
     let listener = UnixListener::bind(Short::new(&fresh)?.path())?;
     std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(MODE))?;
+    share(&fresh);
     std::fs::rename(&fresh, path)?;
     Ok(listener)
+}
+
+/// Gives it to group `sistemo`, if there is one. A daemon that may not do that serves its own user.
+fn share(path: &Path) {
+    let Some(group) = crate::api::group_id() else { return };
+    if let Err(e) = std::os::unix::fs::chown(path, None, Some(group)) {
+        tracing::warn!("the socket cannot be given to group {}: {e}", crate::api::GROUP);
+    }
 }
 
 /// Removes the socket, so that clients learn at once that nobody is there.

@@ -50,10 +50,19 @@ pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, P
 
     let hub = events::Hub::default();
     let news = hub.clone();
-    engine.on_operation(Arc::new(move |operation| news.tell(operation)));
+    engine.on_commit(hub.revisions());
+    let metrics = Arc::new(crate::api::Metrics::default());
+    let counts = metrics.clone();
+    engine.on_operation(Arc::new(move |operation| {
+        counts.operation(operation);
+        news.tell(operation);
+    }));
+    let asked = engine.clone();
     let app = App {
         engine: engine.clone(),
         events: hub,
+        gate: crate::api::Gate::new(config.rules()),
+        metrics,
         guests: opened.guests,
         about: About {
             node: config.node.clone(),
@@ -61,7 +70,7 @@ pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, P
             data_dir: config.data_dir.clone(),
             ssh_key: key.map(|k| k.private),
         },
-        capacity: Arc::new(move || room(&opened.ports)),
+        capacity: Arc::new(move || room(&opened.ports, &asked)),
         stopping,
     };
     Ok(Wired { engine, app: Arc::new(app) })
@@ -84,9 +93,14 @@ pub(super) fn store(path: &Path) -> Result<engine::store::Reserved, Problem> {
     Ok(engine::store::Reserved::open(path)?)
 }
 
-fn room(ports: &Ports) -> Result<PoolRoom, Problem> {
+fn room(ports: &Ports, engine: &Engine) -> Result<PoolRoom, Problem> {
     let room = ports.pool.capacity().map_err(|fault| fault.problem)?;
-    Ok(PoolRoom { name: "default".into(), total_bytes: room.total.bytes(), free_bytes: room.free.bytes() })
+    Ok(PoolRoom {
+        name: "default".into(),
+        total_bytes: room.total.bytes(),
+        free_bytes: room.free.bytes(),
+        warning: engine.room_warning(),
+    })
 }
 
 pub(super) fn settings(config: &Config) -> engine::Settings {
@@ -94,8 +108,12 @@ pub(super) fn settings(config: &Config) -> engine::Settings {
         node: config.node.clone(),
         stop_timeout: config.stop_timeout,
         boot_timeout: config.boot_timeout,
+        restart_after_boot: config.restart_after_boot,
         reconciler_interval: config.reconciler_interval,
         trash_keep: config.trash_keep,
+        pool_warn: config.pool_warn,
+        history_keep: config.history_keep,
+        history_size: config.history_size,
         bridge: config.bridge.clone(),
         gateway: config.gateway,
         prefix: config.prefix,

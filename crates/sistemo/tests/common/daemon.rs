@@ -71,26 +71,49 @@ async fn guest(mut stream: tokio::io::DuplexStream, argv: Vec<String>) {
 /// A daemon on simulated ports, in this process.
 pub struct Daemon {
     pub dir: tempfile::TempDir,
+    /// Where TCP is.
+    pub address: std::net::SocketAddr,
+    /// Of the set-up link.
+    pub code: String,
     stop: watch::Sender<bool>,
     time: Arc<AtomicBool>,
 }
 
 impl Daemon {
     pub fn up() -> Self {
+        Self::with(api::access::Rules::default())
+    }
+
+    pub fn with(rules: api::access::Rules) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let world = World::new();
         let engine = world.boot(engine::Settings::default()).unwrap();
         let (stop, stopping) = watch::channel(false);
         let hub = events::Hub::default();
         let news = hub.clone();
-        engine.on_operation(Arc::new(move |operation| news.tell(operation)));
+        engine.on_commit(hub.revisions());
+        let metrics = Arc::new(api::Metrics::default());
+        let counts = metrics.clone();
+        engine.on_operation(Arc::new(move |operation| {
+            counts.operation(operation);
+            news.tell(operation);
+        }));
         engine.start();
+        let gate = api::Gate::new(rules);
+        let code = gate.setup_code().unwrap();
         let app = App {
             engine: engine.clone(),
             events: hub,
+            gate,
+            metrics,
             guests: Arc::new(Echo),
             capacity: Arc::new(|| {
-                Ok(PoolRoom { name: "default".into(), total_bytes: 1 << 40, free_bytes: 1 << 39 })
+                Ok(PoolRoom {
+                    name: "default".into(),
+                    total_bytes: 1 << 40,
+                    free_bytes: 1 << 39,
+                    warning: None,
+                })
             }),
             about: About {
                 node: "localhost".into(),
@@ -112,14 +135,20 @@ impl Daemon {
         });
         let listener = std::os::unix::net::UnixListener::bind(dir.path().join("sistemo.sock")).unwrap();
         listener.set_nonblocking(true).unwrap();
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        tcp.set_nonblocking(true).unwrap();
+        let address = tcp.local_addr().unwrap();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::UnixListener::from_std(listener).unwrap();
-                api::serve(listener, api::router(Arc::new(app)), stopping).await;
+                let tcp = api::Listener::Tcp(tokio::net::TcpListener::from_std(tcp).unwrap(), None);
+                let router = api::router(Arc::new(app));
+                let tcp = api::serve(tcp, router.clone(), stopping.clone());
+                tokio::join!(tcp, api::serve(listener, router, stopping));
             });
         });
-        Self { dir, stop, time }
+        Self { dir, address, code, stop, time }
     }
 
     pub fn run(&self, line: &str) -> Ran {
@@ -158,6 +187,42 @@ impl Daemon {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let value = serde_json::from_str(body).unwrap_or(Value::String(body.into()));
         (head.to_ascii_lowercase(), value)
+    }
+
+    /// Asks over TCP with these headers; returns status, head and body.
+    pub fn tcp(&self, line: &str, headers: &[(&str, &str)], body: &str) -> (u16, String, Value) {
+        let mut request = format!("{line} HTTP/1.1\r\nconnection: close\r\n");
+        if headers.iter().all(|(name, _)| *name != "host") {
+            request += &format!("host: {}\r\n", self.address);
+        }
+        if !body.is_empty() {
+            request += &format!("content-length: {}\r\n", body.len());
+        }
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        let mut stream = std::net::TcpStream::connect(self.address).unwrap();
+        stream.write_all(format!("{request}\r\n{body}").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head[9..12].parse().unwrap();
+        let value = serde_json::from_str(body).unwrap_or(Value::String(body.into()));
+        (status, head.to_owned(), value)
+    }
+
+    /// A token of this role, made over the socket.
+    pub fn token(&self, role: &str) -> String {
+        self.json(&format!("token create --role {role} --name {role}"))["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs a line over TCP with a token.
+    pub fn run_with(&self, token: &str, line: &str) -> Ran {
+        let url = format!("http://{}", self.address);
+        let args: Vec<_> = line.split(' ').collect();
+        let mut command = super::command(self.dir.path(), &args);
+        command.env("SISTEMO_URL", url).env("SISTEMO_TOKEN", token).output().unwrap().into()
     }
 
     /// Prints as JSON what a line that has to end well prints.

@@ -25,7 +25,7 @@ impl Doctor {
     /// Looks at everything, and prints it.
     pub fn run(self, context: &Context) -> Ended {
         let config = context.config(Vec::new(), false)?;
-        let list = List { items: run::all(jobs(&config), run::LIMIT) };
+        let list = List { items: run::all(jobs(&config), run::LIMIT), next_cursor: None };
         if context.format() == Format::Text {
             let mut table = Table::new(&["STATE", "CHECK", "FINDING", "FIX"]);
             for f in &list.items {
@@ -41,6 +41,13 @@ impl Doctor {
     }
 }
 
+/// Whether somebody takes connections at the socket of this data directory.
+fn daemon_runs(config: &Config) -> bool {
+    let connected = crate::sockpath::Short::new(&config.socket())
+        .and_then(|short| std::os::unix::net::UnixStream::connect(short.path()));
+    connected.is_ok()
+}
+
 /// Everything that is looked at.
 fn jobs(config: &Config) -> Vec<Job> {
     let subject = Subject {
@@ -49,7 +56,8 @@ fn jobs(config: &Config) -> Vec<Job> {
         bridge: config.bridge.clone(),
         gateway: config.gateway,
         prefix: config.prefix,
-        port: config.listen.port(),
+        // Switched off, or the daemon's own while that runs, is no port to be free: 0 always is.
+        port: config.listen.filter(|_| !daemon_runs(config)).map_or(0, |a| a.port()),
         // Set by build.rs; a time nobody can read is no time to compare with.
         built: env!("SISTEMO_BUILT").parse().unwrap_or(0),
     };

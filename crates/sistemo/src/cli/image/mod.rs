@@ -73,7 +73,7 @@ impl Make {
     async fn run(self, context: &Context) -> Ended {
         let client = context.client()?;
         let asked = PullImage { image: input::image(&self.image)? };
-        let ended = wait(&client, client.post(&["images"], &asked).await?).await?;
+        let ended = wait(context, &client, client.post(&["images"], &asked).await?).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let made: image::Image = client.get(&["images", &id]).await?;
         render::one(context.format(), &made, |i| {
@@ -90,7 +90,7 @@ impl Delete {
         let found: image::Image = client.get(&["images", image]).await?;
         confirm(self.yes, &format!("Delete image \"{}\"", found.name), &[])?;
         let operation = client.delete(&["images", &found.id.to_string()], "").await?;
-        let ended = wait(&client, operation).await?;
+        let ended = wait(context, &client, operation).await?;
         render::one(context.format(), &ended, |_| format!("image \"{}\" is deleted\n", found.name))
     }
 }

@@ -19,7 +19,7 @@ impl Which {
         let machine = input::reference(&self.machine)?;
         let client = context.client()?;
         let accepted = client.act(&["machines", machine, verb]).await?;
-        wait(&client, accepted).await?;
+        wait(context, &client, accepted).await?;
         let now: Machine = client.get(&["machines", machine]).await?;
         render::one(context.format(), &now, sentence)
     }

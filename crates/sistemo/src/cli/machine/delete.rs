@@ -35,7 +35,7 @@ impl Delete {
         let plan: DeletePlan = client.query(&["machines", &id, "delete-plan"], &query).await?;
         let what = format!("Delete machine \"{}\"", plan.machine);
         confirm(self.yes, &what, &explain(&plan))?;
-        let ended = wait(&client, client.delete(&["machines", &id], &query).await?).await?;
+        let ended = wait(context, &client, client.delete(&["machines", &id], &query).await?).await?;
         render::one(context.format(), &ended, |_| {
             let stays = names(&plan.stays);
             let kept = match plan.stays.len() {

@@ -6,7 +6,7 @@ use crate::cli::wait::wait;
 use crate::cli::{Ended, input, not_yet, render};
 use clap::Args;
 use types::machine::{DeployMachine, Machine, RestartPolicy};
-use types::{Code, Name, Problem};
+use types::{Code, Name, Operation, Problem};
 
 /// What to deploy.
 #[derive(Args)]
@@ -50,13 +50,13 @@ impl Deploy {
         let no_wait = self.no_wait;
         let asked = self.request()?;
         let client = context.client()?;
-        let accepted = client.post(&["machines"], &asked).await?;
+        let accepted: Operation = client.post(&["machines"], &asked).await?;
         if no_wait {
             return render::one(context.format(), &accepted, |o| {
                 format!("machine \"{}\" is being deployed, operation {}\n", o.target.name, o.id)
             });
         }
-        let ended = wait(&client, accepted).await?;
+        let ended = wait(context, &client, accepted).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let machine: Machine = client.get(&["machines", &id]).await?;
         render::one(context.format(), &machine, sentence)

@@ -9,6 +9,7 @@ mod logs;
 mod show;
 mod ssh;
 mod volume;
+mod wait;
 
 use super::Ended;
 use super::context::Context;
@@ -41,6 +42,8 @@ pub enum Machine {
     Ssh(ssh::Ssh),
     /// Show what a machine's serial console has shown
     Logs(logs::Logs),
+    /// Wait until a machine is running, stopped, failed or deleted
+    Wait(wait::Wait),
     /// Attach and detach volumes
     #[command(subcommand)]
     Volume(volume::Volume),
@@ -68,6 +71,7 @@ impl Machine {
             Self::Exec(verb) => verb.run(context).await,
             Self::Ssh(verb) => verb.run(context).await,
             Self::Logs(verb) => verb.run(context).await,
+            Self::Wait(verb) => verb.run(context).await,
             Self::Volume(verb) => verb.run(context).await,
             Self::Terminal(verb) => verb.run("machine terminal"),
             Self::Cp(verb) => verb.run("machine cp"),

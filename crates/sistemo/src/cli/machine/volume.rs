@@ -42,7 +42,7 @@ impl Volume {
                 let machine = input::reference(&machine)?;
                 let asked = input::attach(&volume)?;
                 let accepted = client.post(&["machines", machine, "volumes"], &asked).await?;
-                let ended = wait(&client, accepted).await?;
+                let ended = wait(context, &client, accepted).await?;
                 render::one(context.format(), &ended, |_| {
                     format!("volume \"{}\" is attached to machine \"{machine}\"\n", asked.volume)
                 })
@@ -51,7 +51,7 @@ impl Volume {
                 let machine = input::reference(&machine)?;
                 let volume = input::reference(&volume)?;
                 let accepted = client.delete(&["machines", machine, "volumes", volume], "").await?;
-                let ended = wait(&client, accepted).await?;
+                let ended = wait(context, &client, accepted).await?;
                 render::one(context.format(), &ended, |_| {
                     format!("volume \"{volume}\" is detached from machine \"{machine}\"\n")
                 })

@@ -35,11 +35,24 @@ where
             }
             table.lines(|line| out.write_all(line.as_bytes()))
         }
+        Format::Name => names(&mut out, &mut client.list::<T>(path, query).await?).await?,
         Format::Json => json(&mut out, &mut client.list::<T>(path, query).await?).await?,
         Format::Yaml => yaml(&mut out, &mut client.list::<T>(path, query).await?).await?,
     }
     .and_then(|()| out.flush())
     .map_err(|e| written(&e))
+}
+
+async fn names<T: Serialize + DeserializeOwned>(
+    out: &mut impl Write,
+    items: &mut Items<T>,
+) -> Result<std::io::Result<()>, Stop> {
+    while let Some(item) = items.next().await? {
+        if let Err(e) = writeln!(out, "{}", super::name(&item)?) {
+            return Ok(Err(e));
+        }
+    }
+    Ok(Ok(()))
 }
 
 async fn json<T: Serialize + DeserializeOwned>(

@@ -23,6 +23,7 @@ pub enum Format {
     Text,
     Json,
     Yaml,
+    Name,
 }
 
 /// Prints one thing: as data, or as the text that `text` makes of it.
@@ -31,7 +32,19 @@ pub fn one<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> Str
         Format::Text => text(value),
         Format::Json => serde_json::to_string_pretty(value).map_err(unprintable)? + "\n",
         Format::Yaml => serde_yaml_ng::to_string(value).map_err(unprintable)?,
+        Format::Name => name(value)? + "\n",
     })
+}
+
+/// What a thing is called: its name, or its id if it has none.
+fn name(value: &impl Serialize) -> Result<String, Problem> {
+    let value = serde_json::to_value(value).map_err(unprintable)?;
+    let field =
+        |name: &str| value.get(name).and_then(serde_json::Value::as_str).map(|s| plain(s).into_owned());
+    field("name")
+        .or_else(|| field("id"))
+        .or_else(|| field("key"))
+        .ok_or_else(|| Problem::new(Code::Usage, "this has no name to print").hint("use -o json or -o yaml"))
 }
 
 /// `Name:   value` lines, aligned; a field without a value is left out.

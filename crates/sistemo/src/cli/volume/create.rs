@@ -26,7 +26,7 @@ impl Create {
             size_bytes: input::size(&self.size)?,
         };
         let client = context.client()?;
-        let ended = wait(&client, client.post(&["volumes"], &asked).await?).await?;
+        let ended = wait(context, &client, client.post(&["volumes"], &asked).await?).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let made: Volume = client.get(&["volumes", &id]).await?;
         render::one(context.format(), &made, |v| {

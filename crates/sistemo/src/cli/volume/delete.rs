@@ -31,7 +31,7 @@ impl Delete {
         )?;
         // By id: between the question and the answer the name may have come to mean another.
         let operation = client.delete(&["volumes", &found.id.to_string()], "").await?;
-        let ended = wait(&client, operation).await?;
+        let ended = wait(context, &client, operation).await?;
         render::one(context.format(), &ended, |_| format!("volume \"{}\" is deleted\n", found.name))
     }
 }

@@ -24,7 +24,7 @@ impl Resize {
         let asked = ResizeVolume { size_bytes: input::size(&self.size)? };
         let client = context.client()?;
         let accepted = client.post(&["volumes", volume, "resize"], &asked).await?;
-        wait(&client, accepted).await?;
+        wait(context, &client, accepted).await?;
         let now: Volume = client.get(&["volumes", volume]).await?;
         render::one(context.format(), &now, |v| {
             format!("volume \"{}\" has {}\n", v.name, ByteSize(v.size_bytes))

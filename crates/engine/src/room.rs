@@ -1,0 +1,106 @@
+//! Room in the pool: what is refused for want of it, and who is warned before.
+//!
+//! Invariant: only what cannot succeed is refused; all else is tried, and fails with `pool-full` when it
+//! finds none. A warning says so once for each time that the mark is passed.
+
+use crate::Engine;
+use crate::admit::DEFAULT_POOL;
+use crate::port::Capacity;
+use std::sync::atomic::Ordering;
+use types::{ByteSize, Code, ImageId, Problem};
+
+/// What has to be left: for sidecars and whatever else is written on the way.
+const LEFT: ByteSize = ByteSize::mib(8);
+
+/// How full, in percent, rounded down.
+fn percent(room: Capacity) -> u8 {
+    let (total, free) = (u128::from(room.total.bytes()), u128::from(room.free.bytes()));
+    let used = total.saturating_sub(free) * 100;
+    used.checked_div(total).and_then(|p| u8::try_from(p).ok()).unwrap_or(0)
+}
+
+impl Engine {
+    /// Refuses a volume for which there certainly is no room; `image` if it is made from one that is
+    /// there.
+    pub(crate) fn refuse_full(
+        &self,
+        name: &str,
+        size: ByteSize,
+        image: Option<ImageId>,
+    ) -> Result<(), Problem> {
+        let pool = &self.0.ports.pool;
+        // A pool that cannot be asked is told of by whoever tries.
+        let (Ok(room), Ok(needs)) = (pool.capacity(), pool.needs(size, image)) else { return Ok(()) };
+        let needs = ByteSize(needs.bytes().saturating_add(LEFT.bytes()));
+        if room.free >= needs {
+            return Ok(());
+        }
+        let text = format!(
+            "no room to make volume \"{name}\": it takes {needs} at once, and {} are free",
+            room.free
+        );
+        Err(Problem::new(Code::PoolFull, text)
+            .hint("make room in the file system of the data directory, or delete volumes or images"))
+    }
+
+    /// What is to be said about a pool that is nearly full; nothing about one that is not.
+    pub fn room_warning(&self) -> Option<String> {
+        let room = self.0.ports.pool.capacity().ok()?;
+        let full = percent(room);
+        (full >= self.0.settings.pool_warn).then(|| {
+            format!("pool \"{DEFAULT_POOL}\" is {full} % full: {} of {} are free", room.free, room.total)
+        })
+    }
+
+    /// Says so in the log, once.
+    pub(crate) fn watch_room(&self) {
+        let warning = self.room_warning();
+        let warned = self.0.nearly_full.swap(warning.is_some(), Ordering::Relaxed);
+        match warning {
+            Some(text) if !warned => {
+                tracing::warn!("{text}; when it is full, guests that write stand until there is room");
+            }
+            None if warned => tracing::info!("pool \"{DEFAULT_POOL}\" is less full again"),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+    use crate::sim::World;
+    use types::volume::CreateVolume;
+    use types::{Actor, Operation};
+
+    fn create(engine: &Engine) -> Result<Operation, Problem> {
+        engine.create_volume(
+            &Actor("ada".into()),
+            CreateVolume { name: None, size_bytes: ByteSize::gib(1).bytes() },
+        )
+    }
+
+    #[test]
+    fn a_full_pool_refuses_and_a_nearly_full_one_warns() {
+        let world = World::new();
+        let engine = world.boot(Settings { pool_warn: 51, ..Settings::default() }).unwrap();
+        assert_eq!(engine.room_warning(), None);
+        assert!(create(&engine).unwrap().warnings.is_empty());
+        let engine = world.boot(Settings { pool_warn: 50, ..Settings::default() }).unwrap();
+        let warnings = create(&engine).unwrap().warnings;
+        assert_eq!(warnings, ["pool \"default\" is 50 % full: 500.0GB of 1000.0GB are free"]);
+        world.state().full = true;
+        let refused = create(&engine).unwrap_err();
+        assert_eq!(refused.code, Code::PoolFull);
+        assert!(refused.hint.is_some());
+        assert!(engine.room_warning().unwrap().contains("100 % full"));
+    }
+
+    #[test]
+    fn percents_are_whole_and_never_too_many() {
+        let of = |total, free| percent(Capacity { total: ByteSize(total), free: ByteSize(free) });
+        assert_eq!([of(0, 0), of(1000, 101), of(1000, 100), of(10, 0), of(10, 20)], [0, 89, 90, 100, 0]);
+        assert_eq!(of(u64::MAX, 1), 99);
+    }
+}

@@ -1,0 +1,306 @@
+//! Random requests against a tiny model of what they mean, with random kills in between: after each
+//! one, what the engine shows and how it refuses are what the model says.
+
+use engine::sim::check::at_rest;
+use engine::sim::run::settle;
+use engine::sim::{Killed, World};
+use engine::{Engine, Settings};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use types::machine::{AttachVolume, DeployMachine, DetachVolume, Phase};
+use types::volume::{CreateVolume, ResizeVolume};
+use types::{Actor, ByteSize, Code, Name, Operation, Problem};
+
+const MACHINES: [&str; 2] = ["one", "two"];
+/// Two data volumes and the root volumes that deploys make.
+const VOLUMES: [&str; 4] = ["data", "logs", "one-root", "two-root"];
+
+#[derive(Clone, Copy, Debug)]
+enum Ask {
+    Deploy(usize, Option<usize>),
+    Boot(usize, usize),
+    Stop(usize),
+    Start(usize),
+    Restart(usize),
+    Attach(usize, usize),
+    Detach(usize, usize),
+    Resize(usize, u64),
+    Create(usize, u64),
+    DeleteVolume(usize),
+    DeleteMachine(usize, bool),
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let (m, v) = (0..MACHINES.len(), 0..VOLUMES.len());
+    let size = 1..6u64;
+    prop_oneof![
+        3 => (m.clone(), proptest::option::of(v.clone())).prop_map(|(m, v)| Ask::Deploy(m, v)),
+        1 => (m.clone(), v.clone()).prop_map(|(m, v)| Ask::Boot(m, v)),
+        3 => m.clone().prop_map(Ask::Stop),
+        2 => m.clone().prop_map(Ask::Start),
+        1 => m.clone().prop_map(Ask::Restart),
+        3 => (m.clone(), v.clone()).prop_map(|(m, v)| Ask::Attach(m, v)),
+        2 => (m.clone(), v.clone()).prop_map(|(m, v)| Ask::Detach(m, v)),
+        3 => (v.clone(), size.clone()).prop_map(|(v, s)| Ask::Resize(v, s)),
+        3 => (0..2usize, size).prop_map(|(v, s)| Ask::Create(v, s)),
+        2 => v.prop_map(Ask::DeleteVolume),
+        2 => (m, any::<bool>()).prop_map(|(m, keep)| Ask::DeleteMachine(m, keep)),
+    ]
+}
+
+impl Ask {
+    fn put(self, e: &Engine) -> Result<Operation, Problem> {
+        let who = Actor("test".into());
+        let name = |text: &str| Some(Name::new(text).unwrap());
+        let join = |v: usize| AttachVolume { volume: VOLUMES[v].into(), mount: None, read_only: false };
+        let bytes = |gib| ByteSize::gib(gib).bytes();
+        match self {
+            Self::Deploy(m, v) => e.deploy(
+                &who,
+                DeployMachine {
+                    image: Some("debian".into()),
+                    name: name(MACHINES[m]),
+                    attach: v.into_iter().map(join).collect(),
+                    ..DeployMachine::default()
+                },
+            ),
+            Self::Boot(m, v) => {
+                let volume = Some(VOLUMES[v].into());
+                e.deploy(&who, DeployMachine { volume, name: name(MACHINES[m]), ..DeployMachine::default() })
+            }
+            Self::Stop(m) => e.stop_machine(&who, MACHINES[m]),
+            Self::Start(m) => e.start_machine(&who, MACHINES[m]),
+            Self::Restart(m) => e.restart_machine(&who, MACHINES[m]),
+            Self::Attach(m, v) => e.attach_volume(&who, MACHINES[m], join(v)),
+            Self::Detach(m, v) => {
+                e.detach_volume(&who, MACHINES[m], DetachVolume { volume: VOLUMES[v].into() })
+            }
+            Self::Resize(v, s) => e.resize_volume(&who, VOLUMES[v], ResizeVolume { size_bytes: bytes(s) }),
+            Self::Create(v, s) => {
+                e.create_volume(&who, CreateVolume { name: name(VOLUMES[v]), size_bytes: bytes(s) })
+            }
+            Self::DeleteVolume(v) => e.delete_volume(&who, VOLUMES[v]),
+            Self::DeleteMachine(m, keep) => e.delete_machine(&who, MACHINES[m], keep),
+        }
+    }
+}
+
+/// A volume in the model; machines and volumes are known by their number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Volume {
+    gib: u64,
+    bootable: bool,
+    owner: Option<usize>,
+    holder: Option<usize>,
+}
+
+/// A machine in the model: its volumes by slot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Machine {
+    running: bool,
+    disks: BTreeMap<u8, usize>,
+}
+
+/// What there is, with every request done at once.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Model {
+    machines: BTreeMap<usize, Machine>,
+    volumes: BTreeMap<usize, Volume>,
+}
+
+impl Model {
+    fn machine(&mut self, m: usize) -> Result<&mut Machine, Code> {
+        self.machines.get_mut(&m).ok_or(Code::MachineNotFound)
+    }
+
+    fn volume(&mut self, v: usize) -> Result<&mut Volume, Code> {
+        self.volumes.get_mut(&v).ok_or(Code::VolumeNotFound)
+    }
+
+    fn free(&mut self, v: usize) -> Result<&mut Volume, Code> {
+        let volume = self.volume(v)?;
+        if volume.holder.is_some() { Err(Code::VolumeInUse) } else { Ok(volume) }
+    }
+
+    fn not_running(&mut self, m: usize) -> Result<(), Code> {
+        if self.machine(m)?.running { Err(Code::MachineRunning) } else { Ok(()) }
+    }
+
+    fn join(&mut self, m: usize, v: usize) -> Result<(), Code> {
+        self.free(v)?.holder = Some(m);
+        let disks = &mut self.machine(m)?.disks;
+        let slot = (1..).find(|s| !disks.contains_key(s)).unwrap();
+        disks.insert(slot, v);
+        Ok(())
+    }
+
+    /// The model after a request, or how it is refused.
+    fn after(&self, ask: Ask) -> Result<Self, Code> {
+        let mut new = self.clone();
+        match ask {
+            Ask::Deploy(m, v) => {
+                let root = 2 + m;
+                if new.machines.contains_key(&m) || new.volumes.contains_key(&root) {
+                    return Err(Code::NameTaken);
+                }
+                let volume = Volume { gib: 2, bootable: true, owner: Some(m), holder: Some(m) };
+                new.volumes.insert(root, volume);
+                new.machines.insert(m, Machine { running: true, disks: [(0, root)].into() });
+                if let Some(v) = v {
+                    // Its own root is not there yet when its attachments are looked for.
+                    self.clone().free(v)?;
+                    new.join(m, v)?;
+                }
+            }
+            Ask::Boot(m, v) => {
+                if new.machines.contains_key(&m) {
+                    return Err(Code::NameTaken);
+                }
+                let volume = new.free(v)?;
+                if !volume.bootable {
+                    return Err(Code::VolumeNotBootable);
+                }
+                volume.holder = Some(m);
+                new.machines.insert(m, Machine { running: true, disks: [(0, v)].into() });
+            }
+            Ask::Stop(m) => new.machine(m)?.running = false,
+            Ask::Start(m) | Ask::Restart(m) => new.machine(m)?.running = true,
+            Ask::Attach(m, v) => {
+                new.not_running(m)?;
+                new.join(m, v)?;
+            }
+            Ask::Detach(m, v) => {
+                new.machine(m)?;
+                new.volume(v)?;
+                let machine = new.machine(m)?;
+                let Some(slot) = machine.disks.iter().find(|(_, d)| **d == v).map(|(s, _)| *s) else {
+                    return Err(Code::VolumeNotAttached);
+                };
+                if slot == 0 {
+                    return Err(Code::VolumeInUse);
+                }
+                new.not_running(m)?;
+                new.machine(m)?.disks.remove(&slot);
+                new.volume(v)?.holder = None;
+            }
+            Ask::Resize(v, gib) => {
+                let volume = new.volume(v)?;
+                if gib < volume.gib {
+                    return Err(Code::CannotShrink);
+                }
+                if let Some(m) = volume.holder {
+                    new.not_running(m)?;
+                }
+                new.volume(v)?.gib = gib;
+            }
+            Ask::Create(v, gib) => {
+                if new.volumes.contains_key(&v) {
+                    return Err(Code::NameTaken);
+                }
+                new.volumes.insert(v, Volume { gib, bootable: false, owner: None, holder: None });
+            }
+            Ask::DeleteVolume(v) => {
+                new.free(v)?;
+                new.volumes.remove(&v);
+            }
+            Ask::DeleteMachine(m, keep) => {
+                new.machine(m)?;
+                new.machines.remove(&m);
+                new.volumes.retain(|_, v| keep || v.owner != Some(m));
+                for v in new.volumes.values_mut().filter(|v| v.holder == Some(m)) {
+                    v.holder = None;
+                    v.owner = None;
+                }
+            }
+        }
+        Ok(new)
+    }
+
+    /// What the engine shows, in the model's words.
+    fn shown(e: &Engine) -> Self {
+        let machine = |name: &str| MACHINES.iter().position(|m| *m == name).expect("a machine we made");
+        let volume = |name: &str| VOLUMES.iter().position(|v| *v == name).expect("a volume we made");
+        let mut shown = Self::default();
+        for v in e.volumes().unwrap() {
+            assert!(v.condition.is_none() && v.fault.is_none(), "{v:?}");
+            let seen = Volume {
+                gib: v.size_bytes >> 30,
+                bootable: v.image.is_some(),
+                owner: v.owner.map(|n| machine(n.as_str())),
+                holder: v.attached_to.map(|n| machine(n.as_str())),
+            };
+            shown.volumes.insert(volume(v.name.as_str()), seen);
+        }
+        for m in e.machines().unwrap() {
+            assert!(matches!(m.phase, Phase::Running | Phase::Stopped), "{m:?}");
+            let disks = m.volumes.iter().map(|d| (d.slot, volume(d.name.as_str()))).collect();
+            let seen = Machine { running: m.phase == Phase::Running, disks };
+            shown.machines.insert(machine(m.name.as_str()), seen);
+        }
+        shown
+    }
+}
+
+fn alive<T>(f: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(value) => Some(value),
+        Err(payload) if payload.is::<Killed>() => None,
+        Err(other) => std::panic::resume_unwind(other),
+    }
+}
+
+fn boot(world: &World) -> Engine {
+    world.boot(Settings::default()).expect("a world opens")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_engine_does_what_the_model_says(
+        asks in proptest::collection::vec((ask(), proptest::option::weighted(0.3, 1..40u64)), 1..30),
+    ) {
+        let world = World::new();
+        let mut engine = boot(&world);
+        let mut model = Model::default();
+        for (ask, kill) in asks {
+            let expected = model.after(ask);
+            let ticks = world.state().ticks;
+            world.state().kill_at = kill.map(|k| ticks + k);
+            let answer = alive(|| {
+                let answer = ask.put(&engine);
+                settle(&world, &engine);
+                answer
+            });
+            world.state().kill_at = None;
+            let killed = answer.is_none();
+            if killed {
+                engine = boot(&world);
+                settle(&world, &engine);
+            }
+            let shown = Model::shown(&engine);
+            match (answer, expected) {
+                (Some(Ok(_)), Ok(new)) => {
+                    prop_assert_eq!(&shown, &new, "{:?}", ask);
+                    model = new;
+                }
+                (Some(Err(problem)), Err(code)) => {
+                    prop_assert_eq!(problem.code, code, "{:?}: {}", ask, problem);
+                    prop_assert_eq!(&shown, &model, "{:?} was refused", ask);
+                }
+                // Nobody saw the answer: all of it was done, or nothing.
+                (None, Ok(new)) => {
+                    prop_assert!(shown == new || shown == model, "{:?}: {:?} of {:?}", ask, shown, new);
+                    model = shown;
+                }
+                (None, Err(_)) => prop_assert_eq!(&shown, &model, "{:?} is refused", ask),
+                (answer, expected) => {
+                    prop_assert!(false, "{:?} was answered {:?}, not {:?}", ask, answer, expected);
+                }
+            }
+            let wrong = at_rest(&world, &engine);
+            prop_assert!(wrong.is_empty(), "{:?}: {:?}", ask, wrong);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Whether the guest runs or stands, and why.
+//!
+//! QEMU stops a machine whose write failed (`werror=stop`) with the state `io-error`, and keeps with
+//! each disk how its last request ended until `cont`: so the reason is found by any daemon, however
+//! late it comes.
+//!
+//! Invariant: QEMU is asked only after something has happened; what it says of a guest is believed
+//! for nothing but its own machine.
+
+use super::qmp::{Failed, Qmp};
+use super::{ANSWER, status};
+use engine::port::Health;
+use serde_json::Value;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use types::machine::{DISK_SLOTS, StallReason};
+
+/// How long QEMU may take to answer: a worker waits for it.
+const SOON: Duration = Duration::from_secs(2);
+
+/// What is known of a guest.
+pub struct Known {
+    /// Something has happened since it was last asked.
+    stale: AtomicBool,
+    last: Mutex<Health>,
+}
+
+impl Default for Known {
+    /// A daemon that has just come knows nothing.
+    fn default() -> Self {
+        Self { stale: AtomicBool::new(true), last: Mutex::default() }
+    }
+}
+
+impl Known {
+    /// Something has happened.
+    pub fn forget(&self) {
+        self.stale.store(true, Ordering::SeqCst);
+    }
+
+    /// What the guest does; asks if something has happened. Without an answer, what was so before.
+    pub fn look(&self, qmp: &Qmp) -> Health {
+        // Before the question: what happens meanwhile is asked about again.
+        if self.stale.swap(false, Ordering::SeqCst) {
+            match ask(qmp) {
+                Ok(health) => *super::lock(&self.last) = health,
+                Err(e) => {
+                    tracing::debug!(?e, "whether the guest stands is not known");
+                    self.forget();
+                }
+            }
+        }
+        *super::lock(&self.last)
+    }
+
+    /// Lets the guest go on.
+    pub fn resume(&self, qmp: &Qmp) -> Result<(), Failed> {
+        let done = qmp.execute("cont", Value::Null, ANSWER).map(drop);
+        self.forget();
+        done
+    }
+}
+
+fn ask(qmp: &Qmp) -> Result<Health, Failed> {
+    if status(qmp, SOON)? != "io-error" {
+        return Ok(Health::Running);
+    }
+    Ok(judge(&qmp.execute("query-block", Value::Null, SOON)?))
+}
+
+/// The first disk that could not be written; a failure that waits for a person counts more.
+fn judge(disks: &Value) -> Health {
+    let of = |word: &str, why| {
+        let all = disks.as_array()?;
+        let disk = all.iter().find(|d| d["io-status"] == word)?;
+        Some(Health::Stands { slot: disk["qdev"].as_str().and_then(slot), why })
+    };
+    let failed = of("failed", StallReason::IoError);
+    failed
+        .or_else(|| of("nospace", StallReason::PoolFull))
+        .unwrap_or(Health::Stands { slot: None, why: StallReason::IoError })
+}
+
+/// The slot in a device's path, such as `/machine/peripheral/slot3/virtio-backend`.
+fn slot(path: &str) -> Option<u8> {
+    let slot = path.split('/').find_map(|part| part.strip_prefix("slot")?.parse::<u8>().ok())?;
+    (slot < DISK_SLOTS).then_some(slot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_reason_is_read_from_the_disks() {
+        let disk = |n: u8, status: &str| json!({"qdev": format!("/machine/peripheral/slot{n}/virtio-backend"), "io-status": status});
+        let full = |slot| Health::Stands { slot, why: StallReason::PoolFull };
+        let bad = |slot| Health::Stands { slot, why: StallReason::IoError };
+        assert_eq!(judge(&json!([disk(0, "ok"), disk(3, "nospace")])), full(Some(3)));
+        // One that waits for a person must not be tried because another disk has found room.
+        assert_eq!(judge(&json!([disk(0, "nospace"), disk(3, "failed")])), bad(Some(3)));
+        for odd in [json!(null), json!([]), json!([{"io-status": 7}]), json!({"a": "nospace"})] {
+            assert_eq!(judge(&odd), bad(None), "{odd}");
+        }
+        let odd = json!([{"io-status": "nospace", "qdev": "/machine/peripheral/slot99/x"}]);
+        assert_eq!(judge(&odd), full(None));
+    }
+}

@@ -1,0 +1,192 @@
+//! Lists, conditions and events, as a program sees them.
+
+mod common;
+
+use common::daemon::Daemon;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+
+const G: u64 = 1 << 30;
+
+fn create(daemon: &Daemon, name: &str) {
+    daemon.ok(&format!("volume create 1G --name {name}"));
+}
+
+fn names(list: &Value) -> Vec<String> {
+    let all = list["items"].as_array().unwrap();
+    all.iter().map(|v| v["name"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn lists_come_in_pages_and_by_field() {
+    let daemon = Daemon::up();
+    for name in ["e", "c", "a", "d", "b"] {
+        create(&daemon, name);
+    }
+    daemon.ok("vm deploy debian --name web --attach a");
+    let get = |query: &str| daemon.ask(&format!("GET /v1/volumes?{query}"), "").1;
+    let mut seen = Vec::new();
+    let mut query = "limit=2".to_owned();
+    loop {
+        let page = get(&query);
+        seen.extend(names(&page));
+        // What comes before the cursor meanwhile does not shift the pages.
+        create(&daemon, &format!("a{}", seen.len()));
+        match page["next_cursor"].as_str() {
+            Some(next) => query = format!("limit=2&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["a", "b", "c", "d", "e", "web-root"]);
+    assert_eq!(names(&get("status=attached")), ["a", "web-root"]);
+    assert_eq!(names(&get("attached_to=web&role=data")), ["a"]);
+    assert_eq!(names(&get("image=debian")), ["web-root"]);
+    assert_eq!(names(&daemon.ask("GET /v1/machines?phase=running", "").1), ["web"]);
+    assert!(names(&daemon.ask("GET /v1/machines?phase=stopped", "").1).is_empty());
+    for bad in ["limit=0", "limit=x", "limit=10001", "cursor=x", "colour=red", "status=gone"] {
+        let (head, body) = daemon.ask(&format!("GET /v1/volumes?{bad}"), "");
+        assert!(head.contains(" 400 "), "{bad}: {head}");
+        assert_eq!(body["code"], "invalid-request");
+    }
+    let mut ids = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = daemon.ask(&format!("GET /v1/operations?limit=3{cursor}"), "").1;
+        ids.extend(page["items"].as_array().unwrap().iter().map(|o| o["id"].clone()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let whole = daemon.ask("GET /v1/operations?limit=100", "").1;
+    assert_eq!(ids, whole["items"].as_array().unwrap().iter().map(|o| o["id"].clone()).collect::<Vec<_>>());
+    let deploys = daemon.ask("GET /v1/operations?verb=machine.deploy&state=succeeded", "").1;
+    assert_eq!(deploys["items"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_retried_deploy_makes_one_machine() {
+    let daemon = Daemon::up();
+    let token = format!("Bearer {}", daemon.token("operator"));
+    let post = |key: &str, body: &str| {
+        let headers = [("authorization", token.as_str()), ("idempotency-key", key)];
+        let (status, _, answer) = daemon.tcp("POST /v1/machines", &headers, body);
+        (status, answer)
+    };
+    let deploy = "{\"image\":\"debian\"}";
+    let (status, first) = post("k1", deploy);
+    assert_eq!(status, 202);
+    let (status, again) = post("k1", deploy);
+    assert_eq!((status, &again["id"]), (202, &first["id"]));
+    let (status, other) = post("k1", "{\"image\":\"debian\",\"vcpus\":4}");
+    assert_eq!((status, &other["code"]), (409, &json!("conflict")));
+    assert_eq!(post("", deploy).0, 400);
+    let (status, another) = post("k2", deploy);
+    assert_eq!(status, 202);
+    assert_ne!(another["id"], first["id"]);
+    assert_eq!(daemon.json("vm list")["items"].as_array().unwrap().len(), 2);
+    let admin = format!("Bearer {}", daemon.token("admin"));
+    let headers = [("authorization", admin.as_str()), ("idempotency-key", "t")];
+    let tokens = || daemon.tcp("POST /v1/tokens", &headers, "{\"role\":\"viewer\"}").0;
+    assert_eq!((tokens(), tokens()), (201, 409));
+}
+
+#[test]
+fn what_has_changed_since_is_not_changed() {
+    let daemon = Daemon::up();
+    create(&daemon, "v");
+    let token = format!("Bearer {}", daemon.token("operator"));
+    let etag = || {
+        let (_, head, body) = daemon.tcp("GET /v1/volumes/v", &[("authorization", &token)], "");
+        let line = head.lines().find(|l| l.starts_with("etag: ")).unwrap()[6..].to_owned();
+        assert_eq!(line, format!("\"{}\"", body["revision"]));
+        line
+    };
+    let seen = etag();
+    let resize = |tag: &str, size: u64| {
+        let headers = [("authorization", token.as_str()), ("if-match", tag)];
+        daemon.tcp("POST /v1/volumes/v/resize", &headers, &json!({ "size_bytes": size }).to_string())
+    };
+    assert_eq!(resize(&seen, 2 * G).0, 202);
+    let (status, _, body) = resize(&seen, 3 * G);
+    assert_eq!((status, &body["code"]), (412, &json!("precondition-failed")));
+    assert_eq!(resize("nonsense", 3 * G).0, 400);
+    assert_eq!(resize("*", 3 * G).0, 202);
+    assert_eq!(resize(&etag(), 4 * G).0, 202);
+}
+
+/// The data of the next event.
+fn data(lines: &mut impl Iterator<Item = String>) -> Value {
+    let line = lines.find_map(|l| l.strip_prefix("data: ").map(ToOwned::to_owned)).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+#[test]
+fn a_follower_misses_nothing() {
+    let daemon = Daemon::up();
+    let follow = |from: &str| {
+        let mut stream =
+            std::os::unix::net::UnixStream::connect(daemon.dir.path().join("sistemo.sock")).unwrap();
+        write!(stream, "GET /v1/events{from} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        BufReader::new(stream).lines().map(|l| l.unwrap())
+    };
+    let mut lines = follow("");
+    let from = data(&mut lines)["revision"].as_u64().unwrap();
+    let id = daemon.json("volume create 1G --name v")["id"].clone();
+    let live = loop {
+        let change = data(&mut lines);
+        if change["kind"] == "volume" {
+            break change;
+        }
+    };
+    assert_eq!((&live["id"], &live["deleted"]), (&id, &json!(false)));
+    let mut later = follow(&format!("?from={from}"));
+    assert_eq!(data(&mut later)["revision"], from);
+    let again = loop {
+        let change = data(&mut later);
+        if change["kind"] == "volume" {
+            break change;
+        }
+    };
+    assert_eq!(again, live);
+    let (head, body) = daemon.ask("GET /v1/events?from=999999999", "");
+    assert!(head.contains(" 410 "), "{head}");
+    assert_eq!(body["code"], "revision-gone");
+    assert!(daemon.ask("GET /v1/events?from=x", "").0.contains(" 400 "));
+}
+
+#[test]
+fn answers_are_compressed_for_whoever_wants() {
+    let daemon = Daemon::up();
+    let (head, _) = daemon.ask("GET /v1/openapi.json", "");
+    assert!(!head.contains("content-encoding"), "{head}");
+    let token = format!("Bearer {}", daemon.token("viewer"));
+    let headers = [("authorization", token.as_str()), ("accept-encoding", "gzip")];
+    let (status, head, _) = daemon.tcp("GET /v1/openapi.json", &headers, "");
+    assert!(status == 200 && head.contains("content-encoding: gzip"), "{head}");
+}
+
+#[test]
+fn history_is_asked_for_what_matters() {
+    let daemon = Daemon::up();
+    create(&daemon, "a");
+    create(&daemon, "b");
+    daemon.refused("volume create 1G --name a", "name-taken", 4);
+    let ask = |query: &str| daemon.ask(&format!("GET /v1/history?{query}"), "").1;
+    let count = |query: &str| ask(query)["items"].as_array().unwrap().len();
+    assert_eq!(count("action=volume"), 3);
+    assert_eq!(count("action=volume.create&target=b"), 1);
+    assert_eq!(count("failed=true"), 1);
+    assert_eq!(count("actor=nobody"), 0);
+    assert_eq!(count("since=2100-01-01T00:00:00Z"), 0);
+    let first = ask("limit=1");
+    let next = first["next_cursor"].as_str().unwrap();
+    let second = ask(&format!("limit=1&cursor={next}"));
+    assert_ne!(first["items"][0]["id"], second["items"][0]["id"]);
+    let oldest = second["items"][0]["id"].as_str().unwrap();
+    assert_eq!(ask(&format!("after={oldest}"))["items"][0]["id"], first["items"][0]["id"]);
+    assert_eq!(count(&format!("after={oldest}")), 1);
+    for bad in ["action=volum", "since=yesterday", "cursor=00", "after=x"] {
+        assert_eq!(ask(bad)["code"], "invalid-request", "{bad}");
+    }
+}

@@ -1,0 +1,128 @@
+//! What an operator's scripts use: waiting, names, operations, history, numbers.
+
+mod common;
+
+use common::Ran;
+use common::daemon::Daemon;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+#[test]
+fn names_are_printed_for_loops() {
+    let daemon = Daemon::up();
+    daemon.ok("volume create 1G --name b");
+    assert_eq!(daemon.ok("volume create 1G --name a -o name"), "a\n");
+    assert_eq!(daemon.ok("volume list -o name"), "a\nb\n");
+    assert_eq!(daemon.ok("volume show a -o name"), "a\n");
+    let id = daemon.ok("operation list -n 1 -o name");
+    assert_eq!(daemon.json("operation list -n 1")["items"][0]["id"], id.trim());
+    assert!(daemon.ok("config -o name").contains("stop_timeout\n"));
+    daemon.refused("status -o name", "usage", 2);
+}
+
+#[test]
+fn operations_are_listed_shown_and_waited_for() {
+    let daemon = Daemon::up();
+    let accepted = daemon.json("vm deploy debian --name web --no-wait");
+    let id = accepted["id"].as_str().unwrap();
+    assert_eq!(daemon.ok(&format!("operation wait {id}")), "machine.deploy of web is done\n");
+    let shown = daemon.ok(&format!("operation show {id}"));
+    assert!(shown.contains("State:") && shown.contains("succeeded"), "{shown}");
+    let list = daemon.ok("operation list --target web --state succeeded");
+    assert!(list.contains(id), "{list}");
+    assert_eq!(daemon.ok("operation list --state failed").lines().count(), 1);
+    daemon.refused("operation show nothing", "operation-not-found", 3);
+    daemon.refused("operation list --state gone", "invalid-request", 2);
+}
+
+#[test]
+fn a_machine_is_waited_for() {
+    let daemon = Daemon::up();
+    daemon.refused("machine wait web", "machine-not-found", 3);
+    daemon.ok("vm deploy debian --name web --no-wait");
+    assert!(daemon.ok("machine wait web --for running").starts_with("machine \"web\" is running at "));
+    daemon.refused("machine wait web --for stopped --timeout 100ms", "timed-out", 124);
+    let spawn = |args: &[&str]| {
+        let mut command = common::command(daemon.dir.path(), args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let waiting = spawn(&["machine", "wait", "web", "--for", "stopped"]);
+    daemon.ok("machine stop web");
+    let ran = Ran::from(waiting.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.out.as_str()), (0, "machine \"web\" is stopped\n"));
+    let waiting = spawn(&["machine", "wait", "web", "--for", "deleted"]);
+    daemon.ok("machine delete web -y");
+    let ran = Ran::from(waiting.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    daemon.ok("machine wait web --for deleted");
+}
+
+#[test]
+fn quiet_is_quiet_and_patience_ends() {
+    let daemon = Daemon::up();
+    let ran = daemon.run("token create --role viewer -q");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(ran.out.starts_with("sis_"));
+    let ran = daemon.run("vm deploy debian --name web --quiet");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let ran = daemon.run("vm deploy debian --name slow --timeout 1ms");
+    assert_eq!(ran.code, 124, "{ran:?}");
+    assert!(ran.err.contains("sistemo operation wait "), "{ran:?}");
+    daemon.ok("machine wait slow");
+    daemon.refused("volume create 1G --timeout soon", "usage", 2);
+}
+
+#[test]
+fn history_is_filtered_and_followed() {
+    let daemon = Daemon::up();
+    daemon.ok("volume create 1G --name a");
+    daemon.refused("volume create 1G --name a", "name-taken", 4);
+    let lines = |more: &str| daemon.ok(&format!("history {more}")).lines().count() - 1;
+    assert_eq!(lines("--action volume"), 2);
+    assert_eq!(lines("--failed"), 1);
+    assert_eq!(lines("--target a --action volume.create"), 2);
+    assert_eq!(lines("--actor nobody"), 0);
+    assert_eq!(lines("--since 2100-01-01T00:00:00Z"), 0);
+    assert_eq!(lines("--since 100d --limit 1"), 0, "the simulated clock is in 2023");
+    daemon.refused("history --since yesterday", "usage", 2);
+    daemon.refused("history --action volum", "invalid-request", 2);
+    let mut following =
+        common::command(daemon.dir.path(), &["history", "-f", "--action", "volume", "-o", "json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+    let mut told = BufReader::new(following.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<serde_json::Value>(&told.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["outcome"], "succeeded");
+    assert_eq!(next()["outcome"], "refused");
+    daemon.ok("volume create 1G --name b");
+    let line = next();
+    assert_eq!((&line["target"]["name"], &line["outcome"]), (&"b".into(), &"succeeded".into()));
+    following.kill().unwrap();
+    following.wait().unwrap();
+}
+
+#[test]
+fn numbers_are_told() {
+    let daemon = Daemon::up();
+    daemon.ok("vm deploy debian --name web");
+    assert_eq!(daemon.ask("GET /readyz", "").1, "ready\n");
+    let (head, body) = daemon.ask("GET /metrics", "");
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    let text = body.as_str().unwrap();
+    for line in [
+        "sistemo_machines{phase=\"running\"} 1",
+        "sistemo_volume_bytes{volume=\"web-root\",role=\"root\"} 2147483648",
+        "sistemo_pool_free_bytes{pool=\"default\"} 549755813888",
+        "sistemo_operation_duration_seconds_count{verb=\"machine.deploy\",outcome=\"succeeded\"} 1",
+        "sistemo_http_request_duration_seconds_count{method=\"POST\",status=\"202\"} 1",
+    ] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line}: {text}");
+    }
+    // Every line is a comment, or a name, perhaps labels, and a number.
+    for line in text.lines().filter(|l| !l.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(name.starts_with("sistemo_") && value.parse::<f64>().is_ok(), "{line}");
+    }
+    assert_eq!(daemon.tcp("GET /metrics", &[], "").0, 401);
+}
