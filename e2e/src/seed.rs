@@ -1,20 +1,27 @@
 //! A data directory with image and kernel, made once and copied for each test.
 
 use crate::{Host, scratch};
+use host::Layout;
+use host::kernel::Kernels;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Mutex;
-
-static MAKING: Mutex<()> = Mutex::new(());
+use std::sync::Arc;
 
 /// Copies the seed to `data`, making it first if it is not there.
 pub fn copy_to(data: &Path) {
     let seed = scratch().join("seed");
     {
-        let _one = MAKING.lock().expect("nobody fails while making the seed");
+        // Other tests, perhaps of other programs, wait until it is made.
+        let one = File::create(scratch().join("seed.lock")).expect("scratch is writable");
+        flock(&one, FlockOperation::LockExclusive).expect("it can be locked");
         if !seed.exists() {
             make(&seed);
         }
+        // Without, each test would fetch it.
+        let layout = Layout::new(&seed, "/run/sistemo");
+        Kernels::new(layout, Arc::new([]), None).ensure(&|_| ()).expect("there is a kernel");
     }
     let mut cp = Command::new("cp");
     cp.args(["-a", "--reflink=auto", "--sparse=always"]).arg(&seed).arg(data);

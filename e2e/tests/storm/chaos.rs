@@ -31,6 +31,10 @@ struct Storm {
     pace: Pace,
     rng: StdRng,
     kills: u64,
+    /// Kills by what had become of the requests: all of them told, one of them under way, none accepted.
+    late: u64,
+    amid: u64,
+    early: u64,
 }
 
 #[test]
@@ -43,6 +47,8 @@ fn killed_at_any_moment_of_anything() {
     // The trash is emptied all the time, and killed doing it; the reconciler looks often.
     let settings = [("SISTEMO_TRASH_KEEP", "5s"), ("SISTEMO_RECONCILER_INTERVAL", "3s")];
     let host = Host::seeded_with("storm", &settings);
+    // So that fetching one is killed as well.
+    std::fs::remove_dir_all(host.data().join("kernels")).unwrap();
     let world = World { images: BTreeSet::from(["debian".to_owned()]), ..World::default() };
     let mut known = Known::new();
     // The image of the seed.
@@ -56,6 +62,9 @@ fn killed_at_any_moment_of_anything() {
         pace: Pace::default(),
         rng: StdRng::seed_from_u64(seed),
         kills: 0,
+        late: 0,
+        amid: 0,
+        early: 0,
     };
     let began = Instant::now();
     for round in 0.. {
@@ -67,7 +76,15 @@ fn killed_at_any_moment_of_anything() {
     }
     storm.clear();
     let _ = std::fs::remove_dir_all(&files);
-    println!("    real SIGKILLs survived: {} (in {} s)", storm.kills, began.elapsed().as_secs());
+    println!(
+        "    {} amid what was accepted, {} before, {} after, {} amid recovery; {} s",
+        storm.amid,
+        storm.early,
+        storm.late,
+        storm.kills - storm.amid - storm.early - storm.late,
+        began.elapsed().as_secs()
+    );
+    println!("    real SIGKILLs survived: {}", storm.kills);
 }
 
 /// A client's command.
@@ -127,6 +144,12 @@ impl Storm {
     fn look(&mut self, clients: Vec<Client>) {
         let asked: Vec<Ask> = clients.iter().map(|c| c.ask.clone()).collect();
         let ends = self.known.settle(&self.host, &asked);
+        let told = clients.iter().filter(|c| c.ended.is_some()).count();
+        match ends.iter().flatten().count() {
+            0 => self.early += 1,
+            accepted if accepted > told => self.amid += 1,
+            _ => self.late += 1,
+        }
         for (client, end) in clients.into_iter().zip(&ends) {
             let ran = wait(client.child);
             let outcome = end.as_ref().map_or("never accepted", |e| e["outcome"].as_str().unwrap());
