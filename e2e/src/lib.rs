@@ -100,6 +100,11 @@ impl Host {
         self
     }
 
+    /// Takes back a setting of its own, from the next start on.
+    pub fn unset(&mut self, key: &str) {
+        self.settings.retain(|(k, _)| k != key);
+    }
+
     /// Its data directory.
     pub fn data(&self) -> &Path {
         &self.data

@@ -7,6 +7,7 @@ mod network;
 mod refusals;
 mod shutdown;
 mod storage;
+mod upgrade;
 
 /// The size of a guest's root file system: every block it has, with those for its own use.
 const ROOT_FS: &str = "dumpe2fs -h $(findmnt -no SOURCE /) 2>/dev/null | \
