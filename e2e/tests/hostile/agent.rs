@@ -91,7 +91,7 @@ fn an_agent_that_is_no_good_costs_its_own_machine_only() {
         println!("    {mode}: grew by {} KiB, load {:.2}, others within {s:.1} s", taken.grown, taken.load);
         assert!(taken.grown < GROWN, "{mode}: the daemon grew by {} KiB", taken.grown);
         assert!(taken.load < LOAD, "{mode}: the daemon took {:.2} processors", taken.load);
-        for mut child in asked {
+        if let Some(mut child) = asked {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -105,7 +105,10 @@ fn an_agent_that_is_no_good_costs_its_own_machine_only() {
 
     turn(&host, "silence");
     let began = Instant::now();
-    host.refused("machine exec evil -- true", "guest-unreachable", 1);
+    // Its last session may not be known to be over yet: then its agent stops answering meanwhile.
+    let ran = host.run("machine exec evil -- true");
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("error[guest-") && ran.err.contains("hint: "), "{ran:?}");
     assert!(began.elapsed() < Duration::from_secs(60));
     stops(&host);
     // A start makes its agent anew.

@@ -19,11 +19,19 @@ const PING: Duration = Duration::from_secs(10);
 /// How long it may take to say so: a guest on a busy host is slow, not gone.
 const PONG: Duration = Duration::from_secs(20);
 
+/// How many bytes of a dead session may come before the agent's answer: what fits into the guest's
+/// queue (128 writes of 32 KiB), QEMU and the socket, twice over.
+const STALE: usize = 10 << 20;
+
 /// The head of a session: requests are sent through it.
 pub type Sender = http2::SendRequest<Outgoing>;
 
 /// Connects and waits at most `patience` for the agent's answer. Returns the sender and what drives
 /// the session until it ends.
+///
+/// # Errors
+/// `TimedOut` without an answer; `QuotaExceeded` for more nonsense than a dead session can have left;
+/// the socket's.
 pub async fn connect(
     socket: &Path,
     patience: Duration,
@@ -62,12 +70,17 @@ async fn meet(stream: &mut UnixStream) -> io::Result<()> {
     let ours: preamble::Nonce = rand::random();
     stream.write_all(&preamble::syn(&ours)).await?;
     let mut bytes = BytesMut::new();
+    let mut heard = 0;
     let theirs = loop {
         if let Some(theirs) = preamble::find_ack(&mut bytes, &ours) {
             break theirs;
         }
-        if stream.read_buf(&mut bytes).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        match stream.read_buf(&mut bytes).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => heard += n,
+        }
+        if heard > STALE {
+            return Err(io::ErrorKind::QuotaExceeded.into());
         }
     };
     if !bytes.is_empty() {

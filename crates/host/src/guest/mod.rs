@@ -26,6 +26,9 @@ use types::{Code, MachineId, Problem, RunId};
 
 /// How long a request to an agent may wait for a session that is being made anew.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What to do about an agent that is no good.
+const ANEW: &str =
+    "`sistemo machine logs` shows the guest's console; a restart of the machine starts its agent anew";
 /// How long an agent may take to acknowledge a shutdown.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -89,9 +92,7 @@ impl Agents {
 }
 
 fn unreachable() -> Problem {
-    Problem::new(Code::GuestUnreachable, "the agent in the guest does not answer").hint(
-        "`sistemo machine logs` shows the guest's console; a restart of the machine starts its agent anew",
-    )
+    Problem::new(Code::GuestUnreachable, "the agent in the guest does not answer").hint(ANEW)
 }
 
 impl Guest for Agents {

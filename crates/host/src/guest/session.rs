@@ -23,6 +23,8 @@ use types::{Code, MachineId, Problem, RunId};
 
 /// Between two connections.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The same, with a guest that says nothing but nonsense: listening to it costs the host.
+const REST: Duration = Duration::from_secs(10);
 /// How long the first tries wait for an answer, and the later ones at most.
 const FIRST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(15);
@@ -74,16 +76,22 @@ impl Session {
     pub async fn keep(&self, wake: &Wake) {
         let mut patience = FIRST;
         loop {
+            let mut pause = PAUSE;
             match self.once(patience, wake).await {
                 Ok(()) => patience = FIRST,
                 Err(e) if e.kind() == ErrorKind::NotFound => return,
                 // Each try discards the answer to the one before: a guest that is slow to answer
                 // must get longer, or it would never be heard.
                 Err(e) if e.kind() == ErrorKind::TimedOut => patience = (patience * 2).min(LONGEST),
-                Err(e) => tracing::debug!(machine = %self.machine, "agent: {e}"),
+                Err(e) => {
+                    tracing::debug!(machine = %self.machine, "agent: {e}");
+                    if e.kind() == ErrorKind::QuotaExceeded {
+                        pause = REST;
+                    }
+                }
             }
             self.sender.send_replace(None);
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -152,6 +160,7 @@ impl Session {
 fn failed(why: &str) -> Problem {
     tracing::debug!("agent: {why}");
     Problem::new(Code::GuestFailed, "the agent in the guest answers nonsense, or stopped answering")
+        .hint(super::ANEW)
 }
 
 /// Sends one request.
