@@ -14,7 +14,11 @@ fn data_moves_between_machines_and_is_found_whatever_the_order() {
     let disks = host.json("machine show web");
     for disk in disks["volumes"].as_array().unwrap() {
         let device = disk["device"].as_str().unwrap();
-        host.sh("web", &format!("test -b /dev/disk/by-id/{device}"));
+        // udev, which makes the link, comes with the guest's own init.
+        until("its link is there", Duration::from_secs(120), || {
+            let ran = host.run(&format!("machine exec web -- test -b /dev/disk/by-id/{device}"));
+            (ran.code == 0).then_some(())
+        });
     }
     host.ok("machine stop web");
     host.ok("machine volume detach web two");
