@@ -25,7 +25,7 @@ fn layout(at: &Path) -> Layout {
 }
 
 fn images(at: &Path) -> HostImages {
-    let kernels = Kernels::new(layout(at), Arc::from(&b"agent"[..]), None);
+    let kernels = Kernels::new(layout(at), std::borrow::Cow::Borrowed(&b"agent"[..]), None);
     HostImages::open(layout(at), Arc::new(kernels)).unwrap()
 }
 

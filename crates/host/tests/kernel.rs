@@ -19,7 +19,7 @@ use types::Code;
 
 fn kernels(at: &Path, agent: &[u8], custom: Option<&Path>) -> Arc<Kernels> {
     let layout = Layout::new(at.join("data"), at.join("run"));
-    Arc::new(Kernels::new(layout, Arc::from(agent), custom.map(Path::to_owned)))
+    Arc::new(Kernels::new(layout, std::borrow::Cow::Owned(agent.to_vec()), custom.map(Path::to_owned)))
 }
 
 /// A program for the guest that loads the modules and tells what came of it.

@@ -173,8 +173,8 @@ fn a_full_pool_is_told_and_nothing_is_left() {
             assert_eq!(root.problem.code, Code::PoolFull, "{root}");
             assert_eq!(names(&layout.volumes()).len(), 2);
         }
-        let sidecar = pool.write_sidecar(whole, &vec![b' '; 900_000]).unwrap_err();
-        assert_eq!(sidecar.problem.code, Code::PoolFull, "{kind}: {sidecar}");
+        // Room for sidecars is kept, so that what is there can still be changed.
+        pool.write_sidecar(whole, &vec![b' '; 900_000]).unwrap();
         fs::remove_file(&ballast).unwrap();
         drop(file);
         pool.grow(whole, ByteSize::gib(1)).unwrap();

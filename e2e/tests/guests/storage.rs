@@ -14,7 +14,11 @@ fn data_moves_between_machines_and_is_found_whatever_the_order() {
     let disks = host.json("machine show web");
     for disk in disks["volumes"].as_array().unwrap() {
         let device = disk["device"].as_str().unwrap();
-        host.sh("web", &format!("test -b /dev/disk/by-id/{device}"));
+        // udev, which makes the link, comes with the guest's own init.
+        until("its link is there", Duration::from_secs(120), || {
+            let ran = host.run(&format!("machine exec web -- test -b /dev/disk/by-id/{device}"));
+            (ran.code == 0).then_some(())
+        });
     }
     host.ok("machine stop web");
     host.ok("machine volume detach web two");
@@ -74,11 +78,11 @@ fn a_large_growth_goes_on_behind_hello_and_survives_a_kill() {
     host.ok("machine deploy debian --name web --attach big");
     host.sh("web", "echo here > /mnt/big/mark");
     host.ok("machine stop web");
-    host.ok("volume resize big 4T");
+    host.ok("volume resize big 2T");
     host.ok("machine start web");
     let size = "df -B1 --output=size /mnt/big | tail -1";
     let began: u64 = host.sh("web", size).parse().unwrap();
-    println!("    after the start: {} GiB of 4096", began / GIB);
+    println!("    after the start: {} GiB of 2048", began / GIB);
     // The plug is pulled in the middle.
     let middle = until("it grows", Duration::from_secs(120), || {
         let now: u64 = host.sh("web", size).parse().unwrap();
@@ -92,9 +96,9 @@ fn a_large_growth_goes_on_behind_hello_and_survives_a_kill() {
     });
     println!("    killed at {} GiB", middle / GIB);
     host.ok("machine start web");
-    until("it is grown", Duration::from_secs(300), || {
+    until("it is grown", Duration::from_secs(600), || {
         let now: u64 = host.sh("web", size).parse().unwrap();
-        (now > 4000 * GIB).then_some(())
+        (now > 2000 * GIB).then_some(())
     });
     assert_eq!(
         host.sh("web", "cat /mnt/big/mark; dmesg | grep -c -i -E 'oops|BUG:|ext4.*error' || true"),

@@ -6,6 +6,7 @@
 use super::{Entry, Limit, Sqlite, Store, StoreError, Txn, Watch};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -148,7 +149,8 @@ struct Reserve {
 
 impl Reserve {
     fn at(path: PathBuf, size: u64, whom: &'static str) -> Self {
-        let held = path.metadata().map_or(0, |m| m.len());
+        // A copy may be all holes, which hold nothing.
+        let held = path.metadata().ok().filter(|m| m.blocks() * 512 >= m.len()).map_or(0, |m| m.len());
         Self { path, size, whom, held, tried: Instant::now() }
     }
 
@@ -222,6 +224,37 @@ mod tests {
             n += 1;
             Box::new(Reserved::open(&dir.path().join(format!("{n}.db"))).unwrap())
         });
+    }
+
+    #[test]
+    fn a_copy_of_holes_is_made_real() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.reserve");
+        File::create(&path).unwrap().set_len(SIZE).unwrap();
+        let mut reserve = Reserve::at(path.clone(), SIZE, "x");
+        assert_eq!(reserve.held, 0);
+        reserve.take();
+        assert!(path.metadata().unwrap().blocks() * 512 >= SIZE);
+        assert_eq!(Reserve::at(path, SIZE, "x").held, SIZE);
+    }
+
+    #[test]
+    fn what_must_be_done_gets_room_and_other_failures_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let spare = Spare::at(dir.path().join("x.reserve"), SIZE);
+        spare.take();
+        let mut tries = 0;
+        let done = spare.or_give(
+            |e: &&str| *e == "full",
+            || {
+                tries += 1;
+                if tries < 4 { Err("full") } else { Ok(tries) }
+            },
+        );
+        // The first of these was without anybody's help.
+        assert_eq!((done, spare.reserve().held), (Ok(4), SIZE - 2 * PART));
+        let other = spare.or_give(|e: &&str| *e == "full", || Err::<(), _>("broken"));
+        assert_eq!((other, spare.reserve().held), (Err("broken"), SIZE - 2 * PART));
     }
 
     #[test]

@@ -17,10 +17,11 @@ pub use initramfs::boot_archive;
 
 use crate::{Layout, durable, fault};
 use engine::port::{Fault, OnProgress};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use types::operation::Progress;
 use types::{Code, Problem};
 
@@ -40,7 +41,7 @@ pub struct BootFiles {
 #[derive(Debug)]
 pub struct Kernels {
     layout: Layout,
-    agent: Arc<[u8]>,
+    agent: Cow<'static, [u8]>,
     custom: Option<PathBuf>,
     /// Held while a kernel is made, which can take minutes: there is one set of temporaries.
     making: Mutex<()>,
@@ -52,7 +53,7 @@ impl Kernels {
     /// `agent` is the program that guests begin with; `custom` a kernel to use instead of the
     /// distribution's: a directory with `vmlinuz` and perhaps `lib/modules/<version>`, or a
     /// `vmlinuz` that needs no modules.
-    pub fn new(layout: Layout, agent: Arc<[u8]>, custom: Option<PathBuf>) -> Self {
+    pub fn new(layout: Layout, agent: Cow<'static, [u8]>, custom: Option<PathBuf>) -> Self {
         Self { layout, agent, custom, making: Mutex::new(()), packing: Mutex::new(()) }
     }
 
@@ -222,7 +223,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_told() {
         let dir = tempfile::tempdir().unwrap();
-        let kernels = Kernels::new(Layout::new(dir.path(), dir.path()), Arc::from(&b"agent"[..]), None);
+        let kernels = Kernels::new(Layout::new(dir.path(), dir.path()), Cow::Borrowed(&b"agent"[..]), None);
         assert!(!kernels.has("6.1").unwrap());
         assert!(!kernels.has("../kernels").unwrap());
         assert_eq!(kernels.boot_files("6.1").unwrap_err().problem.code, Code::NoKernel);

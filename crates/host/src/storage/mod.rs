@@ -109,7 +109,9 @@ impl Pool for FilePool {
                 inodes: None,
             };
             crate::mkfs::make(&what, text, Code::FormatFailed)
-        })
+        })?;
+        self.sizes.note(volume, size.bytes());
+        Ok(())
     }
 
     fn create_from_image(
@@ -132,7 +134,9 @@ impl Pool for FilePool {
             let mut tell = |done, total| progress(doing("copying image", done, Some(total)));
             copy::content(&content, file, length.bytes(), size.bytes(), &mut tell)
                 .map_err(|e| fault::io(text, path, &e))
-        })
+        })?;
+        self.sizes.note(volume, size.bytes());
+        Ok(())
     }
 
     fn grow(&self, volume: VolumeId, to: ByteSize) -> Result<(), Fault> {
@@ -149,7 +153,10 @@ impl Pool for FilePool {
             if seen.len() < to.bytes() {
                 file.set_len(to.bytes())?;
             }
-            file.sync_all()
+            file.sync_all()?;
+            // As it was before or as it is now: this fsync covers either.
+            self.sizes.note(volume, seen.len().max(to.bytes()));
+            Ok(())
         });
         grown.map_err(|e| self.fault("grow", volume, &e))
     }

@@ -34,6 +34,11 @@ impl Sizes {
         Ok(())
     }
 
+    /// The file was made this long and synced by us.
+    pub fn note(&self, volume: VolumeId, size: u64) {
+        self.known().insert(volume, size);
+    }
+
     /// The file is gone.
     pub fn forget(&self, volume: VolumeId) {
         self.known().remove(&volume);

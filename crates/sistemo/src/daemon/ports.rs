@@ -32,7 +32,7 @@ pub fn open(config: &Config, ssh_key: Option<&str>, wake: Wake) -> Result<Opened
     }
     let runtime = tokio::runtime::Handle::current();
     let layout = Layout::new(&config.data_dir, run_dir(config));
-    let agent: Arc<[u8]> = super::agent::find()?.into_owned().into();
+    let agent = super::agent::find()?;
     let kernels = Arc::new(Kernels::new(layout.clone(), agent, config.kernel.clone().map(PathBuf::from)));
     let agents = Agents::new(layout.clone(), runtime.clone(), Arc::clone(&wake));
     let extras = Extras {
