@@ -4,10 +4,10 @@ use crate::{Host, scratch};
 use host::Layout;
 use host::kernel::Kernels;
 use rustix::fs::{FlockOperation, flock};
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
 /// Copies the seed to `data`, making it first if it is not there.
 pub fn copy_to(data: &Path) {
@@ -21,7 +21,7 @@ pub fn copy_to(data: &Path) {
         }
         // Without, each test would fetch it.
         let layout = Layout::new(&seed, "/run/sistemo");
-        Kernels::new(layout, Arc::new([]), None).ensure(&|_| ()).expect("there is a kernel");
+        Kernels::new(layout, Cow::Borrowed(&[]), None).ensure(&|_| ()).expect("there is a kernel");
     }
     let mut cp = Command::new("cp");
     cp.args(["-a", "--reflink=auto", "--sparse=always"]).arg(&seed).arg(data);
