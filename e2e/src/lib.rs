@@ -95,6 +95,15 @@ impl Host {
         Self { data: data.into(), log: log.into(), daemon: None, settings, keep: true, lent: true }
     }
 
+    /// As [`Host::seeded_with`], on a data directory in a place of the caller's, which outlives this.
+    pub fn seeded_at(data: &Path, log: &Path, settings: &[(&str, &str)]) -> Self {
+        seed::copy_to(data);
+        let mut host = Self::lent(data, log, settings);
+        // What it makes, it takes back: links and cgroups are not in that place.
+        (host.lent, host.keep) = (false, false);
+        host.born()
+    }
+
     fn born(mut self) -> Self {
         self.up();
         self

@@ -173,8 +173,17 @@ fn a_full_pool_is_told_and_nothing_is_left() {
             assert_eq!(root.problem.code, Code::PoolFull, "{root}");
             assert_eq!(names(&layout.volumes()).len(), 2);
         }
-        // Room for sidecars is kept, so that what is there can still be changed.
-        pool.write_sidecar(whole, &vec![b' '; 900_000]).unwrap();
+        // Room for sidecars is kept, so that what is there can still be changed, as often as it has to be.
+        for n in 1..=200 {
+            pool.write_sidecar(whole, format!(r#"{{"generation":{n}}}"#).as_bytes()).unwrap();
+        }
+        let sidecar = pool.write_sidecar(whole, &vec![b' '; 3 << 20]).unwrap_err();
+        assert_eq!(sidecar.problem.code, Code::PoolFull, "{kind}: {sidecar}");
+        assert_eq!(pool.observe(whole).unwrap().sidecar, Some(200), "{kind}");
+        let doomed = id();
+        fs::rename(layout.volume_sidecar(whole), layout.volume_sidecar(doomed)).unwrap();
+        pool.trash(doomed, Timestamp::from_millis(1)).unwrap();
+        assert_eq!(names(&layout.trash()).len(), 1, "{kind}");
         fs::remove_file(&ballast).unwrap();
         drop(file);
         pool.grow(whole, ByteSize::gib(1)).unwrap();

@@ -3,6 +3,7 @@
 mod announcement;
 mod daemon;
 mod exec;
+mod full;
 mod network;
 mod refusals;
 mod shutdown;
