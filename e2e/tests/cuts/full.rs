@@ -67,7 +67,7 @@ fn what_finds_no_room_fails_and_leaves_nothing() {
         host.ok(&format!("image pull {}", image.display()));
 
         let mut ballast = File::create(place.data().join("ballast")).unwrap();
-        leave(&mut ballast, mounted.at(), 12 * MIB);
+        leave(&mut ballast, mounted.at(), 24 * MIB);
         let pool = data.join("pools/default/volumes");
         let before = names(&pool);
         host.refused("machine deploy small --name web --storage 128M", "pool-full", 4);

@@ -151,6 +151,7 @@ fn right_clock_and_whole_data(host: &Host) {
         let before = now();
         let ran = host.run("machine exec web -- date +%s.%N");
         let after = now();
+        assert!(ran.code == 0 || ran.err.contains("guest-unreachable"), "{ran:?}");
         let inside: f64 = ran.out.trim().parse().ok()?;
         let apart = (inside - after, inside - before);
         (apart.1 > -2.0 && apart.0 < 2.0).then_some(apart)
@@ -185,7 +186,6 @@ fn goes_without_a_byte(scene: &mut Scene) {
     let stopped = host.run("machine stop web");
     assert_eq!(stopped.code, 0, "{stopped:?}");
     assert!(stopped.err.contains("the plug was pulled"), "{stopped:?}");
-    host.refused("machine start web", "pool-full", 4);
     host.ok("volume resize appdata 3G");
     host.ok("machine volume detach web appdata");
     host.ok("volume delete appdata -y");
@@ -194,7 +194,7 @@ fn goes_without_a_byte(scene: &mut Scene) {
     assert_eq!((&left["status"], &left["condition"]), (&"detached".into(), &Value::Null));
     scene.host.crash();
     scene.host.up();
-    assert_eq!(scene.host.json("history")["items"][0]["action"], "machine-delete");
+    assert_eq!(scene.host.json("history")["items"][0]["action"], "machine.delete");
     // Both daemons, before and after, at the first crossing; and the same twice at the second.
     assert_eq!(scene.said("guests that write stand until there is room"), 4);
 

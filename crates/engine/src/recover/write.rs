@@ -8,6 +8,7 @@ use super::{Group, Recovery};
 use crate::db::{REBUILD, encode};
 use crate::key;
 use crate::store::{Cause, Check, Limit, MAX_OPS, Store, StoreError, Txn};
+use std::collections::HashSet;
 use types::operation::{HistoryEntry, Kind, Outcome as Ended, Target};
 use types::{Actor, Code, Problem, Timestamp, Verb};
 use uuid::Uuid;
@@ -82,7 +83,8 @@ pub fn write(store: &dyn Store, recovery: &Recovery, actor: &Actor, now: Timesta
             store.commit(Txn { deletes: some.to_vec(), ..marked() })?;
         }
     }
-    let lines = recovery.restored.iter().map(|r| line(r, actor, began));
+    let mut taken = HashSet::new();
+    let lines = recovery.restored.iter().map(|r| line(r, actor, began, &mut taken));
     let groups = recovery.groups.iter().cloned().chain(lines);
     for puts in packed(groups) {
         store.commit(Txn { puts, ..marked() })?;
@@ -114,10 +116,13 @@ fn packed(groups: impl Iterator<Item = Group>) -> Vec<Group> {
 }
 
 /// A line of the audit log. Its id follows from when the recovery began, so that a repetition
-/// writes the same line again.
-fn line(restored: &super::Restored, actor: &Actor, began: Timestamp) -> Group {
+/// writes the same line again. Ids that end alike are told apart by their order.
+fn line(restored: &super::Restored, actor: &Actor, began: Timestamp, taken: &mut HashSet<u128>) -> Group {
     let ms = u128::from(began.millis().unsigned_abs()) & ((1 << 48) - 1);
-    let tail = restored.id.as_u128() & ((1 << 62) - 1);
+    let mut tail = restored.id.as_u128() & ((1 << 62) - 1);
+    while !taken.insert(tail) {
+        tail = (tail + 1) & ((1 << 62) - 1);
+    }
     let id = Uuid::from_u128((ms << 80) | (7 << 76) | (2 << 62) | tail);
     let entry = HistoryEntry {
         id,

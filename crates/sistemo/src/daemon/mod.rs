@@ -64,7 +64,7 @@ async fn run(mut config: Config, logging: logging::Logging) -> Result<(), Proble
     let mut signals = signals::Signals::new()?;
     let (stop, stopping) = watch::channel(false);
     let wired = wire::wire(&config, stopping.clone())?;
-    let listener = socket::bind(&config.socket())?;
+    let listener = socket::bind(&config.socket(), wired.layout.as_ref())?;
     let tcp = tcp::bind(&config).await?;
     wired.engine.start();
     if let Some(tcp) = &tcp {

@@ -21,6 +21,8 @@ pub struct Opened {
     pub ports: Ports,
     /// For the API.
     pub guests: Arc<dyn Guests>,
+    /// Where everything is; nowhere, if it is simulated.
+    pub layout: Option<Layout>,
 }
 
 /// Opens the ports; `ssh_key` is the line that opens a guest's login, `wake` is told of news. Sessions
@@ -51,13 +53,13 @@ pub fn open(config: &Config, ssh_key: Option<&str>, wake: Wake) -> Result<Opened
     ));
     let ports = Ports {
         pool: Arc::new(FilePool::open(layout.clone())?),
-        images: Arc::new(HostImages::open(layout, kernels)?),
+        images: Arc::new(HostImages::open(layout.clone(), kernels)?),
         vmm: Arc::clone(&qemu) as Arc<dyn engine::port::Vmm>,
         net: Arc::new(HostNet::new(runtime)),
         guest: Arc::new(agents.clone()),
         clock: Arc::new(clock()?),
     };
-    Ok(Opened { ports, guests: Arc::new(Live { agents, qemu }) })
+    Ok(Opened { ports, guests: Arc::new(Live { agents, qemu }), layout: Some(layout) })
 }
 
 /// This host's clock. `SISTEMO_BOOT_ID` (debug builds only) stands for the next boot in tests, which

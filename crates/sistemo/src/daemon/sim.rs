@@ -34,7 +34,7 @@ pub fn open(wake: &Wake) -> Opened {
             }
         }
     });
-    Opened { ports, guests: Arc::new(Silent) }
+    Opened { ports, guests: Arc::new(Silent), layout: None }
 }
 
 /// Guests that nobody can talk to.

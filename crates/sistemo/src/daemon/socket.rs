@@ -4,6 +4,7 @@
 //! is replaced only by the daemon that holds the data directory's lock.
 
 use crate::sockpath::Short;
+use host::Layout;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,10 +14,13 @@ use types::{Code, Problem};
 /// Local users of the socket's group may talk to the daemon.
 const MODE: u32 = 0o660;
 
-/// Binds the socket.
-pub fn bind(path: &Path) -> Result<UnixListener, Problem> {
-    publish(path)
-        .map_err(|e| Problem::new(Code::DataDirInvalid, format!("cannot listen at {}: {e}", path.display())))
+/// Binds the socket; on a full disk, with the room that `layout` keeps.
+pub fn bind(path: &Path, layout: Option<&Layout>) -> Result<UnixListener, Problem> {
+    let bound = match layout {
+        Some(layout) => layout.must(|| publish(path)),
+        None => publish(path),
+    };
+    bound.map_err(|e| Problem::new(Code::DataDirInvalid, format!("cannot listen at {}: {e}", path.display())))
 }
 
 fn publish(path: &Path) -> io::Result<UnixListener> {
@@ -57,8 +61,8 @@ mod tests {
         let deep = dir.path().join("d".repeat(120));
         std::fs::create_dir(&deep).unwrap();
         let path = deep.join("sistemo.sock");
-        drop(bind(&path).unwrap());
-        let _listener = bind(&path).unwrap();
+        drop(bind(&path, None).unwrap());
+        let _listener = bind(&path, None).unwrap();
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, MODE);
         let short = Short::new(&path).unwrap();

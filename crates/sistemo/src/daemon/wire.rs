@@ -20,6 +20,8 @@ pub struct Wired {
     pub engine: Engine,
     /// What the API needs.
     pub app: Shared,
+    /// See [`ports::Opened::layout`].
+    pub layout: Option<host::Layout>,
 }
 
 /// Opens everything.
@@ -73,7 +75,7 @@ pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, P
         capacity: Arc::new(move || room(&opened.ports, &asked)),
         stopping,
     };
-    Ok(Wired { engine, app: Arc::new(app) })
+    Ok(Wired { engine, app: Arc::new(app), layout: opened.layout })
 }
 
 /// Where the database is.
