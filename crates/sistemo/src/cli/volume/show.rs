@@ -37,6 +37,8 @@ fn text(v: &Volume) -> String {
         ("Image", or_empty(&v.image).unwrap_or_default()),
         ("Goes with", or_empty(&v.owner).unwrap_or_default()),
         ("Created", render::time(v.created_at)),
+        ("Deleted", v.deleted_at.map(render::time).unwrap_or_default()),
+        ("Can be taken back until", v.restorable_until.map(render::time).unwrap_or_default()),
         ("Fault", fault.unwrap_or_default()),
     ])
 }
