@@ -389,7 +389,7 @@ pub fn surprised() -> Vec<Scenario> {
     vec![
         of("time passes during a taking back", vec![APPDATA, DELETE_DATA], vec![BACK_DATA], time),
         of("time passes while a machine comes back", vec![WEB, DELETE], vec![BACK, START], time),
-        of("time passes during a delete", vec![WEB, APPDATA], vec![DELETE, DELETE_DATA], time),
+        of("time passes during a delete", vec![WEB, STOP, APPDATA], vec![DELETE, DELETE_DATA], time),
         of("clock forward after a delete", vec![APPDATA], vec![DELETE_DATA, BACK_DATA], hour),
         filled("full during a taking back", vec![WEB, APPDATA, DELETE, DELETE_DATA], vec![BACK, BACK_DATA]),
         of("clock forward during a stop", vec![WEB], vec![STOP], hour),

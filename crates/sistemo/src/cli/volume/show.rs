@@ -37,8 +37,7 @@ fn text(v: &Volume) -> String {
         ("Image", or_empty(&v.image).unwrap_or_default()),
         ("Goes with", or_empty(&v.owner).unwrap_or_default()),
         ("Created", render::time(v.created_at)),
-        ("Deleted", v.deleted_at.map(render::time).unwrap_or_default()),
-        ("Can be taken back until", v.restorable_until.map(render::time).unwrap_or_default()),
+        ("Deleted", render::deleted(v.deleted_at, v.restorable_until)),
         ("Fault", fault.unwrap_or_default()),
     ])
 }
