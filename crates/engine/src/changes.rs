@@ -81,7 +81,11 @@ mod tests {
         engine.on_commit(Arc::new(move |r| hears.store(r, Ordering::Relaxed)));
         let from = engine.revision().unwrap();
         let root = Actor("root".into());
-        let asked = CreateVolume { name: Some(Name::new("v").unwrap()), size_bytes: 1 << 30 };
+        let asked = CreateVolume {
+            name: Some(Name::new("v").unwrap()),
+            size_bytes: 1 << 30,
+            labels: Default::default(),
+        };
         engine.create_volume(&root, asked).unwrap();
         engine.run_until_idle(100).unwrap();
         let id = engine.volume("v").unwrap().id.0;

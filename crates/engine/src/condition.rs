@@ -170,7 +170,11 @@ mod tests {
     fn a_refusal_is_not_remembered() {
         let engine = World::new().boot(Settings::default()).unwrap();
         let root = Actor("root".into());
-        let asked = CreateVolume { name: Some(Name::new("v").unwrap()), size_bytes: 1 << 30 };
+        let asked = CreateVolume {
+            name: Some(Name::new("v").unwrap()),
+            size_bytes: 1 << 30,
+            labels: Default::default(),
+        };
         let conditional = engine.under(once("k", "p"));
         engine.create_volume(&root, asked.clone()).unwrap();
         assert_eq!(conditional.create_volume(&root, asked.clone()).unwrap_err().code, Code::NameTaken);
@@ -182,7 +186,11 @@ mod tests {
     fn what_has_changed_is_not_changed_again() {
         let engine = World::new().boot(Settings::default()).unwrap();
         let root = Actor("root".into());
-        let asked = CreateVolume { name: Some(Name::new("v").unwrap()), size_bytes: 1 << 30 };
+        let asked = CreateVolume {
+            name: Some(Name::new("v").unwrap()),
+            size_bytes: 1 << 30,
+            labels: Default::default(),
+        };
         engine.create_volume(&root, asked).unwrap();
         let seen = engine.volume("v").unwrap().revision;
         let under = |revision| engine.under(Conditions { if_match: Some(revision), ..Conditions::default() });

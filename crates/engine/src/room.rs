@@ -83,7 +83,7 @@ mod tests {
     fn create(engine: &Engine) -> Result<Operation, Problem> {
         engine.create_volume(
             &Actor("ada".into()),
-            CreateVolume { name: None, size_bytes: ByteSize::gib(1).bytes() },
+            CreateVolume { name: None, size_bytes: ByteSize::gib(1).bytes(), labels: Default::default() },
         )
     }
 

@@ -79,9 +79,10 @@ impl Ask {
                 e.detach_volume(&who, MACHINES[m], DetachVolume { volume: VOLUMES[v].into() })
             }
             Self::Resize(v, s) => e.resize_volume(&who, VOLUMES[v], ResizeVolume { size_bytes: bytes(s) }),
-            Self::Create(v, s) => {
-                e.create_volume(&who, CreateVolume { name: name(VOLUMES[v]), size_bytes: bytes(s) })
-            }
+            Self::Create(v, s) => e.create_volume(
+                &who,
+                CreateVolume { name: name(VOLUMES[v]), size_bytes: bytes(s), labels: Default::default() },
+            ),
             Self::DeleteVolume(v) => e.delete_volume(&who, VOLUMES[v], false),
             Self::RestoreVolume(v) => e.restore_volume(&who, VOLUMES[v], &Restore::default()),
             Self::DeleteMachine(m, keep) => e.delete_machine(&who, MACHINES[m], keep, false),

@@ -67,7 +67,7 @@ prop_compose! {
             disks: vec![],
             nics: vec![],
             uid: 1,
-            deleting: deleting.map(|(keep_until, released)| MachineDeletion {
+            protected: false, labels: Default::default(), deleting: deleting.map(|(keep_until, released)| MachineDeletion {
                 at: at(0),
                 keep_until,
                 released,
@@ -298,7 +298,7 @@ prop_compose! {
                 VolumeSource::Blank { fs_uuid: id(8) }
             },
             owner: None,
-            deleting: deleting.map(|keep| VolumeDeletion {
+            protected: false, labels: Default::default(), deleting: deleting.map(|keep| VolumeDeletion {
                 at: at(0),
                 keep_until: keep.then(|| at(9)),
                 operation: OperationId(id(2)),

@@ -26,7 +26,10 @@ fn ask(e: &engine::Engine, dice: &mut u64) -> Result<Operation, Problem> {
     let volume = format!("v{}", pick(4));
     let size_bytes = ByteSize::gib(1 + pick(8)).bytes();
     match pick(12) {
-        0..=2 => e.create_volume(&who, CreateVolume { name: Name::new(&volume).ok(), size_bytes }),
+        0..=2 => e.create_volume(
+            &who,
+            CreateVolume { name: Name::new(&volume).ok(), size_bytes, labels: Default::default() },
+        ),
         3 => e.delete_volume(&who, &volume, false),
         4 => e.resize_volume(&who, &volume, ResizeVolume { size_bytes }),
         5 => e.attach_volume(&who, &machine, AttachVolume { volume, mount: None, read_only: false }),

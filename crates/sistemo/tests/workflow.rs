@@ -125,3 +125,35 @@ fn what_was_deleted_can_be_taken_back() {
     daemon.ok("volume delete appdata -y --now");
     daemon.refused("volume restore appdata", "volume-not-found", 3);
 }
+
+#[test]
+fn names_labels_and_protection_change_nothing_else() {
+    let daemon = Daemon::up();
+    daemon.ok("volume create 1G --name appdata --label env=prod --label tier=db");
+    daemon.ok("volume create 1G --name logs");
+    daemon.refused("volume create 1G --name x --label Env=prod", "invalid-request", 2);
+    let names =
+        |line: &str| daemon.ok(line).lines().skip(1).map(|l| l[..8].trim().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names("volume list -l env=prod"), ["appdata"]);
+    assert!(names("volume list -l env=prod -l tier=web").is_empty());
+    daemon.ok("volume label appdata env=test tier-");
+    assert_eq!(daemon.json("volume show appdata")["labels"], serde_json::json!({"env": "test"}));
+    daemon.ok("volume protect appdata");
+    daemon.refused("volume delete appdata -y", "protected", 4);
+    daemon.refused("volume rename appdata logs", "name-taken", 4);
+    assert_eq!(daemon.ok("volume rename appdata db"), "volume \"appdata\" is called \"db\"\n");
+    daemon.refused("volume show appdata", "volume-not-found", 3);
+    assert_eq!(daemon.json("volume show db")["protected"], true);
+    daemon.ok("volume unprotect db");
+    daemon.ok("volume delete db -y");
+    daemon.ok("vm deploy debian --name web --label env=prod");
+    daemon.ok("volume protect web-root");
+    daemon.refused("machine delete web -y", "protected", 4);
+    daemon.ok("volume unprotect web-root");
+    daemon.ok("machine protect web");
+    daemon.refused("machine delete web -y", "protected", 4);
+    daemon.ok("machine rename web site");
+    daemon.ok("machine unprotect site");
+    assert_eq!(daemon.json("machine list -l env=prod")["items"][0]["name"], "site");
+    daemon.ok("machine delete site -y");
+}

@@ -76,6 +76,7 @@ codes! {
     ImageInvalid = "image-invalid", 4, 409;
     Deleting = "being-deleted", 4, 409;
     NotDeleted = "not-deleted", 4, 409;
+    Protected = "protected", 4, 409;
     Busy = "busy", 4, 409;
     Conflict = "conflict", 4, 409;
     Superseded = "superseded", 4, 409;

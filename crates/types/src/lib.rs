@@ -8,6 +8,7 @@ pub mod code;
 pub mod event;
 pub mod id;
 pub mod image;
+pub mod label;
 pub mod machine;
 pub mod meta;
 pub mod name;

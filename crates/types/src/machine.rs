@@ -4,6 +4,7 @@
 
 use crate::Problem;
 use crate::id::{ImageId, MachineId, NetworkId, OperationId, RunId, VolumeId};
+use crate::label::Labels;
 use crate::meta::Timestamp;
 use crate::name::Name;
 use crate::size::ByteSize;
@@ -145,6 +146,12 @@ pub struct MachineSpec {
     pub nics: Vec<Nic>,
     /// The unprivileged user its hypervisor runs as.
     pub uid: u32,
+    /// It cannot be deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
+    /// What people sort it by.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// Set once the machine is to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleting: Option<MachineDeletion>,
@@ -432,6 +439,12 @@ pub struct Machine {
     pub fault: Option<Problem>,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// Whether it cannot be deleted.
+    #[serde(default)]
+    pub protected: bool,
+    /// What people sort it by.
+    #[serde(default)]
+    pub labels: Labels,
     /// When it was deleted; only of one that was.
     #[serde(default)]
     pub deleted_at: Option<Timestamp>,
@@ -497,6 +510,9 @@ pub struct DeployMachine {
     /// Whether it comes back when its hypervisor died; `no` unless given.
     #[serde(default)]
     pub restart: Option<RestartPolicy>,
+    /// What people sort it by.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 /// What goes and what stays when a machine is deleted.

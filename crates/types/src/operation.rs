@@ -44,12 +44,14 @@ verbs! {
     MachineRestart = "machine.restart";
     MachineDelete = "machine.delete";
     MachineRestore = "machine.restore";
+    MachineEdit = "machine.edit";
     VolumeAttach = "machine.volume.attach";
     VolumeDetach = "machine.volume.detach";
     VolumeCreate = "volume.create";
     VolumeResize = "volume.resize";
     VolumeDelete = "volume.delete";
     VolumeRestore = "volume.restore";
+    VolumeEdit = "volume.edit";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
     HostShutdown = "host.shutdown";

@@ -5,6 +5,7 @@
 
 use crate::Problem;
 use crate::id::{ImageId, MachineId, OperationId, VolumeId};
+use crate::label::Labels;
 use crate::meta::Timestamp;
 use crate::name::Name;
 use crate::size::ByteSize;
@@ -87,6 +88,12 @@ pub struct VolumeSpec {
     pub source: VolumeSource,
     /// The machine whose deploy made it and with which it goes.
     pub owner: Option<MachineId>,
+    /// It cannot be deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
+    /// What people sort it by.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// Set once the volume is to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleting: Option<VolumeDeletion>,
@@ -195,6 +202,12 @@ pub struct Volume {
     pub observed_generation: u64,
     /// Why the last try failed.
     pub fault: Option<Problem>,
+    /// Whether it cannot be deleted.
+    #[serde(default)]
+    pub protected: bool,
+    /// What people sort it by.
+    #[serde(default)]
+    pub labels: Labels,
     /// When it was deleted; only of one that was.
     #[serde(default)]
     pub deleted_at: Option<Timestamp>,
@@ -215,6 +228,9 @@ pub struct CreateVolume {
     pub name: Option<Name>,
     /// Its size in bytes, rounded up to a MiB.
     pub size_bytes: u64,
+    /// What people sort it by.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 /// Asks for a deleted volume or machine back.

@@ -1,5 +1,6 @@
 //! Requests about machines.
 
+use super::edit::protected;
 use super::volume::{
     cannot_shrink, deleted, in_use, mark_deleting, refuse_deleting, refuse_lost, refuse_running, restorable,
     size,
@@ -110,6 +111,8 @@ impl Engine {
             }],
             nics: vec![nic],
             uid: self.take_uid(draft, id)?,
+            protected: false,
+            labels: req.labels.clone(),
             deleting: None,
         };
         for attach in &req.attach {
@@ -144,7 +147,16 @@ impl Engine {
             self.refuse_full(root.as_str(), wanted, Some(image.id))?;
         }
         draft.operation.warnings.extend(self.room_warning());
-        self.new_volume(draft, id, root, VolumeRole::Root, wanted, source, Some(machine))?;
+        self.new_volume(
+            draft,
+            id,
+            root,
+            VolumeRole::Root,
+            wanted,
+            source,
+            Some(machine),
+            &types::label::Labels::default(),
+        )?;
         draft.change.claim(key::attach(id), &machine);
         Ok((image.id, id))
     }
@@ -395,6 +407,7 @@ impl Engine {
                 return self.forget_for_good(draft, &record);
             }
             refuse_going(&record)?;
+            self.refuse_protected(draft, &record, preserve_storage)?;
             let mut spec = record.spec.value.clone();
             let now = self.0.ports.clock.now();
             let keep = (!for_good).then(|| after(now, self.0.settings.trash_keep));
@@ -422,6 +435,30 @@ impl Engine {
             }
             Ok(())
         })
+    }
+
+    /// Refuses to delete a machine that is protected, or with which a volume would go that is; the draft
+    /// holds only while they are not.
+    fn refuse_protected(
+        &self,
+        draft: &mut Draft,
+        record: &MachineRecord,
+        preserve_storage: bool,
+    ) -> Result<(), Problem> {
+        if record.spec.protected {
+            return Err(protected(Kind::Machine, &record.spec.name));
+        }
+        for disk in record.spec.disks.iter().filter(|_| !preserve_storage) {
+            let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
+            if volume.spec.owner != Some(record.spec.id) {
+                continue;
+            }
+            if volume.spec.protected {
+                return Err(protected(Kind::Volume, &volume.spec.name));
+            }
+            draft.change.on(&volume.spec);
+        }
+        Ok(())
     }
 
     /// A machine that was deleted goes for good, and with it the volumes that were deleted with it.
@@ -455,6 +492,9 @@ impl Engine {
     pub fn plan_delete(&self, machine: &str, preserve_storage: bool) -> Result<DeletePlan, Problem> {
         let record = self.0.db.find::<MachineSpec>(machine)?;
         refuse_going(&record)?;
+        if record.spec.protected {
+            return Err(protected(Kind::Machine, &record.spec.name));
+        }
         let mut plan = DeletePlan {
             machine: record.spec.name.clone(),
             running: record.status.run.is_some(),

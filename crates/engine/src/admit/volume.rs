@@ -1,9 +1,11 @@
 //! Requests about volumes.
 
+use super::edit::protected;
 use super::{Draft, made_up, taken};
 use crate::db::{Change, MachineRecord, VolumeRecord};
 use crate::plan::machine::after;
 use crate::{Engine, key};
+use types::label::Labels;
 use types::machine::{Desired, MachineSpec};
 use types::operation::Kind;
 use types::volume::{CreateVolume, ResizeVolume, VolumeDeletion, VolumeRole, VolumeSource, VolumeSpec};
@@ -50,7 +52,7 @@ impl Engine {
             self.refuse_full(name.as_str(), size, None)?;
             draft.operation.warnings.extend(self.room_warning());
             let source = VolumeSource::Blank { fs_uuid: Uuid::from_u128(rand::random()) };
-            let spec = self.new_volume(draft, id, name, VolumeRole::Data, size, source, None)?;
+            let spec = self.new_volume(draft, id, name, VolumeRole::Data, size, source, None, &req.labels)?;
             draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
             Ok(())
         })
@@ -67,6 +69,7 @@ impl Engine {
         size: ByteSize,
         source: VolumeSource,
         owner: Option<MachineId>,
+        labels: &Labels,
     ) -> Result<VolumeSpec, Problem> {
         let claim = key::name(Kind::Volume, name.as_str());
         if self.0.db.0.get(&claim)?.is_some() {
@@ -83,6 +86,8 @@ impl Engine {
             size,
             source,
             owner,
+            protected: false,
+            labels: labels.clone(),
             deleting: None,
         };
         draft.change.claim(claim, &id);
@@ -178,6 +183,9 @@ impl Engine {
             refuse_deleting(&record)?;
             if let Some(machine) = self.holder(draft, record.spec.id)? {
                 return Err(in_use(&record.spec.name, &machine.spec.name));
+            }
+            if record.spec.protected {
+                return Err(protected(Kind::Volume, &record.spec.name));
             }
             let keep = after(self.0.ports.clock.now(), self.0.settings.trash_keep);
             // What was never filled never held anyone's data.

@@ -377,6 +377,8 @@ pub(super) mod tests {
             }],
             nics: vec![],
             uid: 0,
+            protected: false,
+            labels: Default::default(),
             deleting: None,
         }
     }

@@ -61,7 +61,7 @@ prop_compose! {
                 address: Ipv4Addr::from(0x0ac8_0000 + address),
                 mac: if mac == 0 { "evil,id=x".into() } else { format!("52:54:00:00:00:0{mac}") },
             }],
-            uid: if uid == 0 { 0 } else { crate::admit::FIRST_UID + uid }, deleting: deleted.map(|keep| MachineDeletion {
+            uid: if uid == 0 { 0 } else { crate::admit::FIRST_UID + uid }, protected: false, labels: Default::default(), deleting: deleted.map(|keep| MachineDeletion {
                 at: NOW, keep_until: keep.map(|t| Timestamp::from_millis(NOW.millis() + t)), released: keep.is_some(),
                 operation: OperationId(Uuid::nil()), because: None,
             }), restart: RestartPolicy::No, resumes: 0,

@@ -87,7 +87,11 @@ fn lose(world: &World) -> Found {
 fn world() -> (World, Settings) {
     let (world, settings) = (World::new(), Settings::default());
     let engine = world.boot(settings.clone()).unwrap();
-    let volume = |n: &str| CreateVolume { name: Name::new(n).ok(), size_bytes: ByteSize::gib(1).bytes() };
+    let volume = |n: &str| CreateVolume {
+        name: Name::new(n).ok(),
+        size_bytes: ByteSize::gib(1).bytes(),
+        labels: Default::default(),
+    };
     engine.create_volume(&root(), volume("appdata")).unwrap();
     engine.create_volume(&root(), volume("spare")).unwrap();
     settle(&world, &engine);
@@ -216,6 +220,8 @@ pub(super) fn volume(n: u128, name: &str) -> VolumeSpec {
         size: ByteSize::gib(1),
         source: VolumeSource::Blank { fs_uuid: Uuid::nil() },
         owner: None,
+        protected: false,
+        labels: Default::default(),
         deleting: None,
     }
 }

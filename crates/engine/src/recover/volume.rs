@@ -200,6 +200,8 @@ fn made(
         source: image
             .map_or(VolumeSource::Blank { fs_uuid: Uuid::nil() }, |image| VolumeSource::Image { image }),
         owner: None,
+        protected: false,
+        labels: Default::default(),
         deleting: None,
     })
 }

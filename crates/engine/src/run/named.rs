@@ -51,8 +51,11 @@ mod tests {
     fn what_a_port_calls_by_its_id_is_told_by_its_name() {
         let world = World::new();
         let engine = world.boot(Settings::default()).unwrap();
-        let request =
-            CreateVolume { name: Some(Name::new("appdata").unwrap()), size_bytes: ByteSize::gib(1).bytes() };
+        let request = CreateVolume {
+            name: Some(Name::new("appdata").unwrap()),
+            size_bytes: ByteSize::gib(1).bytes(),
+            labels: Default::default(),
+        };
         let id = engine.create_volume(&Actor("ada".into()), request).unwrap().target.id.unwrap();
         let said = Problem::new(Code::PoolFull, format!("no room to make volume {id}: 5 are free"))
             .hint(format!("put {id}.raw back"));

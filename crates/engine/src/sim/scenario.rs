@@ -5,6 +5,7 @@
 
 use super::{Guests, World};
 use crate::Engine;
+use types::label::Edit;
 use types::machine::{AttachVolume, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy};
 use types::volume::{Condition, CreateVolume, ResizeVolume, Restore, Volume};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem};
@@ -98,7 +99,10 @@ fn deploy(engine: &Engine, who: &Actor, machine: &str, attach: &[&str]) -> Resul
 }
 
 fn create(e: &Engine, who: &Actor, volume: &str) -> Result<Operation, Problem> {
-    e.create_volume(who, CreateVolume { name: name(volume), size_bytes: ByteSize::gib(2).bytes() })
+    e.create_volume(
+        who,
+        CreateVolume { name: name(volume), size_bytes: ByteSize::gib(2).bytes(), labels: Default::default() },
+    )
 }
 
 fn resize(e: &Engine, who: &Actor, volume: &str, gib: u64) -> Result<Operation, Problem> {
@@ -144,6 +148,11 @@ const GONE_DATA: Command = |e, a| match e.deleted_volumes()?.first() {
     Some(v) => e.delete_volume(a, &v.id.to_string(), true),
     None => e.delete_volume(a, "appdata", true),
 };
+const RENAME: Command = |e, a| e.edit_machine(a, "web", &Edit { name: name("site"), ..Edit::default() });
+const RENAME_DATA: Command =
+    |e, a| e.edit_volume(a, "appdata", &Edit { name: name("logs"), ..Edit::default() });
+const PROTECT_DATA: Command =
+    |e, a| e.edit_volume(a, "appdata", &Edit { protected: Some(true), ..Edit::default() });
 const HALT: Command = |e, a| e.shut_down_host(a);
 const RESUME: Command = |e, a| e.resume_host(a);
 const REUSE: Command = |e, a| {
@@ -171,6 +180,10 @@ pub fn pairs() -> Vec<Scenario> {
         pair("resize and attach", stopped.clone(), vec![GROW_DATA], vec![JOIN]),
         pair("attach, start and resize", stopped.clone(), vec![JOIN, START], vec![GROW_DATA, GROW]),
         pair("delete and resize", stopped.clone(), vec![DELETE_DATA], vec![GROW_DATA]),
+        one(pair("rename and create", vec![APPDATA], vec![RENAME_DATA], vec![|e, a| create(e, a, "logs")])),
+        pair("rename and start", stopped.clone(), vec![RENAME], vec![START]),
+        pair("rename and delete", vec![APPDATA], vec![RENAME_DATA], vec![DELETE_DATA]),
+        one(pair("protect and delete", vec![APPDATA], vec![PROTECT_DATA], vec![DELETE_DATA])),
         pair("take back and take back", vec![APPDATA, DELETE_DATA], vec![BACK_DATA], vec![BACK_DATA]),
         pair("take back, for good", vec![APPDATA, DELETE_DATA], vec![BACK_DATA], vec![GONE_DATA]),
         pair("take back, same name", vec![APPDATA, DELETE_DATA], vec![BACK_DATA], vec![APPDATA]),
@@ -439,6 +452,8 @@ pub fn all() -> Vec<Scenario> {
         ),
         plain("volume life", vec![appdata, GROW_DATA, DELETE_DATA]),
         plain("restart", vec![web, RESTART, delete]),
+        plain("renamed", vec![web, appdata, RENAME_DATA, appdata, RENAME, web]),
+        plain("protected", vec![appdata, PROTECT_DATA, DELETE_DATA]),
         plain("volume taken back", vec![appdata, DELETE_DATA, BACK_DATA, GROW_DATA, DELETE_DATA, GONE_DATA]),
         plain("machine taken back", vec![web, appdata, stop, join, delete, BACK, start, delete, GONE]),
         plain("machine taken back under another name", vec![web, delete, web, BACK_RENAMED]),

@@ -2,12 +2,14 @@
 
 use super::call::{call, change, tagged, view};
 use super::extract::{Args, Raw, Seg, Who};
+use super::pages::wanted_labels;
 use super::problem::Failure;
 use super::{ProblemBody, Shared, pages};
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
+use types::label::Edit;
 use types::machine::{AttachVolume, DeletePlan, DeployMachine, DetachVolume, Machine, Phase};
 use types::operation::{Kind, Verb};
 use types::volume::Restore;
@@ -46,6 +48,8 @@ pub struct ListArgs {
     /// Those that were deleted and can be taken back, instead of those that are there.
     #[serde(default)]
     deleted: bool,
+    /// Those that have all of these labels, such as `env=prod,tier=web`.
+    label: Option<String>,
 }
 
 impl ListArgs {
@@ -70,9 +74,10 @@ impl ListArgs {
 )]
 pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
     let deleted = args.deleted;
+    let labels = wanted_labels(args.label.as_deref())?;
     let mut all =
         call(&app, move |engine| if deleted { engine.deleted_machines() } else { engine.machines() }).await?;
-    all.retain(|m| args.want(m));
+    all.retain(|m| args.want(m) && m.labels.have(&labels));
     Ok(pages::cut(all, args.limit, args.cursor.as_deref(), |m| format!("{} {}", m.name, m.id))?)
 }
 
@@ -275,4 +280,27 @@ pub async fn detach(
     Seg((machine, volume)): Seg<(String, String)>,
 ) -> Result<Response, Failure> {
     change(&app, move |engine| who.on(engine).detach_volume(&who.0, &machine, DetachVolume { volume })).await
+}
+
+/// Changes what a machine is called and marked with.
+#[utoipa::path(
+    patch,
+    path = "/v1/machines/{machine}",
+    tag = "machines",
+    operation_id = "machines_edit",
+    params(("machine" = String, Path, description = "Id or name")),
+    request_body = Edit,
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn edit(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(machine): Seg<String>,
+    raw: Raw,
+) -> Result<Response, Failure> {
+    let asked: Edit = raw.change(&app, &who, Verb::MachineEdit, Kind::Machine, &machine).await?;
+    change(&app, move |engine| who.on(engine).edit_machine(&who.0, &machine, &asked)).await
 }

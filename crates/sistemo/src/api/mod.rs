@@ -140,7 +140,7 @@ struct Description;
 fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(machines::list, machines::deploy))
-        .routes(routes!(machines::show, machines::delete))
+        .routes(routes!(machines::show, machines::delete, machines::edit))
         .routes(routes!(machines::delete_plan))
         .routes(routes!(machines::restore))
         .routes(routes!(machines::start))
@@ -152,7 +152,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(logs::logs))
         .routes(routes!(ssh::ssh))
         .routes(routes!(volumes::list, volumes::create))
-        .routes(routes!(volumes::show, volumes::delete))
+        .routes(routes!(volumes::show, volumes::delete, volumes::edit))
         .routes(routes!(volumes::resize))
         .routes(routes!(volumes::restore))
         .routes(routes!(images::list, images::pull))

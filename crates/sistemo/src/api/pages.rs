@@ -81,6 +81,12 @@ pub fn id(cursor: Option<&str>) -> Result<Option<uuid::Uuid>, Problem> {
     cursor.map(|c| decode(c)?.parse().map_err(bad)).transpose()
 }
 
+/// The labels of a query.
+pub fn wanted_labels(asked: Option<&str>) -> Result<types::label::Labels, types::Problem> {
+    let each: Vec<&str> = asked.unwrap_or_default().split(',').filter(|l| !l.is_empty()).collect();
+    types::label::Labels::parse(&each)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

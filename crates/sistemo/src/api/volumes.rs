@@ -2,11 +2,13 @@
 
 use super::call::{call, change, tagged};
 use super::extract::{Args, Raw, Seg, Who};
+use super::pages::wanted_labels;
 use super::problem::Failure;
 use super::{ProblemBody, Shared, pages};
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
+use types::label::Edit;
 use types::operation::{Kind, Verb};
 use types::volume::{AttachStatus, Condition, CreateVolume, ResizeVolume, Restore, Volume, VolumeRole};
 use types::{List, Operation};
@@ -35,6 +37,8 @@ pub struct ListArgs {
     /// Those that were deleted and can be taken back, instead of those that are there.
     #[serde(default)]
     deleted: bool,
+    /// Those that have all of these labels, such as `env=prod,tier=web`.
+    label: Option<String>,
 }
 
 /// How to delete.
@@ -74,9 +78,10 @@ impl ListArgs {
 )]
 pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
     let deleted = args.deleted;
+    let labels = wanted_labels(args.label.as_deref())?;
     let mut all =
         call(&app, move |engine| if deleted { engine.deleted_volumes() } else { engine.volumes() }).await?;
-    all.retain(|v| args.want(v));
+    all.retain(|v| args.want(v) && v.labels.have(&labels));
     Ok(pages::cut(all, args.limit, args.cursor.as_deref(), |v| format!("{} {}", v.name, v.id))?)
 }
 
@@ -178,4 +183,27 @@ pub async fn resize(
 ) -> Result<Response, Failure> {
     let asked: ResizeVolume = raw.change(&app, &who, Verb::VolumeResize, Kind::Volume, &volume).await?;
     change(&app, move |engine| who.on(engine).resize_volume(&who.0, &volume, asked)).await
+}
+
+/// Changes what a volume is called and marked with.
+#[utoipa::path(
+    patch,
+    path = "/v1/volumes/{volume}",
+    tag = "volumes",
+    operation_id = "volumes_edit",
+    params(("volume" = String, Path, description = "Id or name")),
+    request_body = Edit,
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn edit(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(volume): Seg<String>,
+    raw: Raw,
+) -> Result<Response, Failure> {
+    let asked: Edit = raw.change(&app, &who, Verb::VolumeEdit, Kind::Volume, &volume).await?;
+    change(&app, move |engine| who.on(engine).edit_volume(&who.0, &volume, &asked)).await
 }

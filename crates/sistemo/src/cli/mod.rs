@@ -8,6 +8,7 @@ mod config;
 mod confirm;
 mod context;
 mod doctor;
+mod edit;
 mod explain;
 mod history;
 mod host;

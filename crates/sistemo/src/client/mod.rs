@@ -121,6 +121,16 @@ impl Client {
         self.json(Method::POST, &route(path), Some(body.into())).await
     }
 
+    /// Asks for a change of what is there; answers once it is accepted.
+    ///
+    /// # Errors
+    /// What the API answered, or `daemon-unreachable`.
+    pub async fn patch(&self, path: &[&str], body: &impl Serialize) -> Result<Operation, Problem> {
+        let body = serde_json::to_vec(body)
+            .map_err(|e| Problem::new(Code::Internal, format!("cannot write the request: {e}")))?;
+        self.json(Method::PATCH, &route(path), Some(body.into())).await
+    }
+
     /// Asks for a change that needs no words.
     ///
     /// # Errors

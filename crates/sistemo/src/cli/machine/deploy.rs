@@ -5,6 +5,7 @@ use crate::cli::context::Context;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, not_yet, render};
 use clap::Args;
+use types::label::Labels;
 use types::machine::{DeployMachine, Machine, RestartPolicy};
 use types::{Code, Name, Operation, Problem};
 
@@ -37,6 +38,9 @@ pub struct Deploy {
     /// Whether it comes back when its hypervisor died: no or on-failure [default: no]
     #[arg(long, value_name = "POLICY")]
     restart: Option<String>,
+    /// A label; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
     /// Return once the request is accepted
     #[arg(long)]
     no_wait: bool,
@@ -83,6 +87,7 @@ impl Deploy {
                 Some(volume) => Some(input::reference(&volume)?.to_owned()),
                 None => None,
             },
+            labels: Labels::parse(&self.label)?,
             restart: self.restart.as_deref().map(restart).transpose()?,
             network: match self.network {
                 Some(network) => Some(input::reference(&network)?.to_owned()),

@@ -1,7 +1,7 @@
 //! `sistemo machine list [--deleted]`.
 
 use crate::cli::context::Context;
-use crate::cli::{Ended, render};
+use crate::cli::{Ended, edit, render};
 use clap::Args;
 use types::ByteSize;
 use types::machine::Machine;
@@ -12,18 +12,29 @@ pub struct List {
     /// Those that were deleted and can be taken back
     #[arg(long)]
     deleted: bool,
+    /// Those that have this label; can be repeated
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
 }
 
 impl List {
     /// Lists the machines.
     pub async fn run(self, context: &Context) -> Ended {
+        let labels = edit::query(&self.label)?;
         if self.deleted {
+            let query = format!("deleted=true&{labels}");
             let header = ["NAME", "DELETED", "RESTORABLE UNTIL", "ROOT VOLUME", "IMAGE"];
-            return render::list::<Machine, Machine, _>(context, &["machines"], "deleted=true", header, gone)
-                .await;
+            return render::list::<Machine, Machine, _>(
+                context,
+                &["machines"],
+                query.trim_end_matches('&'),
+                header,
+                gone,
+            )
+            .await;
         }
         let header = ["NAME", "PHASE", "ADDRESS", "VCPUS", "MEMORY", "ROOT VOLUME", "IMAGE"];
-        render::list::<Machine, Machine, _>(context, &["machines"], "", header, row).await
+        render::list::<Machine, Machine, _>(context, &["machines"], &labels, header, row).await
     }
 }
 

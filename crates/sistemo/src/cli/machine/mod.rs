@@ -12,10 +12,11 @@ mod ssh;
 mod volume;
 mod wait;
 
-use super::Ended;
 use super::context::Context;
 use super::not_yet::NotYet;
+use super::{Ended, edit};
 use clap::Subcommand;
+use types::operation::Kind;
 
 /// The verbs.
 #[derive(Subcommand)]
@@ -39,6 +40,14 @@ pub enum Machine {
     Delete(delete::Delete),
     /// Take a deleted machine back, stopped, with its volumes
     Restore(restore::Restore),
+    /// Give a machine another name
+    Rename(edit::Rename),
+    /// Refuse to delete a machine
+    Protect(edit::Which),
+    /// Let a machine be deleted again
+    Unprotect(edit::Which),
+    /// Set and remove labels
+    Label(edit::Label),
     /// Run a command in a machine
     Exec(exec::Exec),
     /// Log in to a machine with the system's ssh
@@ -72,6 +81,10 @@ impl Machine {
             Self::Restart(which) => which.run(context, "restart").await,
             Self::Delete(verb) => verb.run(context).await,
             Self::Restore(verb) => verb.run(context).await,
+            Self::Rename(verb) => verb.run(context, Kind::Machine).await,
+            Self::Protect(verb) => verb.run(context, Kind::Machine, true).await,
+            Self::Unprotect(verb) => verb.run(context, Kind::Machine, false).await,
+            Self::Label(verb) => verb.run(context, Kind::Machine).await,
             Self::Exec(verb) => verb.run(context).await,
             Self::Ssh(verb) => verb.run(context).await,
             Self::Logs(verb) => verb.run(context).await,

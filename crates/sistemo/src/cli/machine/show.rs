@@ -46,6 +46,8 @@ fn text(m: &Machine) -> String {
     }
     lines.extend([
         ("Restart", m.restart.to_string()),
+        ("Labels", m.labels.to_string()),
+        ("Protected", if m.protected { "yes".into() } else { String::new() }),
         ("Created", render::time(m.created_at)),
         ("Deleted", render::deleted(m.deleted_at, m.restorable_until)),
         ("Started", show(m.started_at.map(render::time))),

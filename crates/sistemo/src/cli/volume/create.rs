@@ -4,6 +4,7 @@ use crate::cli::context::Context;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, render};
 use clap::Args;
+use types::label::Labels;
 use types::volume::{CreateVolume, Volume};
 use types::{ByteSize, Name};
 
@@ -16,6 +17,9 @@ pub struct Create {
     /// Its name [default: made up]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// A label; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
 }
 
 impl Create {
@@ -24,6 +28,7 @@ impl Create {
         let asked = CreateVolume {
             name: self.name.as_deref().map(Name::new).transpose()?,
             size_bytes: input::size(&self.size)?,
+            labels: Labels::parse(&self.label)?,
         };
         let client = context.client()?;
         let ended = wait(context, &client, client.post(&["volumes"], &asked).await?).await?;

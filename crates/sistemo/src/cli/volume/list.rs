@@ -1,7 +1,7 @@
 //! `sistemo volume list [--deleted]`: exactly the columns of the contract.
 
 use crate::cli::context::Context;
-use crate::cli::{Ended, render};
+use crate::cli::{Ended, edit, render};
 use clap::Args;
 use serde::Deserialize;
 use types::volume::{AttachStatus, Volume, VolumeRole};
@@ -13,18 +13,29 @@ pub struct List {
     /// Those that were deleted and can be taken back
     #[arg(long)]
     deleted: bool,
+    /// Those that have this label; can be repeated
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
 }
 
 impl List {
     /// Lists the volumes.
     pub async fn run(self, context: &Context) -> Ended {
+        let labels = edit::query(&self.label)?;
         if self.deleted {
+            let query = format!("deleted=true&{labels}");
             let header = ["NAME", "SIZE", "DELETED", "RESTORABLE UNTIL", "TYPE"];
-            return render::list::<Volume, Gone, _>(context, &["volumes"], "deleted=true", header, gone)
-                .await;
+            return render::list::<Volume, Gone, _>(
+                context,
+                &["volumes"],
+                query.trim_end_matches('&'),
+                header,
+                gone,
+            )
+            .await;
         }
         let header = ["NAME", "SIZE", "STATUS", "ATTACHED TO", "TYPE"];
-        render::list::<Volume, Row, _>(context, &["volumes"], "", header, row).await
+        render::list::<Volume, Row, _>(context, &["volumes"], &labels, header, row).await
     }
 }
 

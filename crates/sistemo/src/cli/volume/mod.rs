@@ -7,9 +7,10 @@ mod resize;
 mod restore;
 mod show;
 
-use super::Ended;
 use super::context::Context;
+use super::{Ended, edit};
 use clap::Subcommand;
+use types::operation::Kind;
 
 /// The verbs.
 #[derive(Subcommand)]
@@ -29,6 +30,14 @@ pub enum Volume {
     Delete(delete::Delete),
     /// Take a deleted volume back
     Restore(restore::Restore),
+    /// Give a volume another name
+    Rename(edit::Rename),
+    /// Refuse to delete a volume
+    Protect(edit::Which),
+    /// Let a volume be deleted again
+    Unprotect(edit::Which),
+    /// Set and remove labels
+    Label(edit::Label),
 }
 
 impl Volume {
@@ -41,6 +50,10 @@ impl Volume {
             Self::Resize(verb) => verb.run(context).await,
             Self::Delete(verb) => verb.run(context).await,
             Self::Restore(verb) => verb.run(context).await,
+            Self::Rename(verb) => verb.run(context, Kind::Volume).await,
+            Self::Protect(verb) => verb.run(context, Kind::Volume, true).await,
+            Self::Unprotect(verb) => verb.run(context, Kind::Volume, false).await,
+            Self::Label(verb) => verb.run(context, Kind::Volume).await,
         }
     }
 }

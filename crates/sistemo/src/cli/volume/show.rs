@@ -36,6 +36,8 @@ fn text(v: &Volume) -> String {
         ("Pool", v.pool.clone()),
         ("Image", or_empty(&v.image).unwrap_or_default()),
         ("Goes with", or_empty(&v.owner).unwrap_or_default()),
+        ("Labels", v.labels.to_string()),
+        ("Protected", if v.protected { "yes".into() } else { String::new() }),
         ("Created", render::time(v.created_at)),
         ("Deleted", render::deleted(v.deleted_at, v.restorable_until)),
         ("Fault", fault.unwrap_or_default()),

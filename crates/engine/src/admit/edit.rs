@@ -1,0 +1,104 @@
+//! Names, labels and protection: what changes nothing of what a thing holds.
+
+use super::volume::refuse_deleting;
+use super::{Draft, machine, taken};
+use crate::{Engine, key};
+use types::label::Edit;
+use types::machine::{MachineSpec, Mount};
+use types::operation::Kind;
+use types::volume::VolumeSpec;
+use types::{Actor, Code, Name, Operation, Problem, Verb};
+use uuid::Uuid;
+
+impl Engine {
+    /// Accepts another name, labels or protection of a volume.
+    ///
+    /// # Errors
+    /// `volume-not-found`, `being-deleted`, `name-taken`, `invalid-request`.
+    pub fn edit_volume(&self, actor: &Actor, volume: &str, req: &Edit) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::VolumeEdit, (Kind::Volume, volume), |draft| {
+            let record = self.0.db.find::<VolumeSpec>(volume)?;
+            refuse_deleting(&record)?;
+            let mut spec = record.spec.value.clone();
+            if let Some(name) = &req.name {
+                self.rename(draft, Kind::Volume, spec.id.0, &spec.name, name)?;
+                spec.name = name.clone();
+            }
+            spec.protected = req.protected.unwrap_or(spec.protected);
+            spec.labels.edit(&req.labels)?;
+            if spec == record.spec.value {
+                draft.change.on(&record.spec);
+            } else {
+                spec.generation += 1;
+                draft.change.update(&record.spec, &spec);
+            }
+            draft.about(Kind::Volume, spec.id.0, spec.name.as_str(), spec.generation);
+            if spec.name != record.spec.name {
+                self.warn_of_mount(draft, &spec)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Accepts another name, labels or protection of a machine.
+    ///
+    /// # Errors
+    /// `machine-not-found`, `being-deleted`, `name-taken`, `invalid-name`, `invalid-request`.
+    pub fn edit_machine(&self, actor: &Actor, machine: &str, req: &Edit) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::MachineEdit, (Kind::Machine, machine), |draft| {
+            let record = self.0.db.find::<MachineSpec>(machine)?;
+            machine::refuse_going(&record)?;
+            let mut spec = record.spec.value.clone();
+            if let Some(name) = &req.name {
+                let name = Name::machine(name.as_str())?;
+                self.rename(draft, Kind::Machine, spec.id.0, &spec.name, &name)?;
+                if name != spec.name && record.status.run.is_some() {
+                    draft.operation.warnings.push(format!("its host name is \"{name}\" from its next start"));
+                }
+                spec.name = name;
+            }
+            spec.protected = req.protected.unwrap_or(spec.protected);
+            spec.labels.edit(&req.labels)?;
+            if spec == record.spec.value {
+                draft.change.on(&record.spec);
+            } else {
+                spec.generation += 1;
+                draft.change.update(&record.spec, &spec);
+            }
+            draft.about(Kind::Machine, spec.id.0, spec.name.as_str(), spec.generation);
+            Ok(())
+        })
+    }
+
+    fn rename(&self, draft: &mut Draft, kind: Kind, id: Uuid, old: &Name, new: &Name) -> Result<(), Problem> {
+        if old == new {
+            return Ok(());
+        }
+        let claim = key::name(kind, new.as_str());
+        if self.0.db.0.get(&claim)?.is_some() {
+            return Err(taken(kind, new.as_str()));
+        }
+        draft.change.claim(claim, &id).delete(key::name(kind, old.as_str()));
+        Ok(())
+    }
+
+    /// A machine that runs has the volume where its old name put it.
+    fn warn_of_mount(&self, draft: &mut Draft, spec: &VolumeSpec) -> Result<(), Problem> {
+        let Some(holder) = self.holder(draft, spec.id)? else { return Ok(()) };
+        let here =
+            holder.spec.disks.iter().any(|d| d.volume == spec.id && d.slot != 0 && d.mount == Mount::Default);
+        if here {
+            draft.operation.warnings.push(format!(
+                "machine \"{}\" mounts it at /mnt/{} from its next start",
+                holder.spec.name, spec.name
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The refusal of what is protected.
+pub(super) fn protected(kind: Kind, name: &Name) -> Problem {
+    Problem::new(Code::Protected, format!("{kind} \"{name}\" is protected"))
+        .hint(format!("`sistemo {kind} unprotect {name}` first"))
+}
