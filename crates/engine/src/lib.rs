@@ -10,6 +10,7 @@ mod changes;
 mod condition;
 mod db;
 mod history;
+mod hold;
 mod keep;
 mod key;
 mod live;

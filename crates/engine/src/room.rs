@@ -7,7 +7,7 @@ use crate::Engine;
 use crate::admit::DEFAULT_POOL;
 use crate::port::Capacity;
 use std::sync::atomic::Ordering;
-use types::{ByteSize, Code, ImageId, Problem};
+use types::{ByteSize, Code, ImageId, Problem, VolumeId};
 
 /// What has to be left: for sidecars and whatever else is written on the way.
 const LEFT: ByteSize = ByteSize::mib(8);
@@ -30,7 +30,12 @@ impl Engine {
     ) -> Result<(), Problem> {
         let pool = &self.0.ports.pool;
         // A pool that cannot be asked is told of by whoever tries.
-        let (Ok(room), Ok(needs)) = (pool.capacity(), pool.needs(size, image)) else { return Ok(()) };
+        let Ok(needs) = pool.needs(size, image) else { return Ok(()) };
+        self.refuse_less(name, needs)
+    }
+
+    fn refuse_less(&self, name: &str, needs: ByteSize) -> Result<(), Problem> {
+        let Ok(room) = self.0.ports.pool.capacity() else { return Ok(()) };
         let needs = ByteSize(needs.bytes().saturating_add(LEFT.bytes()));
         if room.free >= needs {
             return Ok(());
@@ -41,6 +46,25 @@ impl Engine {
         );
         Err(Problem::new(Code::PoolFull, text)
             .hint("make room in the file system of the data directory, or delete volumes or images"))
+    }
+
+    /// Refuses a copy of a volume for which there certainly is no room.
+    pub(crate) fn refuse_full_copy(&self, name: &str, of: VolumeId) -> Result<(), Problem> {
+        let pool = &self.0.ports.pool;
+        if pool.shares() {
+            return self.refuse_less(name, ByteSize::default());
+        }
+        let takes = pool.observe(of).ok().and_then(|seen| seen.file).map_or(0, |file| file.allocated.bytes());
+        self.refuse_less(name, ByteSize(takes))
+    }
+
+    /// What is to be said where a copy costs as much as what is copied.
+    pub(crate) fn slow_copy_warning(&self) -> Option<String> {
+        (!self.0.ports.pool.shares()).then(|| {
+            "the pool's file system cannot share blocks, so every byte is copied; on XFS with reflink or \
+             on Btrfs a copy takes no room and a moment"
+                .to_owned()
+        })
     }
 
     /// What is to be said about a pool that is nearly full; nothing about one that is not.

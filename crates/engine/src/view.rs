@@ -85,7 +85,7 @@ impl Engine {
                 names.machine(&m, |_| Some(record.spec.name.clone()));
             }
         }
-        if let VolumeSource::Image { image } = record.spec.source {
+        if let Some(image) = record.spec.source.image() {
             if let Some(i) = self.0.db.record::<ImageSpec>(image.0)? {
                 names.images.insert(image, i.spec.name.clone());
             }
@@ -209,7 +209,7 @@ impl Engine {
     pub fn images(&self) -> Result<Vec<Image>, Problem> {
         let mut uses: HashMap<ImageId, u64> = HashMap::new();
         for v in self.0.db.records::<VolumeSpec>()? {
-            if let VolumeSource::Image { image } = v.spec.source {
+            if let Some(image) = v.spec.source.image() {
                 *uses.entry(image).or_default() += u64::from(v.spec.deleting.is_none());
             }
         }
@@ -340,9 +340,9 @@ fn volume(r: &VolumeRecord, names: &Names) -> Volume {
         size_bytes: spec.size.bytes(),
         node: spec.node.clone(),
         owner: spec.owner.and_then(|o| names.machines.get(&o).cloned()),
-        image: match spec.source {
-            VolumeSource::Image { image } => names.images.get(&image).cloned(),
-            VolumeSource::Blank { .. } => None,
+        image: match spec.source.image() {
+            Some(image) => names.images.get(&image).cloned(),
+            None => None,
         },
         created_at: spec.created_at,
         generation: spec.generation,

@@ -274,7 +274,7 @@ fn wait(s: &MachineStatus, l: &mut machine::Look, until: Option<Timestamp>) {
 
 prop_compose! {
     fn volume_spec()(
-        generation in generation(), size in 1..5u64, from_image in any::<bool>(),
+        generation in generation(), size in 1..5u64, from in 0..3u8,
         deleting in proptest::option::of(any::<bool>()),
     ) -> VolumeSpec {
         VolumeSpec {
@@ -286,11 +286,12 @@ prop_compose! {
             role: VolumeRole::Data,
             pool: "default".into(),
             size: ByteSize::gib(size),
-            source: if from_image {
-                VolumeSource::Image { image: ImageId(id(7)) }
-            } else {
-                VolumeSource::Blank { fs_uuid: id(8) }
+            source: match from {
+                0 => VolumeSource::Image { image: ImageId(id(7)) },
+                1 => VolumeSource::Volume { volume: VolumeId(id(9)), image: None },
+                _ => VolumeSource::Blank { fs_uuid: id(8) },
             },
+            identity: None,
             owner: None,
             deleting: deleting.map(|keep| VolumeDeletion {
                 at: at(0),
@@ -329,7 +330,7 @@ fn do_volume(spec: &mut VolumeSpec, l: &mut volume::Look, step: &volume::Step) -
     use volume::Step;
     let file = |size| Some(FileObs { size, allocated: ByteSize::gib(0) });
     match step {
-        Step::CreateBlank { size, .. } | Step::Clone { size, .. } => {
+        Step::CreateBlank { size, .. } | Step::Clone { size, .. } | Step::Copy { size, .. } => {
             l.pool.file = file(*size);
             l.pool.sidecar = Some(spec.generation);
         }

@@ -19,6 +19,7 @@ pub mod inside;
 pub mod log;
 pub mod modules;
 pub mod net;
+mod renew;
 pub mod setup;
 pub mod superblock;
 pub mod volumes;

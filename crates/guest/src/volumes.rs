@@ -6,7 +6,7 @@
 use crate::fact::{Fact, Journal};
 use crate::inside::Inside;
 use crate::superblock::{Kind, detect};
-use crate::{disk, log, modules};
+use crate::{disk, log, modules, renew};
 use proto::Mount;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -30,10 +30,14 @@ pub fn mount_modules(inside: &Inside) -> io::Result<()> {
 
 /// Mounts a data disk, which has to appear until `end`; what goes wrong is a note.
 pub fn mount_data(inside: &Inside, journal: &Journal, wanted: &Mount, end: Instant) {
-    let Mount { serial, path, read_only } = wanted;
+    let Mount { serial, path, read_only, identity } = wanted;
     let mounted = disk::wait(serial, end).and_then(|disk| {
         let kind = detect(&disk)?;
         ensure_known(inside, kind)?;
+        if !identity.is_empty() && !read_only {
+            let renewed = renew::file_system(&disk, kind, identity);
+            journal.outcome(&format!("the UUID of disk {serial}"), renewed);
+        }
         mount_on(inside, &disk, kind, path, *read_only)?;
         Ok(disk)
     });

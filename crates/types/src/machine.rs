@@ -338,6 +338,14 @@ impl fmt::Display for Phase {
     }
 }
 
+/// Asks for a copy of a machine with all of its volumes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloneMachine {
+    /// The copy's name; its volumes are called `NAME-root` and `NAME-<volume>`.
+    pub name: Name,
+}
+
 /// Computes the phase.
 pub fn phase(spec: &MachineSpec, status: &MachineStatus) -> Phase {
     if spec.deleting.is_some() {

@@ -43,10 +43,12 @@ verbs! {
     MachineStop = "machine.stop";
     MachineRestart = "machine.restart";
     MachineDelete = "machine.delete";
+    MachineClone = "machine.clone";
     VolumeAttach = "machine.volume.attach";
     VolumeDetach = "machine.volume.detach";
     VolumeCreate = "volume.create";
     VolumeResize = "volume.resize";
+    VolumeClone = "volume.clone";
     VolumeDelete = "volume.delete";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";

@@ -1,6 +1,7 @@
 //! Tests that boot real guests; run by `scripts/test` in a network namespace.
 
 mod announcement;
+mod clones;
 mod daemon;
 mod exec;
 mod full;

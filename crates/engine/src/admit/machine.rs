@@ -55,8 +55,7 @@ impl Engine {
                 format!("{memory} of memory: the most is {MAX_MEMORY}"),
             ));
         }
-        self.preflight()?;
-        self.refuse_halting(draft)?;
+        self.ready_for_runs(draft)?;
         let id = self.new_machine_id(draft)?;
         let name = match &req.name {
             Some(name) => Name::machine(name.as_str())?,
@@ -157,13 +156,13 @@ impl Engine {
     ) -> Result<(Option<ImageId>, VolumeId), Problem> {
         let record = self.free_volume(draft, volume)?;
         let spec = &record.spec;
-        let VolumeSource::Image { image } = spec.source else {
+        if spec.role != VolumeRole::Root {
             return Err(Problem::new(
                 Code::VolumeNotBootable,
                 format!("volume \"{}\" is a data volume: there is no system on it to boot", spec.name),
             )
             .hint("give a root volume; `sistemo volume list` shows them"));
-        };
+        }
         let wanted = storage.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?.unwrap_or(spec.size);
         if wanted < spec.size {
             return Err(cannot_shrink(&spec.name, spec.size, wanted));
@@ -176,7 +175,7 @@ impl Engine {
         draft.change.update(spec, &new);
         draft.change.put(key::attach(new.id), &machine);
         draft.touch(Kind::Volume, new.id.0, new.name.as_str());
-        Ok((Some(image), new.id))
+        Ok((new.source.image(), new.id))
     }
 
     /// A volume that no machine holds; the draft takes its claim's absence.
@@ -194,6 +193,7 @@ impl Engine {
             return Err(in_use(&record.spec.name, &holder.spec.name));
         }
         refuse_lost(&record)?;
+        self.refuse_held(&mut draft.change, record.spec.id.0, &record.spec.name)?;
         Ok(record)
     }
 
@@ -242,12 +242,26 @@ impl Engine {
     }
 
     /// Whether this host can run a machine at all.
+    pub(super) fn ready_for_runs(&self, draft: &mut Draft) -> Result<(), Problem> {
+        self.preflight()?;
+        self.refuse_halting(draft)
+    }
+
+    /// Refuses to begin a run of disks that somebody reads.
+    fn refuse_held_disks(&self, draft: &mut Draft, spec: &MachineSpec) -> Result<(), Problem> {
+        for disk in &spec.disks {
+            let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
+            self.refuse_held(&mut draft.change, disk.volume.0, &volume.spec.name)?;
+        }
+        Ok(())
+    }
+
     fn preflight(&self) -> Result<(), Problem> {
         self.0.ports.vmm.preflight()?;
         self.0.ports.images.check_kernel()
     }
 
-    fn new_machine_id(&self, draft: &mut Draft) -> Result<MachineId, Problem> {
+    pub(super) fn new_machine_id(&self, draft: &mut Draft) -> Result<MachineId, Problem> {
         loop {
             let id = MachineId(self.0.ports.clock.new_id());
             let tail = key::tail(&id.short());
@@ -258,7 +272,7 @@ impl Engine {
         }
     }
 
-    fn take_uid(&self, draft: &mut Draft, machine: MachineId) -> Result<u32, Problem> {
+    pub(super) fn take_uid(&self, draft: &mut Draft, machine: MachineId) -> Result<u32, Problem> {
         loop {
             let uid = FIRST_UID + rand::rng().random_range(0..UIDS);
             if self.0.db.0.get(&key::uid(uid))?.is_none() {
@@ -282,6 +296,7 @@ impl Engine {
             let boot = self.0.ports.clock.host_boot();
             let over = status.held.is_some() || status.run.as_ref().is_some_and(|r| r.host_boot != boot);
             if spec.desired == Desired::Stopped || ended || over {
+                self.refuse_held_disks(draft, spec)?;
                 spec.desired = Desired::Running;
                 spec.epoch += 1;
             } else if record.status.run.as_ref().is_some_and(|run| run.standing().is_some()) {
@@ -310,6 +325,7 @@ impl Engine {
         self.change_machine(actor, Verb::MachineRestart, machine, |draft, spec, _| {
             self.preflight()?;
             self.refuse_halting(draft)?;
+            self.refuse_held_disks(draft, spec)?;
             spec.desired = Desired::Running;
             spec.epoch += 1;
             Ok(())
@@ -363,6 +379,7 @@ impl Engine {
                 .hint(format!("`sistemo machine delete {} --preserve-storage` keeps it", spec.name)));
             }
             refuse_running(draft, &record, "detach the volume")?;
+            self.refuse_held(&mut draft.change, volume.spec.id.0, &volume.spec.name)?;
             spec.disks.remove(at);
             spec.generation += 1;
             draft.change.update(&record.spec, &spec);
@@ -401,7 +418,8 @@ impl Engine {
             for disk in &spec.disks {
                 let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
                 draft.touch(Kind::Volume, disk.volume.0, volume.spec.name.as_str());
-                if preserve_storage && volume.spec.owner == Some(spec.id) {
+                let stays = preserve_storage || volume.spec.role == VolumeRole::Data;
+                if stays && volume.spec.owner == Some(spec.id) {
                     let mut kept = volume.spec.value.clone();
                     kept.owner = None;
                     kept.generation += 1;
@@ -427,7 +445,8 @@ impl Engine {
         };
         for disk in &record.spec.disks {
             let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
-            let goes = volume.spec.owner == Some(record.spec.id) && !preserve_storage;
+            let owned = volume.spec.owner == Some(record.spec.id) && volume.spec.role == VolumeRole::Root;
+            let goes = owned && !preserve_storage;
             if goes { &mut plan.goes } else { &mut plan.stays }.push(volume.spec.name.clone());
         }
         Ok(plan)
@@ -498,6 +517,11 @@ fn not_attached(volume: &VolumeRecord, machine: &Name, holder: Option<MachineRec
         Some(other) => p.hint(format!("it is attached to machine \"{}\"", other.spec.name)),
         None => p.hint("it is not attached to any machine"),
     }
+}
+
+/// What the copy of a machine's data volume is called.
+pub(super) fn copy_name(machine: &Name, volume: &Name) -> Result<Name, Problem> {
+    Name::new(&format!("{machine}-{volume}")).map_err(|p| p.hint("choose a shorter name for the machine"))
 }
 
 /// What a made-up machine name begins with.

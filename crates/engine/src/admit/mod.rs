@@ -3,6 +3,7 @@
 //! Invariant: a request is decided on what was read, and what was read is checked in the one
 //! transaction that accepts it; a refused request leaves a line in the history and nothing else.
 
+mod copy;
 mod host;
 mod image;
 mod machine;

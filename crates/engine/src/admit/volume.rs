@@ -82,6 +82,7 @@ impl Engine {
             pool: DEFAULT_POOL.into(),
             size,
             source,
+            identity: None,
             owner,
             deleting: None,
         };
@@ -150,6 +151,7 @@ impl Engine {
             refuse_lost(&record)?;
             let mut new = spec.value.clone();
             if size > spec.size {
+                self.refuse_held(&mut draft.change, spec.id.0, &spec.name)?;
                 new.size = size;
                 new.generation += 1;
                 draft.operation.warnings.extend(self.room_warning());
@@ -173,6 +175,7 @@ impl Engine {
             if let Some(machine) = self.holder(draft, record.spec.id)? {
                 return Err(in_use(&record.spec.name, &machine.spec.name));
             }
+            self.refuse_held(&mut draft.change, record.spec.id.0, &record.spec.name)?;
             let keep = after(self.0.ports.clock.now(), self.0.settings.trash_keep);
             // What was never filled never held anyone's data.
             let keep = record.status.filled.then_some(keep);
@@ -204,6 +207,12 @@ pub(crate) fn mark_deleting(change: &mut Change, record: &VolumeRecord, going: V
 pub(super) fn cannot_shrink(name: &Name, have: ByteSize, asked: ByteSize) -> Problem {
     Problem::new(Code::CannotShrink, format!("volume \"{name}\" is {have}; {asked} would be less"))
         .hint("a volume only grows; copy the data to a smaller new volume instead")
+}
+
+/// The refusal of a copy that would be cut.
+pub(super) fn cannot_shrink_copy(name: &Name, have: ByteSize, asked: ByteSize) -> Problem {
+    Problem::new(Code::VolumeTooSmall, format!("\"{name}\" is {have}; a copy of {asked} would be less"))
+        .hint(format!("ask for --storage {}M or more", have.round_up_mib().bytes() / ByteSize::MIB))
 }
 
 /// The refusal of a volume that another machine holds.

@@ -58,6 +58,8 @@ pub struct RunDisk {
     pub mount: Option<String>,
     /// The guest cannot write to it.
     pub read_only: bool,
+    /// Who the content shall say it is ([`types::volume::VolumeSpec::identity`]).
+    pub identity: Option<uuid::Uuid>,
 }
 
 /// Everything that one run is made of; all of it was committed before.

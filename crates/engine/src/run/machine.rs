@@ -3,7 +3,7 @@
 use super::close::Ending;
 use super::pass::Networks;
 use super::{Broken, Next};
-use crate::Engine;
+use crate::{Engine, key};
 use crate::admit::{abandon_machine, forget_machine};
 use crate::db::{Change, MachineRecord, encode};
 use crate::plan::Answer;
@@ -106,6 +106,7 @@ impl Engine {
         };
         let fault = v.status.fault.clone();
         let settled = fault.is_none()
+            && self.0.db.0.get(&key::hold(id.0))?.is_none()
             && v.status.filled
             && v.spec.deleting.is_none()
             && v.status.observed_generation == v.spec.generation;
@@ -230,6 +231,9 @@ impl Engine {
                 return Err(Broken::Raced);
             };
             change.on(&volume.spec).on(&volume.status);
+            if !self.readers(&mut change, disk.volume.0)?.is_empty() {
+                return Err(Broken::Raced);
+            }
         }
         let mut new = status.value.clone();
         new.run = Some(Run {
@@ -272,6 +276,7 @@ impl Engine {
                 role: disk.role,
                 mount,
                 read_only: disk.read_only,
+                identity: volume.identity,
             });
         }
         Ok(RunPlan {
@@ -321,7 +326,7 @@ impl Engine {
             return Ok(());
         }
         self.commit_and_close(Change::system(), Kind::Machine, spec.id.0, |op| {
-            let starts = matches!(op.verb, Verb::MachineDeploy | Verb::MachineStart | Verb::MachineRestart);
+            let starts = starts(op.verb);
             (starts && op.generation <= spec.generation).then(|| Ending::failed(problem.clone()))
         })
     }
@@ -350,7 +355,7 @@ impl Engine {
         }
         new.ended_epoch = new.ended_epoch.max(spec.epoch);
         let open = self.open_operations(Kind::Machine, id.0)?;
-        match open.iter().find(|op| op.verb == Verb::MachineDeploy) {
+        match open.iter().find(|op| matches!(op.verb, Verb::MachineDeploy | Verb::MachineClone)) {
             Some(op) if !status.booted => {
                 let mut change = Change::system();
                 change.update(status, &new);
@@ -438,6 +443,12 @@ pub(super) fn plug_pulled(spec: &MachineSpec) -> String {
     format!("machine \"{}\" did not shut down in time; the plug was pulled", spec.name)
 }
 
+/// Whether a request is for a machine that runs.
+fn starts(verb: Verb) -> bool {
+    use Verb::{MachineClone, MachineDeploy, MachineRestart, MachineStart};
+    matches!(verb, MachineDeploy | MachineClone | MachineStart | MachineRestart)
+}
+
 /// How an operation ends, now that its machine is as it shall be.
 fn ending(
     op: &Operation,
@@ -447,10 +458,10 @@ fn ending(
     spec: &MachineSpec,
 ) -> Ending {
     match (op.verb, phase) {
-        (Verb::MachineDeploy | Verb::MachineStart | Verb::MachineRestart, Phase::Running) => {
+        (verb, Phase::Running) if starts(verb) => {
             Ending { problem: None, warnings: notes.to_vec() }
         }
-        (Verb::MachineDeploy | Verb::MachineStart | Verb::MachineRestart, _) => {
+        (verb, _) if starts(verb) => {
             let ended = status.ended_epoch >= spec.epoch && spec.desired == Desired::Running;
             Ending::failed(match &status.fault {
                 Some(problem) => problem.clone(),

@@ -55,6 +55,9 @@ pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
 }
 
 fn operations_ended(world: &World, wrong: &mut Vec<String>) {
+    for e in world.disk().scan(key::HOLDS, Limit::All).expect("memory does not fail") {
+        wrong.push(format!("nothing is copied and this is held: {}", e.key));
+    }
     for e in world.disk().scan(key::OPEN, Limit::All).expect("memory does not fail") {
         wrong.push(format!("an operation has not ended: {}", e.key));
     }

@@ -2,7 +2,7 @@
 
 use super::{File, Guests, Process, World};
 use crate::port::{
-    Capacity, Clock, Fault, FileObs, Guest, GuestObs, Health, ImageObs, Images, Net, NicPlan, OnProgress,
+    Capacity, Clock, Content, Fault, FileObs, Guest, GuestObs, Health, ImageObs, Images, Net, NicPlan, OnProgress,
     Pool, ProcessObs, RunPlan, Vmm, VolumeObs,
 };
 use types::image::ImageSource;
@@ -120,6 +120,40 @@ impl Pool for World {
         Ok(())
     }
 
+    fn create_copy(
+        &self,
+        volume: VolumeId,
+        from: Content,
+        size: ByteSize,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        self.begin("create_copy")?;
+        let Content::Volume(source) = from;
+        let whole = |w: &Self| {
+            let mut s = w.state();
+            if s.processes.values().any(|p| !p.exited && p.volumes.contains(&source)) {
+                s.violations.push(format!("{source:?} is copied while a process has it open"));
+            }
+            s.files.get(&source).cloned()
+        };
+        let Some(was) = whole(self) else {
+            return Err(Fault::lasting(Code::VolumeLost, "what is copied is gone"));
+        };
+        if size < was.size {
+            return Err(Fault::lasting(Code::VolumeTooSmall, "the copy would be cut"));
+        }
+        self.room()?;
+        progress(Progress { what: "copying".into(), done: 0, total: None, unit: "bytes".into() });
+        self.tick("half copied");
+        if whole(self) != Some(was.clone()) {
+            self.state().violations.push(format!("{source:?} changed while it was copied"));
+        }
+        self.publish(volume, File { size, marks: was.marks }, sidecar, progress);
+        self.tick("copied");
+        Ok(())
+    }
+
     fn grow(&self, volume: VolumeId, to: ByteSize) -> Result<(), Fault> {
         self.begin("grow")?;
         let mut s = self.state();
@@ -171,6 +205,10 @@ impl Pool for World {
 
     fn needs(&self, size: ByteSize, _: Option<ImageId>) -> Result<ByteSize, Fault> {
         Ok(ByteSize(size.bytes() >> 17))
+    }
+
+    fn shares(&self) -> bool {
+        false
     }
 
     fn capacity(&self) -> Result<Capacity, Fault> {

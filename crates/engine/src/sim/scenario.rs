@@ -5,8 +5,8 @@
 
 use super::{Guests, World};
 use crate::Engine;
-use types::machine::{AttachVolume, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy};
-use types::volume::{Condition, CreateVolume, ResizeVolume, Volume};
+use types::machine::{AttachVolume, CloneMachine, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy};
+use types::volume::{CloneVolume, Condition, CreateVolume, ResizeVolume, Volume};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem};
 
 /// One command.
@@ -101,6 +101,10 @@ fn create(e: &Engine, who: &Actor, volume: &str) -> Result<Operation, Problem> {
     e.create_volume(who, CreateVolume { name: name(volume), size_bytes: ByteSize::gib(2).bytes() })
 }
 
+fn clone(e: &Engine, who: &Actor, volume: &str, copy: &str) -> Result<Operation, Problem> {
+    e.clone_volume(who, volume, CloneVolume { name: name(copy), size_bytes: None })
+}
+
 fn resize(e: &Engine, who: &Actor, volume: &str, gib: u64) -> Result<Operation, Problem> {
     e.resize_volume(who, volume, ResizeVolume { size_bytes: ByteSize::gib(gib).bytes() })
 }
@@ -132,6 +136,13 @@ const GROW_DATA: Command = |e, a| resize(e, a, "appdata", 4);
 const DELETE: Command = |e, a| e.delete_machine(a, "web", false);
 const DELETE_DATA: Command = |e, a| e.delete_volume(a, "appdata");
 const PRESERVE: Command = |e, a| e.delete_machine(a, "web", true);
+const COPY: Command = |e, a| clone(e, a, "appdata", "copy");
+const COPY_ROOT: Command = |e, a| clone(e, a, "web-root", "copy");
+const TWIN: Command = |e, a| {
+    let Some(name) = name("twin") else { return e.delete_volume(a, "twin") };
+    e.clone_machine(a, "web", CloneMachine { name })
+};
+const TWIN_AWAY: Command = |e, a| e.delete_machine(a, "twin", false);
 const HALT: Command = |e, a| e.shut_down_host(a);
 const RESUME: Command = |e, a| e.resume_host(a);
 const REUSE: Command = |e, a| {
@@ -164,6 +175,16 @@ pub fn pairs() -> Vec<Scenario> {
         pair("stop and delete", vec![WEB], vec![STOP], vec![PRESERVE]),
         pair("deploy and delete", vec![], vec![WEB], vec![DELETE]),
         pair("deploy, boot its root", vec![], vec![WEB, PRESERVE], vec![REUSE, REUSE]),
+        pair("clone and delete", stopped.clone(), vec![COPY], vec![DELETE_DATA]),
+        pair("clone and grow", stopped.clone(), vec![COPY], vec![GROW_DATA]),
+        pair("clone and start", stopped.clone(), vec![COPY_ROOT], vec![START]),
+        pair("start and clone", stopped.clone(), vec![START], vec![COPY_ROOT]),
+        pair("clone, delete the machine", stopped.clone(), vec![COPY_ROOT], vec![DELETE]),
+        pair("clone, join and start", stopped.clone(), vec![COPY], vec![JOIN, START]),
+        pair("create and clone", vec![], vec![APPDATA], vec![COPY]),
+        pair("clone a machine, start it", stopped.clone(), vec![JOIN, TWIN], vec![START]),
+        pair("clone a machine, delete it", stopped.clone(), vec![TWIN], vec![DELETE, TWIN_AWAY]),
+        pair("two clones", stopped.clone(), vec![COPY], vec![|e, a| clone(e, a, "appdata", "copy2")]),
         pair("halt and deploy", vec![], vec![WEB, HALT], vec![APPDATA, API]),
         pair("deploy and halt", vec![], vec![WEB], vec![HALT]),
         pair("halt and start", stopped.clone(), vec![HALT], vec![START]),
@@ -413,6 +434,13 @@ pub fn all() -> Vec<Scenario> {
         ),
         plain("volume life", vec![appdata, GROW_DATA, DELETE_DATA]),
         plain("restart", vec![web, RESTART, delete]),
+        plain("clone", vec![appdata, COPY, DELETE_DATA, |e, a| e.delete_volume(a, "copy")]),
+        plain("clone a machine", vec![web, appdata, stop, join, TWIN, start, TWIN_AWAY]),
+        Scenario {
+            fault: Some(("create_copy", Code::PoolFull)),
+            setup: asks(vec![web, appdata, stop, join]),
+            ..plain("no room to clone", vec![TWIN, COPY_ROOT, start])
+        },
         plain(
             "images",
             vec![

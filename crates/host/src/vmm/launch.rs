@@ -207,6 +207,7 @@ mod tests {
             serial: String::new(),
             role: types::volume::VolumeRole::Data,
             mount: None,
+            identity: None,
             read_only: false,
         };
         RunPlan {

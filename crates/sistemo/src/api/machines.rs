@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use types::machine::{AttachVolume, DeletePlan, DeployMachine, DetachVolume, Machine, Phase};
+use types::machine::{AttachVolume, CloneMachine, DeletePlan, DeployMachine, DetachVolume, Machine, Phase};
 use types::operation::{Kind, Verb};
 use types::{List, Operation};
 use utoipa::IntoParams;
@@ -199,6 +199,29 @@ pub async fn restart(
     Seg(machine): Seg<String>,
 ) -> Result<Response, Failure> {
     change(&app, move |engine| who.on(engine).restart_machine(&who.0, &machine)).await
+}
+
+/// Copies a machine that does not run, with all of its volumes, and starts the copy.
+#[utoipa::path(
+    post,
+    path = "/v1/machines/{machine}/clone",
+    tag = "machines",
+    operation_id = "machines_clone",
+    params(("machine" = String, Path, description = "Id or name")),
+    request_body = CloneMachine,
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn clone(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(machine): Seg<String>,
+    raw: Raw,
+) -> Result<Response, Failure> {
+    let asked: CloneMachine = raw.change(&app, &who, Verb::MachineClone, Kind::Machine, &machine).await?;
+    change(&app, move |engine| who.on(engine).clone_machine(&who.0, &machine, asked)).await
 }
 
 /// Attaches a volume to a stopped machine.

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use types::operation::{Kind, Verb};
-use types::volume::{AttachStatus, Condition, CreateVolume, ResizeVolume, Volume, VolumeRole};
+use types::volume::{AttachStatus, CloneVolume, Condition, CreateVolume, ResizeVolume, Volume, VolumeRole};
 use types::{List, Operation};
 use utoipa::IntoParams;
 
@@ -116,6 +116,29 @@ pub async fn delete(
     Seg(volume): Seg<String>,
 ) -> Result<Response, Failure> {
     change(&app, move |engine| who.on(engine).delete_volume(&who.0, &volume)).await
+}
+
+/// Makes an independent copy of a volume that no running machine has.
+#[utoipa::path(
+    post,
+    path = "/v1/volumes/{volume}/clone",
+    tag = "volumes",
+    operation_id = "volumes_clone",
+    params(("volume" = String, Path, description = "Id or name")),
+    request_body = CloneVolume,
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn clone(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(volume): Seg<String>,
+    raw: Raw,
+) -> Result<Response, Failure> {
+    let asked: CloneVolume = raw.change(&app, &who, Verb::VolumeClone, Kind::Volume, &volume).await?;
+    change(&app, move |engine| who.on(engine).clone_volume(&who.0, &volume, asked)).await
 }
 
 /// Makes a volume larger.

@@ -1,6 +1,7 @@
 //! `sistemo machine`, or `vm`.
 
 mod change;
+mod clone;
 mod delete;
 mod deploy;
 mod exec;
@@ -33,6 +34,8 @@ pub enum Machine {
     Stop(change::Which),
     /// Shut a machine down and start it
     Restart(change::Which),
+    /// Copy a machine that does not run, with all of its volumes, and start the copy
+    Clone(clone::Clone),
     /// Delete a machine; data volumes always stay
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
@@ -67,6 +70,7 @@ impl Machine {
             Self::Start(which) => which.run(context, "start").await,
             Self::Stop(which) => which.run(context, "stop").await,
             Self::Restart(which) => which.run(context, "restart").await,
+            Self::Clone(verb) => verb.run(context).await,
             Self::Delete(verb) => verb.run(context).await,
             Self::Exec(verb) => verb.run(context).await,
             Self::Ssh(verb) => verb.run(context).await,

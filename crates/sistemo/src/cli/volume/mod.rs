@@ -1,5 +1,6 @@
 //! `sistemo volume`: the disks.
 
+mod clone;
 mod create;
 mod delete;
 mod list;
@@ -15,6 +16,8 @@ use clap::Subcommand;
 pub enum Volume {
     /// Create an empty data volume
     Create(create::Create),
+    /// Make an independent copy of a volume that no running machine has
+    Clone(clone::Clone),
     /// List the volumes
     #[command(visible_alias = "ls")]
     List,
@@ -33,6 +36,7 @@ impl Volume {
     pub async fn run(self, context: &Context) -> Ended {
         match self {
             Self::Create(verb) => verb.run(context).await,
+            Self::Clone(verb) => verb.run(context).await,
             Self::List => list::run(context).await,
             Self::Show(verb) => verb.run(context).await,
             Self::Resize(verb) => verb.run(context).await,
