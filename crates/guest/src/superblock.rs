@@ -199,7 +199,9 @@ mod tests {
     fn a_renewed_one_is_whole_to_e2fsck() {
         use std::process::Command;
         // With checksums, with their seed written down, and with those that are bound to the UUID.
-        for features in ["metadata_csum,^metadata_csum_seed", "metadata_csum_seed", "^metadata_csum,^uninit_bg"] {
+        for features in
+            ["metadata_csum,^metadata_csum_seed", "metadata_csum_seed", "^metadata_csum,^uninit_bg"]
+        {
             let dir = tempfile::tempdir().unwrap();
             let image = dir.path().join("image");
             File::create(&image).unwrap().set_len(64 << 20).unwrap();

@@ -52,7 +52,10 @@ fn copies(host: &Host) {
     host.ok("volume clone twin-appdata --name larger --storage 1GB");
     host.ok("machine volume attach twin larger");
     host.ok("machine start twin");
-    assert_eq!(host.sh("twin", "cat /mnt/larger/mark; test $(df -m --output=size /mnt/larger | tail -1) -gt 800"), "data");
+    assert_eq!(
+        host.sh("twin", "cat /mnt/larger/mark; test $(df -m --output=size /mnt/larger | tail -1) -gt 800"),
+        "data"
+    );
     host.ok("machine delete twin -y");
     let left = host.json("volume list");
     let names: Vec<_> = left["items"].as_array().unwrap().iter().map(|v| v["name"].clone()).collect();

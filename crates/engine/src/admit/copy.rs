@@ -72,7 +72,12 @@ impl Engine {
     ///
     /// # Errors
     /// `machine-not-found`, `machine-running`, `name-taken`, `pool-full`, what a deploy is refused for.
-    pub fn clone_machine(&self, actor: &Actor, machine: &str, req: CloneMachine) -> Result<Operation, Problem> {
+    pub fn clone_machine(
+        &self,
+        actor: &Actor,
+        machine: &str,
+        req: CloneMachine,
+    ) -> Result<Operation, Problem> {
         self.admit(actor, Verb::MachineClone, (Kind::Machine, machine), |draft| {
             let record = self.0.db.find::<MachineSpec>(machine)?;
             refuse_running(draft, &record, "clone it")?;

@@ -3,12 +3,12 @@
 use super::close::Ending;
 use super::pass::Networks;
 use super::{Broken, Next};
-use crate::{Engine, key};
 use crate::admit::{abandon_machine, forget_machine};
 use crate::db::{Change, MachineRecord, encode};
 use crate::plan::Answer;
 use crate::plan::machine::{DiskLook, Look, Rules, Step, after, held, one_more_death, plan, wants_run};
 use crate::port::{GuestObs, Health, NicPlan, ProcessObs, RunDisk, RunPlan};
+use crate::{Engine, key};
 use types::machine::{Desired, LastExit, MachineSpec, MachineStatus, Mount, Phase, Run, phase};
 use types::network::NetworkSpec;
 use types::operation::{Kind, Progress};
@@ -458,9 +458,7 @@ fn ending(
     spec: &MachineSpec,
 ) -> Ending {
     match (op.verb, phase) {
-        (verb, Phase::Running) if starts(verb) => {
-            Ending { problem: None, warnings: notes.to_vec() }
-        }
+        (verb, Phase::Running) if starts(verb) => Ending { problem: None, warnings: notes.to_vec() },
         (verb, _) if starts(verb) => {
             let ended = status.ended_epoch >= spec.epoch && spec.desired == Desired::Running;
             Ending::failed(match &status.fault {

@@ -45,11 +45,14 @@ impl Engine {
         let pool = self.0.ports.pool.observe(spec.id)?;
         let image = match spec.source {
             VolumeSource::Image { image } if pool.file.is_none() => self.image_look(image)?,
-            VolumeSource::Volume { volume, .. } if pool.file.is_none() => self.source_look(spec.id, volume)?,
+            VolumeSource::Volume { volume, .. } if pool.file.is_none() => {
+                self.source_look(spec.id, volume)?
+            }
             _ => ImageLook::Missing,
         };
         let there = |key: String| self.0.db.0.get(&key).map(|found| found.is_some());
-        let claimed = spec.deleting.is_some() && (there(key::attach(spec.id))? || there(key::hold(spec.id.0))?);
+        let claimed =
+            spec.deleting.is_some() && (there(key::attach(spec.id))? || there(key::hold(spec.id.0))?);
         Ok(Look { pool, claimed, image })
     }
 
@@ -63,7 +66,9 @@ impl Engine {
         Ok(match &status.fault {
             Some(fault) => ImageLook::Failed(fault.clone()),
             // One that is to go stays for as long as it is held.
-            None if status.filled && (status.observed_generation == spec.generation || spec.deleting.is_some()) => {
+            None if status.filled
+                && (status.observed_generation == spec.generation || spec.deleting.is_some()) =>
+            {
                 ImageLook::Ready(status.size)
             }
             None if spec.deleting.is_some() => ImageLook::Missing,

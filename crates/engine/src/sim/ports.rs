@@ -2,8 +2,8 @@
 
 use super::{File, Guests, Process, World};
 use crate::port::{
-    Capacity, Clock, Content, Fault, FileObs, Guest, GuestObs, Health, ImageObs, Images, Net, NicPlan, OnProgress,
-    Pool, ProcessObs, RunPlan, Vmm, VolumeObs,
+    Capacity, Clock, Content, Fault, FileObs, Guest, GuestObs, Health, ImageObs, Images, Net, NicPlan,
+    OnProgress, Pool, ProcessObs, RunPlan, Vmm, VolumeObs,
 };
 use types::image::ImageSource;
 use types::network::NetworkSpec;

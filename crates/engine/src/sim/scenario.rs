@@ -5,7 +5,9 @@
 
 use super::{Guests, World};
 use crate::Engine;
-use types::machine::{AttachVolume, CloneMachine, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy};
+use types::machine::{
+    AttachVolume, CloneMachine, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy,
+};
 use types::volume::{CloneVolume, Condition, CreateVolume, ResizeVolume, Volume};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem};
 

@@ -28,12 +28,7 @@ pub fn describe(plan: &RunPlan, extras: &Extras) -> GuestConfig {
             .filter(|d| d.role == VolumeRole::Data)
             .filter_map(|d| {
                 let path = d.mount.clone()?;
-                Some(Mount {
-                    serial: d.serial.clone(),
-                    path,
-                    read_only: d.read_only,
-                    identity: identity(d),
-                })
+                Some(Mount { serial: d.serial.clone(), path, read_only: d.read_only, identity: identity(d) })
             })
             .collect(),
         nics: plan

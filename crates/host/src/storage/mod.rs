@@ -7,8 +7,8 @@
 //! is not named as above is ever touched.
 
 mod fill;
-mod source;
 mod sizes;
+mod source;
 mod trash;
 
 use crate::image::record;

@@ -3,6 +3,7 @@
 //! Every line is a ratio, or a count that does not depend on the machine's speed; absolute times stand
 //! behind it only so that a reader sees the order of magnitude. Run by `scripts/bench`.
 
+mod copies;
 mod figure;
 mod listing;
 mod machine;
@@ -22,6 +23,7 @@ fn main() {
     if wanted("clone") {
         volumes::clone_on("ext4", 1.1);
         volumes::clone_on("xfs", 2.0);
+        copies::of_volumes();
     }
     if wanted("machine") {
         machine::start(&Host::seeded("bench-machine"));
