@@ -1,7 +1,8 @@
 //! Copies of volumes and machines: whole, independent, and somebody else.
 
-use e2e::Host;
 use e2e::cut::{Kind, Place};
+use e2e::{Host, until};
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 /// Everything that two machines must not have in common, a line each.
@@ -11,6 +12,13 @@ const WHO: &str = "hostname; cat /etc/machine-id; cut -d' ' -f2 /etc/ssh/ssh_hos
 const UUIDS: &str = "for d in / /mnt/appdata /mnt/twin-appdata; do s=$(findmnt -no SOURCE $d) && \
      dumpe2fs -h $s 2>/dev/null | awk '/UUID/ {print $3}'; done; true";
 
+/// Waits until the guest's own init has written down which machine it is, which it does after hello.
+fn until_settled(host: &Host, machine: &str) {
+    until("it has a machine id", Duration::from_secs(120), || {
+        (host.run(&format!("machine exec {machine} -- test -s /etc/machine-id")).code == 0).then_some(())
+    });
+}
+
 /// A machine with data is copied; then both run.
 fn copies(host: &Host) {
     host.ok("volume create 256M --name appdata");
@@ -18,6 +26,7 @@ fn copies(host: &Host) {
     host.sh("web", "echo data > /mnt/appdata/mark; echo root > /root/mark; sync");
     host.refused("volume clone appdata --name copy", "machine-running", 4);
     host.refused("machine clone web --name twin", "machine-running", 4);
+    until_settled(host, "web");
     let was = (host.sh("web", WHO), host.sh("web", UUIDS));
     host.ok("machine stop web");
     host.refused("volume clone nothing --name copy", "volume-not-found", 3);
@@ -27,6 +36,8 @@ fn copies(host: &Host) {
 
     host.ok("machine clone web --name twin");
     host.ok("machine start web");
+    until_settled(host, "web");
+    until_settled(host, "twin");
     assert_eq!(host.sh("twin", "cat /root/mark /mnt/twin-appdata/mark"), "root\ndata");
     assert_eq!((host.sh("web", WHO), host.sh("web", UUIDS)), was, "what was copied is what it was");
     let twin = (host.sh("twin", WHO), host.sh("twin", UUIDS));
@@ -44,6 +55,7 @@ fn copies(host: &Host) {
     host.sh("web", "echo more > /mnt/appdata/mark; sync");
     assert_eq!(host.sh("twin", "cat /mnt/twin-appdata/mark"), "data");
     host.ok("machine restart twin");
+    until_settled(host, "twin");
     let again = lines(&(host.sh("twin", WHO), host.sh("twin", UUIDS)));
     assert_eq!(again, twin);
     assert_eq!(host.sh("twin", "dmesg | grep -c -i -E 'ext4.*(error|warning)' || true"), "0");
