@@ -45,7 +45,7 @@ impl Engine {
     }
 
     /// Lets a hold go, if it is held.
-    pub(crate) fn let_go(&self, change: &mut Change, what: Uuid, by: Key) -> Result<(), Problem> {
+    pub(crate) fn release_hold(&self, change: &mut Change, what: Uuid, by: Key) -> Result<(), Problem> {
         let mut readers = self.readers(change, what)?;
         readers.retain(|reader| *reader != by);
         if readers.is_empty() {

@@ -44,8 +44,7 @@ impl Engine {
             "no room to make volume \"{name}\": it takes {needs} at once, and {} are free",
             room.free
         );
-        Err(Problem::new(Code::PoolFull, text)
-            .hint("make room in the file system of the data directory, or delete volumes or images"))
+        Err(Problem::new(Code::PoolFull, text).hint(crate::port::MAKE_ROOM))
     }
 
     /// Refuses a copy of a volume for which there certainly is no room.
@@ -74,6 +73,13 @@ impl Engine {
         (full >= self.0.settings.pool_warn).then(|| {
             format!("pool \"{DEFAULT_POOL}\" is {full} % full: {} of {} are free", room.free, room.total)
         })
+    }
+
+    /// What the pool lacks to its reserve: a hundredth of it, and at most 1 GiB. `None` if it has it.
+    pub(crate) fn below_reserve(&self) -> Option<ByteSize> {
+        let room = self.0.ports.pool.capacity().ok()?;
+        let reserve = ByteSize((room.total.bytes() / 100).min(ByteSize::gib(1).bytes()));
+        reserve.bytes().checked_sub(room.free.bytes()).filter(|short| *short > 0).map(ByteSize)
     }
 
     /// Says so in the log, once.

@@ -44,12 +44,14 @@ verbs! {
     MachineRestart = "machine.restart";
     MachineDelete = "machine.delete";
     MachineClone = "machine.clone";
+    MachineRestore = "machine.restore";
     VolumeAttach = "machine.volume.attach";
     VolumeDetach = "machine.volume.detach";
     VolumeCreate = "volume.create";
     VolumeResize = "volume.resize";
     VolumeClone = "volume.clone";
     VolumeDelete = "volume.delete";
+    VolumeRestore = "volume.restore";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
     HostShutdown = "host.shutdown";
@@ -175,6 +177,9 @@ pub struct Operation {
     /// What it is doing now; only while it runs.
     #[serde(default)]
     pub progress: Option<Progress>,
+    /// Of a delete: until when it can be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restorable_until: Option<Timestamp>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When it ended.

@@ -2,9 +2,10 @@
 
 mod clone;
 mod create;
-mod delete;
+pub mod delete;
 mod list;
 mod resize;
+mod restore;
 mod show;
 
 use super::Ended;
@@ -20,7 +21,7 @@ pub enum Volume {
     Clone(clone::Clone),
     /// List the volumes
     #[command(visible_alias = "ls")]
-    List,
+    List(list::List),
     /// Show a volume
     #[command(visible_alias = "status")]
     Show(show::Show),
@@ -29,6 +30,8 @@ pub enum Volume {
     /// Delete a detached volume; the trash keeps it for a while
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
+    /// Take a deleted volume back
+    Restore(restore::Restore),
 }
 
 impl Volume {
@@ -37,10 +40,11 @@ impl Volume {
         match self {
             Self::Create(verb) => verb.run(context).await,
             Self::Clone(verb) => verb.run(context).await,
-            Self::List => list::run(context).await,
+            Self::List(verb) => verb.run(context).await,
             Self::Show(verb) => verb.run(context).await,
             Self::Resize(verb) => verb.run(context).await,
             Self::Delete(verb) => verb.run(context).await,
+            Self::Restore(verb) => verb.run(context).await,
         }
     }
 }
