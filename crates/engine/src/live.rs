@@ -108,6 +108,7 @@ mod tests {
             warnings: vec![],
             progress: None,
             created_at: Timestamp::from_millis(0),
+            trimmed_bytes: None,
             ended_at: None,
         };
         live.changed(&op);

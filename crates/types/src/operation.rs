@@ -48,6 +48,7 @@ verbs! {
     VolumeCreate = "volume.create";
     VolumeResize = "volume.resize";
     VolumeDelete = "volume.delete";
+    VolumeTrim = "volume.trim";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
     HostShutdown = "host.shutdown";
@@ -173,6 +174,9 @@ pub struct Operation {
     /// What it is doing now; only while it runs.
     #[serde(default)]
     pub progress: Option<Progress>,
+    /// What a `volume.trim` gave back to the host, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trimmed_bytes: Option<u64>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When it ended.

@@ -11,7 +11,7 @@ mod volume;
 
 pub(crate) use machine::{FIRST_UID, UIDS, abandon as abandon_machine, forget as forget_machine, mount};
 pub(crate) use network::DEFAULT as DEFAULT_NETWORK;
-pub(crate) use volume::{DEFAULT_POOL, mark_deleting};
+pub(crate) use volume::{DEFAULT_POOL, mark_deleting, no_guest_to_trim};
 
 use crate::condition::Before;
 use crate::db::Change;
@@ -119,6 +119,7 @@ impl Engine {
                 warnings: vec![],
                 progress: None,
                 created_at: self.0.ports.clock.now(),
+                trimmed_bytes: None,
                 ended_at: None,
             },
         };

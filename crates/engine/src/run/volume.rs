@@ -30,7 +30,7 @@ impl Engine {
                     condition: None,
                 };
                 self.conclude_volume(&record, status)?;
-                Ok(Next::Idle)
+                self.look_at_growth(&record)
             }
             Answer::Stuck(problem) => {
                 let again = self.give_up_volume(id, &problem)?;
@@ -118,10 +118,13 @@ impl Engine {
         }
         let generation = record.spec.generation;
         self.commit_and_close(change, Kind::Volume, record.spec.id.0, |op| {
-            (op.generation <= generation).then(|| match &status.fault {
-                Some(problem) => Ending::failed(problem.clone()),
-                None => Ending::well(),
-            })
+            // What is well here may have to be done in a guest, too.
+            let guests = matches!(op.verb, Verb::VolumeResize | Verb::VolumeTrim);
+            match &status.fault {
+                _ if op.generation > generation => None,
+                Some(problem) => Some(Ending::failed(problem.clone())),
+                None => (!guests).then(Ending::well),
+            }
         })?;
         self.0.queue.settled((Kind::Volume, record.spec.id.0));
         self.wake_holder(record.spec.id)?;
@@ -145,6 +148,9 @@ impl Engine {
             self.commit_and_close(Change::system(), Kind::Volume, id.0, |op| {
                 (op.generation <= generation).then(|| Ending::failed(problem.clone()))
             })?;
+            return Ok(false);
+        }
+        if self.give_up_growth(&record, problem)? {
             return Ok(false);
         }
         let open = self.open_operations(Kind::Volume, id.0)?;

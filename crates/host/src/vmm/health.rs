@@ -7,6 +7,7 @@
 //! Invariant: QEMU is asked only after something has happened; what it says of a guest is believed
 //! for nothing but its own machine.
 
+use super::hotplug::{self, Seen};
 use super::qmp::{Failed, Qmp};
 use super::{ANSWER, status};
 use engine::port::Health;
@@ -24,12 +25,14 @@ pub struct Known {
     /// Something has happened since it was last asked.
     stale: AtomicBool,
     last: Mutex<Health>,
+    /// Its disks, unless something has happened since they were looked at.
+    disks: Mutex<Option<Vec<Seen>>>,
 }
 
 impl Default for Known {
     /// A daemon that has just come knows nothing.
     fn default() -> Self {
-        Self { stale: AtomicBool::new(true), last: Mutex::default() }
+        Self { stale: AtomicBool::new(true), last: Mutex::default(), disks: Mutex::default() }
     }
 }
 
@@ -37,6 +40,20 @@ impl Known {
     /// Something has happened.
     pub fn forget(&self) {
         self.stale.store(true, Ordering::SeqCst);
+        *super::lock(&self.disks) = None;
+    }
+
+    /// What the process has open; asks if something has happened.
+    pub fn disks(&self, qmp: &Qmp) -> Result<Vec<Seen>, Failed> {
+        let mut disks = super::lock(&self.disks);
+        if let Some(known) = &*disks {
+            return Ok(known.clone());
+        }
+        drop(disks);
+        let seen = hotplug::look(qmp)?;
+        disks = super::lock(&self.disks);
+        *disks = Some(seen.clone());
+        Ok(seen)
     }
 
     /// What the guest does; asks if something has happened. Without an answer, what was so before.

@@ -153,6 +153,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(volumes::list, volumes::create))
         .routes(routes!(volumes::show, volumes::delete))
         .routes(routes!(volumes::resize))
+        .routes(routes!(volumes::trim))
         .routes(routes!(images::list, images::pull))
         .routes(routes!(images::show, images::delete))
         .routes(routes!(networks::list))

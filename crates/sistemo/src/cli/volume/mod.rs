@@ -5,6 +5,7 @@ mod delete;
 mod list;
 mod resize;
 mod show;
+mod trim;
 
 use super::Ended;
 use super::context::Context;
@@ -23,6 +24,8 @@ pub enum Volume {
     Show(show::Show),
     /// Make a volume larger
     Resize(resize::Resize),
+    /// Give back to the host what the guest does not use of an attached volume
+    Trim(trim::Trim),
     /// Delete a detached volume; the trash keeps it for a while
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
@@ -36,6 +39,7 @@ impl Volume {
             Self::List => list::run(context).await,
             Self::Show(verb) => verb.run(context).await,
             Self::Resize(verb) => verb.run(context).await,
+            Self::Trim(verb) => verb.run(context).await,
             Self::Delete(verb) => verb.run(context).await,
         }
     }
