@@ -39,8 +39,7 @@ impl Engine {
             "no room to make volume \"{name}\": it takes {needs} at once, and {} are free",
             room.free
         );
-        Err(Problem::new(Code::PoolFull, text)
-            .hint("make room in the file system of the data directory, or delete volumes or images"))
+        Err(Problem::new(Code::PoolFull, text).hint(crate::port::MAKE_ROOM))
     }
 
     /// What is to be said about a pool that is nearly full; nothing about one that is not.

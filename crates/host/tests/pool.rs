@@ -136,6 +136,7 @@ fn a_life_on_xfs() {
 #[test]
 fn clones_on_xfs_share_their_content() {
     let mount = Mount::new("xfs", 400);
+    assert_eq!(host::filesystem::of(&mount.path()).unwrap().reflink, Some(true));
     let layout = layout(&mount.path());
     let pool = FilePool::open(layout.clone()).unwrap();
     let image = image(&layout);

@@ -9,6 +9,7 @@ mod ending;
 mod grow;
 mod image;
 mod machine;
+mod named;
 mod node;
 mod pass;
 pub mod queue;
@@ -115,7 +116,7 @@ impl Engine {
                 let n = self.0.queue.failed(key);
                 tracing::warn!(%kind, %id, failures = n, code = %fault.problem.code, "{}", fault.problem);
                 let gave_up = !fault.passing || n >= PATIENCE;
-                match gave_up.then(|| self.give_up(key, &fault.problem)) {
+                match gave_up.then(|| self.give_up(key, &self.named(key, fault.problem.clone()))) {
                     Some(Ok(true)) => Next::Again,
                     Some(Err(Broken::Raced)) => Next::Again,
                     _ => Next::Later(back_off(n)),

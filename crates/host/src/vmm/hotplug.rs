@@ -7,7 +7,7 @@
 //! closed once QEMU has it; a file counts as open as long as any of the three is there.
 
 use super::qmp::{Failed, Qmp};
-use super::{ANSWER, disk, fault, unreachable};
+use super::{ANSWER, disk, unreachable};
 use crate::Layout;
 use engine::port::{DiskObs, Fault, RunDisk};
 use serde_json::{Value, json};
@@ -153,7 +153,8 @@ fn refused(what: &RunDisk, why: &str) -> Fault {
     if why.contains("lock") {
         return disk::in_use(what.name.as_str());
     }
-    fault::io(&format!("give the machine volume \"{}\"", what.name), &std::io::Error::other("it was refused"))
+    let text = format!("the machine's hypervisor does not take volume \"{}\"", what.name);
+    Fault::lasting(Code::IoError, text).hint("the daemon's log says more")
 }
 
 fn no_device(what: &RunDisk, why: &str) -> Fault {
