@@ -105,6 +105,9 @@ fn uses(pid: &str, file_systems: &BTreeSet<String>, raw: &BTreeSet<String>) -> b
 
 /// Whether a process has mapped a file of these file systems (proc(5), `maps`).
 fn maps(pid: &str, file_systems: &BTreeSet<String>) -> bool {
+    if file_systems.is_empty() {
+        return false;
+    }
     let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     text.lines().filter_map(|l| l.split_whitespace().nth(3)).any(|dev| {
         let (Some((major, minor)), false) = (dev.split_once(':'), dev == "00:00") else { return false };

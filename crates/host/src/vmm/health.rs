@@ -13,7 +13,7 @@ use super::{ANSWER, status};
 use engine::port::Health;
 use serde_json::Value;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use types::machine::{DISK_SLOTS, StallReason};
 
@@ -27,12 +27,15 @@ pub struct Known {
     last: Mutex<Health>,
     /// Its disks, unless something has happened since they were looked at.
     disks: Mutex<Option<Vec<Seen>>>,
+    /// How often something has happened.
+    events: AtomicU64,
 }
 
 impl Default for Known {
     /// A daemon that has just come knows nothing.
     fn default() -> Self {
-        Self { stale: AtomicBool::new(true), last: Mutex::default(), disks: Mutex::default() }
+        let (last, disks) = (Mutex::default(), Mutex::default());
+        Self { stale: AtomicBool::new(true), last, disks, events: AtomicU64::default() }
     }
 }
 
@@ -40,19 +43,23 @@ impl Known {
     /// Something has happened.
     pub fn forget(&self) {
         self.stale.store(true, Ordering::SeqCst);
-        *super::lock(&self.disks) = None;
+        let mut disks = super::lock(&self.disks);
+        self.events.fetch_add(1, Ordering::SeqCst);
+        *disks = None;
     }
 
     /// What the process has open; asks if something has happened.
     pub fn disks(&self, qmp: &Qmp) -> Result<Vec<Seen>, Failed> {
-        let mut disks = super::lock(&self.disks);
-        if let Some(known) = &*disks {
+        if let Some(known) = &*super::lock(&self.disks) {
             return Ok(known.clone());
         }
-        drop(disks);
+        let events = self.events.load(Ordering::SeqCst);
         let seen = hotplug::look(qmp)?;
-        disks = super::lock(&self.disks);
-        *disks = Some(seen.clone());
+        let mut disks = super::lock(&self.disks);
+        // What happened meanwhile may not be in it.
+        if self.events.load(Ordering::SeqCst) == events {
+            *disks = Some(seen.clone());
+        }
         Ok(seen)
     }
 

@@ -5,6 +5,7 @@
 
 mod figure;
 mod listing;
+mod live;
 mod machine;
 mod volumes;
 
@@ -25,6 +26,9 @@ fn main() {
     }
     if wanted("machine") {
         machine::start(&Host::seeded("bench-machine"));
+    }
+    if wanted("live") {
+        live::attach_and_grow(&Host::seeded("bench-live"));
     }
     if wanted("listing") {
         listing::many();
