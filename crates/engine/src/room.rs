@@ -51,6 +51,13 @@ impl Engine {
         })
     }
 
+    /// What the pool lacks to its reserve: a hundredth of it, and at most 1 GiB. `None` if it has it.
+    pub(crate) fn below_reserve(&self) -> Option<ByteSize> {
+        let room = self.0.ports.pool.capacity().ok()?;
+        let reserve = ByteSize((room.total.bytes() / 100).min(ByteSize::gib(1).bytes()));
+        reserve.bytes().checked_sub(room.free.bytes()).filter(|short| *short > 0).map(ByteSize)
+    }
+
     /// Says so in the log, once.
     pub(crate) fn watch_room(&self) {
         let warning = self.room_warning();

@@ -43,12 +43,14 @@ verbs! {
     MachineStop = "machine.stop";
     MachineRestart = "machine.restart";
     MachineDelete = "machine.delete";
+    MachineRestore = "machine.restore";
     VolumeAttach = "machine.volume.attach";
     VolumeDetach = "machine.volume.detach";
     VolumeCreate = "volume.create";
     VolumeResize = "volume.resize";
     VolumeDelete = "volume.delete";
     VolumeTrim = "volume.trim";
+    VolumeRestore = "volume.restore";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
     HostShutdown = "host.shutdown";
@@ -177,6 +179,9 @@ pub struct Operation {
     /// What a `volume.trim` gave back to the host, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trimmed_bytes: Option<u64>,
+    /// Of a delete: until when it can be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restorable_until: Option<Timestamp>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When it ended.

@@ -12,7 +12,7 @@ use crate::{Engine, key};
 use types::machine::{Disk, Leaving, MachineSpec, Mount, Run};
 use types::operation::Kind;
 use types::volume::{VolumeRole, VolumeSpec};
-use types::{Code, Operation, Problem, Verb, VolumeId};
+use types::{Code, MachineId, Operation, Problem, Verb, VolumeId};
 
 /// Whether a request is about this volume.
 pub(super) fn touches(op: &Operation, volume: VolumeId) -> bool {
@@ -103,7 +103,11 @@ impl Engine {
         spec.generation += 1;
         let mut change = Change::system();
         // That no process has it open was seen of this run, or of none.
-        change.update(&record.spec, &spec).on(&record.status).delete(key::attach(volume));
+        change.update(&record.spec, &spec).on(&record.status);
+        let claim = self.0.db.get::<MachineId>(&key::attach(volume))?;
+        if let Some(claim) = claim.filter(|c| c.value == spec.id) {
+            change.on(&claim).delete(claim.key.clone());
+        }
         let used = record.status.run.is_some() && look.guest.hello;
         tracing::info!(machine = %spec.name, %volume, used, "a disk has left");
         self.commit_and_close(change, Kind::Machine, spec.id.0, |op| {

@@ -15,6 +15,7 @@ mod pass;
 pub mod queue;
 mod stall;
 pub mod steady;
+mod trash;
 mod volume;
 
 use crate::Engine;
@@ -22,7 +23,6 @@ use crate::plan::Wait;
 use crate::port::Fault;
 use crate::store::StoreError;
 use queue::Key;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use types::operation::Kind;
@@ -222,29 +222,12 @@ impl Engine {
     /// `database-failed`.
     pub fn resync(&self) -> Result<(), Problem> {
         self.0.passes.fetch_add(1, Ordering::Relaxed);
+        self.look_at_clock();
         self.wake_everything()?;
         self.empty_trash();
         self.watch_room();
+        self.make_room();
         Ok(())
-    }
-
-    fn empty_trash(&self) {
-        let clock = &self.0.ports.clock;
-        let now = clock.now();
-        {
-            let mut steady = self.0.steady.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(ms) = steady.look(now, clock.uptime(), self.0.settings.trash_keep) {
-                tracing::warn!(seconds = ms / 1000, "the clock was set; the trash is kept for longer");
-            }
-            if !steady.trusted() {
-                return;
-            }
-        }
-        match self.0.ports.pool.purge_trash(now) {
-            Ok(gone) if !gone.is_empty() => tracing::info!(count = gone.len(), "emptied expired trash"),
-            Ok(_) => {}
-            Err(fault) => tracing::warn!(code = %fault.problem.code, "trash: {fault}"),
-        }
     }
 
     /// Does one turn of a worker, if anything is ready: looks at one resource and does at most one

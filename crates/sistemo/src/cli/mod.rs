@@ -22,6 +22,7 @@ mod recover;
 mod render;
 mod status;
 mod token;
+mod trash;
 mod up;
 mod usage;
 mod user;
@@ -62,6 +63,9 @@ enum Verb {
     /// Volumes: the disks, with a life of their own
     #[command(subcommand)]
     Volume(volume::Volume),
+    /// The trash: what was deleted and can be taken back
+    #[command(subcommand)]
+    Trash(trash::Trash),
     /// Images: what root volumes start as
     #[command(subcommand)]
     Image(image::Image),
@@ -156,6 +160,7 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Service(verb) => verb.run("service"),
         Verb::Machine(verb) => context::block_on(verb.run(&context)),
         Verb::Volume(verb) => context::block_on(verb.run(&context)),
+        Verb::Trash(verb) => context::block_on(verb.run(&context)),
         Verb::Image(verb) => context::block_on(verb.run(&context)),
         Verb::Network(verb) => context::block_on(verb.run(&context)),
         Verb::Operation(verb) => context::block_on(verb.run(&context)),
