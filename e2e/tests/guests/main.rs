@@ -5,6 +5,7 @@ mod clones;
 mod daemon;
 mod exec;
 mod full;
+mod live;
 mod network;
 mod refusals;
 mod shutdown;

@@ -3,16 +3,16 @@
 //! Invariant: what is copied is held in the transaction that accepts the copy, and no process has it
 //! open then; a copy has its own identity from the first moment.
 
-use super::machine::copy_name;
-use super::volume::{cannot_shrink_copy, refuse_deleting, refuse_lost, refuse_running, size};
+use super::machine::{copy_name, refuse_going};
+use super::volume::{cannot_shrink_copy, refuse_deleting, refuse_lost, size};
 use super::{Draft, made_up, taken};
-use crate::db::VolumeRecord;
+use crate::db::{MachineRecord, VolumeRecord};
 use crate::{Engine, key};
 use types::machine::{CloneMachine, Desired, Disk, MachineSpec};
 use types::network::NetworkSpec;
 use types::operation::Kind;
 use types::volume::{CloneVolume, VolumeRole, VolumeSource, VolumeSpec};
-use types::{Actor, ByteSize, MachineId, Name, Operation, Problem, Verb, VolumeId};
+use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, Verb, VolumeId};
 use uuid::Uuid;
 
 impl Engine {
@@ -106,7 +106,7 @@ impl Engine {
                 // A data volume goes with it only if this request fails.
                 self.new_copy(draft, volume, called, &source, None, Some(id))?;
                 draft.change.claim(key::attach(volume), &id);
-                disks.push(Disk { volume, ..disk.clone() });
+                disks.push(Disk { volume, leaving: None, ..disk.clone() });
             }
             let spec = MachineSpec {
                 id,
@@ -126,4 +126,20 @@ impl Engine {
             Ok(())
         })
     }
+}
+
+/// Refuses while a machine runs or shall run; the draft holds only while it stays stopped.
+fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
+    refuse_going(machine)?;
+    let name = &machine.spec.name;
+    let starting =
+        machine.spec.desired == Desired::Running && machine.status.ended_epoch < machine.spec.epoch;
+    if machine.status.run.is_some() || starting {
+        let held = machine.status.run.is_none() && machine.status.held.is_some();
+        let how = if held { "runs again once its host is back" } else { "is running" };
+        return Err(Problem::new(Code::MachineRunning, format!("machine \"{name}\" {how}"))
+            .hint(format!("stop it first: `sistemo machine stop {name}`, then {what}")));
+    }
+    draft.change.on(&machine.spec).on(&machine.status);
+    Ok(())
 }

@@ -22,15 +22,7 @@ pub fn describe(plan: &RunPlan, extras: &Extras) -> GuestConfig {
         root: root.map(|d| d.serial.clone()).unwrap_or_default(),
         root_identity: root.map(identity).unwrap_or_default(),
         modules: true,
-        mounts: plan
-            .disks
-            .iter()
-            .filter(|d| d.role == VolumeRole::Data)
-            .filter_map(|d| {
-                let path = d.mount.clone()?;
-                Some(Mount { serial: d.serial.clone(), path, read_only: d.read_only, identity: identity(d) })
-            })
-            .collect(),
+        mounts: mounts(plan),
         nics: plan
             .nics
             .iter()
@@ -49,6 +41,16 @@ pub fn describe(plan: &RunPlan, extras: &Extras) -> GuestConfig {
 
 fn identity(disk: &RunDisk) -> String {
     disk.identity.map(|id| id.hyphenated().to_string()).unwrap_or_default()
+}
+
+/// The data disks to mount.
+pub fn mounts(plan: &RunPlan) -> Vec<Mount> {
+    let data = plan.disks.iter().filter(|d| d.role == VolumeRole::Data);
+    let one = |d: &RunDisk| {
+        let path = d.mount.clone()?;
+        Some(Mount { serial: d.serial.clone(), path, read_only: d.read_only, identity: identity(d) })
+    };
+    data.filter_map(one).collect()
 }
 
 /// The host's name servers, as far as a guest can reach them: not those on loopback.

@@ -156,6 +156,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(volumes::show, volumes::delete))
         .routes(routes!(volumes::resize))
         .routes(routes!(volumes::clone))
+        .routes(routes!(volumes::trim))
         .routes(routes!(volumes::restore))
         .routes(routes!(images::list, images::pull))
         .routes(routes!(images::show, images::delete))

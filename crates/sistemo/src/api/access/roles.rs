@@ -61,6 +61,7 @@ pub fn change<'a>(method: &Method, path: &'a str) -> Option<(Verb, Kind, &'a str
         ("POST", ["volumes"]) => (Verb::VolumeCreate, Kind::Volume, ""),
         ("POST", ["volumes", v, "resize"]) => (Verb::VolumeResize, Kind::Volume, *v),
         ("POST", ["volumes", v, "clone"]) => (Verb::VolumeClone, Kind::Volume, *v),
+        ("POST", ["volumes", v, "trim"]) => (Verb::VolumeTrim, Kind::Volume, *v),
         ("POST", ["volumes", v, "restore"]) => (Verb::VolumeRestore, Kind::Volume, *v),
         ("POST", ["machines", m, "restore"]) => (Verb::MachineRestore, Kind::Machine, *m),
         ("DELETE", ["volumes", v]) => (Verb::VolumeDelete, Kind::Volume, *v),
