@@ -1,7 +1,8 @@
 //! How a volume comes to be: made beside its name, then named.
 //!
 //! Invariant: file and sidecar are durable before either is published, and the sidecar is published
-//! first: a kill leaves temporaries, a sidecar alone, or the whole.
+//! first: a kill leaves temporaries, a sidecar alone, or the whole; so does a power cut, as both names
+//! are in one directory, whose changes a journal keeps in order.
 
 use crate::{Layout, durable, fault};
 use engine::port::Fault;
@@ -43,7 +44,8 @@ pub fn fill(
         let mut side = fresh(&json).map_err(failed)?;
         side.write_all(sidecar).and_then(|()| side.sync_all()).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        durable::rename(&json, &layout.volume_sidecar(volume)).map_err(failed)?;
+        // Durable with the file's name: until then nobody was told of either.
+        std::fs::rename(&json, layout.volume_sidecar(volume)).map_err(failed)?;
         name(&raw, &layout.volume(volume)).map_err(failed)
     })();
     if made.is_err() {

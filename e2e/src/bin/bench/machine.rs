@@ -90,6 +90,11 @@ fn bare_start(host: &Host, like: &[String], config: &[u8], shown: &serde_json::V
         "-device",
         &format!("virtserialport,chardev=a,name={}", proto::PORT),
     ]);
+    // The guest waits for the interfaces that it was told of.
+    for (n, nic) in told.nics.iter().enumerate() {
+        qemu.args(["-netdev", &format!("user,id=net{n}"), "-device"]);
+        qemu.arg(format!("virtio-net-pci,netdev=net{n},mac={},romfile=", nic.mac));
+    }
     qemu.args(["-serial", "null"]);
     let began = Instant::now();
     let mut child = qemu.stdin(Stdio::null()).spawn().expect("QEMU runs");
