@@ -26,7 +26,8 @@ fn built(root: &Path) {
     let release = given("PROFILE").is_some_and(|p| p == "release");
     let known = archived(root).or_else(|| release.then(|| checked_out(root)).flatten());
     let (commit, committed) = known.unzip();
-    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let date = given("SOURCE_DATE_EPOCH").or(committed).unwrap_or_else(|| now().to_string());
     println!("cargo::rustc-env=SISTEMO_BUILT={date}");
     println!("cargo::rustc-env=SISTEMO_COMMIT={}", given("SISTEMO_COMMIT").or(commit).unwrap_or_default());

@@ -37,7 +37,8 @@ fn the_service_manager_understands_them() {
 
 /// How exposed the service manager thinks a unit is, of 10.
 fn exposure(path: &std::path::Path) -> f64 {
-    let ran = Command::new("systemd-analyze").args(["security", "--offline=true"]).arg(path).output().unwrap();
+    let ran =
+        Command::new("systemd-analyze").args(["security", "--offline=true"]).arg(path).output().unwrap();
     let told = String::from_utf8_lossy(&ran.stdout).into_owned();
     let last = told.lines().find_map(|l| l.split_once("exposure level for ")?.1.split_once(": "));
     let (_, level) = last.unwrap_or_else(|| panic!("{told}{}", String::from_utf8_lossy(&ran.stderr)));

@@ -14,6 +14,8 @@ mod stall;
 pub mod steady;
 mod volume;
 
+pub(crate) use machine::tap;
+
 use crate::Engine;
 use crate::plan::Wait;
 use crate::port::Fault;

@@ -119,7 +119,8 @@ fn global(words: &[String]) -> Global {
     let value = |flag: &str| {
         words.iter().enumerate().find_map(|(at, word)| {
             let rest = word.strip_prefix(flag)?;
-            rest.strip_prefix('=').or_else(|| words.get(at + 1).filter(|_| rest.is_empty()).map(String::as_str))
+            rest.strip_prefix('=')
+                .or_else(|| words.get(at + 1).filter(|_| rest.is_empty()).map(String::as_str))
         })
     };
     Global {
@@ -130,6 +131,7 @@ fn global(words: &[String]) -> Global {
             .or_else(|| std::env::var("SISTEMO_TOKEN_FILE").ok()),
         output: Format::Name,
         quiet: true,
+        no_wait: false,
         timeout: None,
     }
 }

@@ -25,9 +25,7 @@ impl Completion {
             .map(|s| s.write_registration(complete::VARIABLE, "sistemo", "sistemo", "sistemo", &mut script));
         match written {
             Some(Ok(())) => render::print(&String::from_utf8_lossy(&script)),
-            _ => {
-                Err(Problem::new(Code::Internal, format!("there is no script for {}", self.shell)).into())
-            }
+            _ => Err(Problem::new(Code::Internal, format!("there is no script for {}", self.shell)).into()),
         }
     }
 }

@@ -48,7 +48,8 @@ fn page(name: &str, command: &clap::Command) -> io::Result<Vec<u8>> {
     let version = env!("CARGO_PKG_VERSION");
     // The names of pages have dashes where those of commands have spaces.
     let named = command.clone().display_name(name.to_owned());
-    let man = Man::new(named).title(name.to_uppercase()).source(format!("sistemo {version}")).manual("Sistemo");
+    let man =
+        Man::new(named).title(name.to_uppercase()).source(format!("sistemo {version}")).manual("Sistemo");
     let mut out = Vec::new();
     man.render(&mut out)?;
     let mut more = Roff::new();

@@ -43,7 +43,8 @@ impl Uninstall {
             if !running.is_empty() {
                 let lines = [
                     format!("running, and going on without a daemon: {}", running.join(", ")),
-                    "nothing will shut them down with the host; `sistemo host shutdown` does it now".to_owned(),
+                    "nothing will shut them down with the host; `sistemo host shutdown` does it now"
+                        .to_owned(),
                 ];
                 confirm(self.yes, "Remove the service while machines run", &lines)?;
             }
@@ -55,9 +56,9 @@ impl Uninstall {
             }
         }
         let mut removed = Vec::new();
-        let links = units.iter().filter_map(|u| {
-            Some(root.path(UNITS).join("multi-user.target.wants").join(u.file_name()?))
-        });
+        let links = units
+            .iter()
+            .filter_map(|u| Some(root.path(UNITS).join("multi-user.target.wants").join(u.file_name()?)));
         for path in links.chain(units.iter().cloned()).collect::<Vec<_>>() {
             match std::fs::remove_file(&path) {
                 Ok(()) => removed.push(path),

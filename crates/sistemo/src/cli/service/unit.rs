@@ -53,9 +53,7 @@ mod tests {
 
     #[test]
     fn as_packaged_where_nothing_differs() {
-        for ((name, text), (_, fitted)) in
-            TEXTS.iter().zip(fitted(Path::new(PROGRAM), Path::new(DATA)))
-        {
+        for ((name, text), (_, fitted)) in TEXTS.iter().zip(fitted(Path::new(PROGRAM), Path::new(DATA))) {
             assert_eq!(*text, fitted, "{name}");
         }
     }
