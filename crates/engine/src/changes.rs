@@ -95,7 +95,7 @@ mod tests {
         let rest: Vec<_> = all.iter().filter(|e| e.revision > middle).cloned().collect();
         assert_eq!(engine.changes(middle).unwrap().1, rest);
         let now = engine.revision().unwrap();
-        engine.delete_volume(&root, "v").unwrap();
+        engine.delete_volume(&root, "v", false).unwrap();
         engine.run_until_idle(100).unwrap();
         world.pass(48 * 3600 * 1000);
         engine.resync().unwrap();

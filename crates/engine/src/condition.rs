@@ -193,9 +193,12 @@ mod tests {
         for again in ["v", &engine.volume("v").unwrap().id.to_string()] {
             let problem = under(seen).resize_volume(&root, again, larger.clone()).unwrap_err();
             assert_eq!(problem.code, Code::PreconditionFailed);
-            assert_eq!(under(seen).delete_volume(&root, again).unwrap_err().code, Code::PreconditionFailed);
+            assert_eq!(
+                under(seen).delete_volume(&root, again, false).unwrap_err().code,
+                Code::PreconditionFailed
+            );
         }
         let now = engine.volume("v").unwrap().revision;
-        under(now).delete_volume(&root, "v").unwrap();
+        under(now).delete_volume(&root, "v", false).unwrap();
     }
 }

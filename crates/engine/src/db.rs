@@ -96,7 +96,7 @@ pub fn store_problem(e: &StoreError) -> Problem {
         }
         StoreError::TooLarge => Problem::new(Code::Internal, "the change is too large for one transaction"),
         StoreError::Full => Problem::new(Code::PoolFull, "there is no room to write down what is asked")
-            .hint("make room in the file system of the data directory, or delete volumes or images"),
+            .hint(crate::port::MAKE_ROOM),
         StoreError::Failed(why) => Problem::new(Code::DatabaseFailed, format!("the database failed: {why}"))
             .hint("look for a full or failing disk below the data directory"),
         StoreError::Damaged(why) => {

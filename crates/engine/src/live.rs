@@ -107,6 +107,7 @@ mod tests {
             problem: None,
             warnings: vec![],
             progress: None,
+            restorable_until: None,
             created_at: Timestamp::from_millis(0),
             ended_at: None,
         };

@@ -40,6 +40,7 @@ impl Engine {
             );
             return Err(Problem::new(Code::PoolFull, text).hint(hint));
         }
+<<<<<<< HEAD
         let reserve = self.0.settings.pool_reserve.of(room.total);
         if room.free.bytes() - needs.bytes() < reserve.bytes() {
             let text = format!(
@@ -51,6 +52,13 @@ impl Engine {
             );
         }
         Ok(())
+=======
+        let text = format!(
+            "no room to make volume \"{name}\": it takes {needs} at once, and {} are free",
+            room.free
+        );
+        Err(Problem::new(Code::PoolFull, text).hint(crate::port::MAKE_ROOM))
+>>>>>>> main
     }
 
     /// What is to be said about a pool that is nearly full; nothing about one that is not.
@@ -60,6 +68,13 @@ impl Engine {
         (full >= self.0.settings.pool_warn).then(|| {
             format!("pool \"{DEFAULT_POOL}\" is {full} % full: {} of {} are free", room.free, room.total)
         })
+    }
+
+    /// What the pool lacks to its reserve: a hundredth of it, and at most 1 GiB. `None` if it has it.
+    pub(crate) fn below_reserve(&self) -> Option<ByteSize> {
+        let room = self.0.ports.pool.capacity().ok()?;
+        let reserve = ByteSize((room.total.bytes() / 100).min(ByteSize::gib(1).bytes()));
+        reserve.bytes().checked_sub(room.free.bytes()).filter(|short| *short > 0).map(ByteSize)
     }
 
     /// Says so in the log, once.

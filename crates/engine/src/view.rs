@@ -61,11 +61,23 @@ impl Engine {
     /// # Errors
     /// `database-failed`.
     pub fn volumes(&self) -> Result<Vec<Volume>, Problem> {
+        self.volumes_where(|spec| spec.deleting.is_none())
+    }
+
+    /// All volumes that were deleted and can be taken back, by name.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn deleted_volumes(&self) -> Result<Vec<Volume>, Problem> {
+        self.volumes_where(|spec| spec.deleting.as_ref().is_some_and(|d| d.keep_until.is_some()))
+    }
+
+    fn volumes_where(&self, wanted: impl Fn(&VolumeSpec) -> bool) -> Result<Vec<Volume>, Problem> {
         let records = self.0.db.records::<VolumeSpec>()?;
         let names = self.names(&records)?;
         let mut all: Vec<Volume> =
-            records.iter().filter(|r| r.spec.deleting.is_none()).map(|r| volume(r, &names)).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
+            records.iter().filter(|r| wanted(&r.spec)).map(|r| volume(r, &names)).collect();
+        all.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         Ok(all)
     }
 
@@ -93,16 +105,32 @@ impl Engine {
         Ok(volume(&record, &names))
     }
 
-    /// All machines, by name.
+    /// All machines but those that were deleted, by name.
     ///
     /// # Errors
     /// `database-failed`.
     pub fn machines(&self) -> Result<Vec<Machine>, Problem> {
+        self.machines_where(|spec| !released(spec))
+    }
+
+    /// All machines that were deleted and can be taken back, by name.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn deleted_machines(&self) -> Result<Vec<Machine>, Problem> {
+        self.machines_where(|spec| {
+            released(spec) && spec.deleting.as_ref().is_some_and(|d| d.keep_until.is_some())
+        })
+    }
+
+    fn machines_where(&self, wanted: impl Fn(&MachineSpec) -> bool) -> Result<Vec<Machine>, Problem> {
         let mut all = Vec::new();
         for record in self.0.db.records::<MachineSpec>()? {
-            all.push(self.machine_view(&record)?);
+            if wanted(&record.spec) {
+                all.push(self.machine_view(&record)?);
+            }
         }
-        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         Ok(all)
     }
 
@@ -226,6 +254,8 @@ impl Engine {
             observed_generation: status.observed_generation,
             fault: status.fault.clone(),
             notes,
+            deleted_at: spec.deleting.as_ref().map(|d| d.at),
+            restorable_until: spec.deleting.as_ref().filter(|d| d.released).and_then(|d| d.keep_until),
             revision: spec.revision,
         })
     }
@@ -345,6 +375,11 @@ impl Engine {
     }
 }
 
+/// Whether a machine was deleted, and all it had is free.
+fn released(spec: &MachineSpec) -> bool {
+    spec.deleting.as_ref().is_some_and(|d| d.released)
+}
+
 fn volume(r: &VolumeRecord, names: &Names) -> Volume {
     let (spec, status) = (&r.spec, &r.status);
     let holder = names.holders.get(&spec.id).copied();
@@ -376,6 +411,8 @@ fn volume(r: &VolumeRecord, names: &Names) -> Volume {
         generation: spec.generation,
         observed_generation: status.observed_generation,
         fault: status.fault.clone().or_else(|| stall.map(|(_, problem)| problem.clone())),
+        deleted_at: spec.deleting.as_ref().map(|d| d.at),
+        restorable_until: spec.deleting.as_ref().and_then(|d| d.keep_until),
         revision: spec.revision,
     }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use types::machine::{AttachVolume, DeployMachine, DetachVolume, Phase};
-use types::volume::{CreateVolume, ResizeVolume};
+use types::volume::{CreateVolume, ResizeVolume, Restore};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem};
 
 const MACHINES: [&str; 2] = ["one", "two"];
@@ -28,6 +28,7 @@ enum Ask {
     Resize(usize, u64),
     Create(usize, u64),
     DeleteVolume(usize),
+    RestoreVolume(usize),
     DeleteMachine(usize, bool),
 }
 
@@ -44,7 +45,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         2 => (m.clone(), v.clone()).prop_map(|(m, v)| Ask::Detach(m, v)),
         3 => (v.clone(), size.clone()).prop_map(|(v, s)| Ask::Resize(v, s)),
         3 => (0..2usize, size).prop_map(|(v, s)| Ask::Create(v, s)),
-        2 => v.prop_map(Ask::DeleteVolume),
+        2 => v.clone().prop_map(Ask::DeleteVolume),
+        2 => v.prop_map(Ask::RestoreVolume),
         2 => (m, any::<bool>()).prop_map(|(m, keep)| Ask::DeleteMachine(m, keep)),
     ]
 }
@@ -80,8 +82,9 @@ impl Ask {
             Self::Create(v, s) => {
                 e.create_volume(&who, CreateVolume { name: name(VOLUMES[v]), size_bytes: bytes(s) })
             }
-            Self::DeleteVolume(v) => e.delete_volume(&who, VOLUMES[v]),
-            Self::DeleteMachine(m, keep) => e.delete_machine(&who, MACHINES[m], keep),
+            Self::DeleteVolume(v) => e.delete_volume(&who, VOLUMES[v], false),
+            Self::RestoreVolume(v) => e.restore_volume(&who, VOLUMES[v], &Restore::default()),
+            Self::DeleteMachine(m, keep) => e.delete_machine(&who, MACHINES[m], keep, false),
         }
     }
 }
@@ -107,6 +110,8 @@ struct Machine {
 struct Model {
     machines: BTreeMap<usize, Machine>,
     volumes: BTreeMap<usize, Volume>,
+    /// What can be taken back by name: number and size, in the order of their deletion.
+    trash: Vec<(usize, u64, bool)>,
 }
 
 impl Model {
@@ -202,12 +207,28 @@ impl Model {
             }
             Ask::DeleteVolume(v) => {
                 new.free(v)?;
-                new.volumes.remove(&v);
+                let gone = new.volumes.remove(&v).ok_or(Code::VolumeNotFound)?;
+                new.trash.push((v, gone.gib, gone.bootable));
+            }
+            Ask::RestoreVolume(v) => {
+                let there = new.volumes.contains_key(&v);
+                match new.trash.iter().rposition(|(n, ..)| *n == v) {
+                    None if there => return Err(Code::NotDeleted),
+                    None => return Err(Code::VolumeNotFound),
+                    Some(_) if there => return Err(Code::NameTaken),
+                    Some(at) => {
+                        let (_, gib, bootable) = new.trash.remove(at);
+                        new.volumes.insert(v, Volume { gib, bootable, owner: None, holder: None });
+                    }
+                }
             }
             Ask::DeleteMachine(m, keep) => {
                 new.machine(m)?;
                 new.machines.remove(&m);
-                new.volumes.retain(|_, v| keep || v.owner != Some(m));
+                let goes = |v: &Volume| !keep && v.owner == Some(m);
+                let gone = new.volumes.iter().filter(|(_, v)| goes(v)).map(|(n, v)| (*n, v.gib, v.bootable));
+                new.trash.extend(gone);
+                new.volumes.retain(|_, v| !goes(v));
                 for v in new.volumes.values_mut().filter(|v| v.holder == Some(m)) {
                     v.holder = None;
                     v.owner = None;
@@ -232,6 +253,12 @@ impl Model {
             };
             shown.volumes.insert(volume(v.name.as_str()), seen);
         }
+        let mut deleted = e.deleted_volumes().unwrap();
+        deleted.sort_by_key(|v| (v.deleted_at, v.id));
+        shown.trash = deleted
+            .iter()
+            .map(|v| (volume(v.name.as_str()), v.size_bytes >> 30, v.image.is_some()))
+            .collect();
         for m in e.machines().unwrap() {
             assert!(matches!(m.phase, Phase::Running | Phase::Stopped), "{m:?}");
             let disks = m.volumes.iter().map(|d| (d.slot, volume(d.name.as_str()))).collect();
@@ -266,6 +293,8 @@ proptest! {
         let mut model = Model::default();
         for (ask, kill) in asks {
             let expected = model.after(ask);
+            // What was deleted when tells them apart.
+            world.pass(1);
             let ticks = world.state().ticks;
             world.state().kill_at = kill.map(|k| ticks + k);
             let answer = alive(|| {

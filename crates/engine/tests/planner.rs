@@ -48,7 +48,8 @@ fn time() -> impl Strategy<Value = u64> {
 prop_compose! {
     fn machine_spec()(
         generation in generation(), running in any::<bool>(), epoch in generation(),
-        tough in any::<bool>(), deleting in any::<bool>(),
+        tough in any::<bool>(),
+        deleting in proptest::option::of((proptest::option::of(Just(at(9))), any::<bool>())),
     ) -> MachineSpec {
         MachineSpec {
             id: MachineId(id(1)),
@@ -66,8 +67,10 @@ prop_compose! {
             disks: vec![],
             nics: vec![],
             uid: 1,
-            deleting: deleting.then(|| MachineDeletion {
+            deleting: deleting.map(|(keep_until, released)| MachineDeletion {
                 at: at(0),
+                keep_until,
+                released,
                 operation: OperationId(id(2)),
                 because: None,
             }),
@@ -149,7 +152,7 @@ prop_compose! {
         now in 0..4_000_000_000_000u64, up in time(), process in process(), hello in any::<bool>(),
         root_mounted in any::<bool>(), sidecar in proptest::option::of(0..4u64), kernel in any::<bool>(),
         nics in any::<bool>(), halting in any::<bool>(), health in health(), room in any::<bool>(),
-        disks in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..4),
+        disks in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..4), expired in any::<bool>(),
     ) -> machine::Look {
         machine::Look {
             now: at(now),
@@ -163,6 +166,7 @@ prop_compose! {
             sidecar,
             kernel,
             nics,
+            expired,
             disks: disks.into_iter().map(|(settled, fault)| DiskLook {
                 id: VolumeId(id(4)),
                 settled,
@@ -174,7 +178,7 @@ prop_compose! {
 
 /// What a step does, as far as a planner can see it. Returns whether the machine is gone.
 fn do_machine(
-    spec: &MachineSpec,
+    spec: &mut MachineSpec,
     s: &mut MachineStatus,
     l: &mut machine::Look,
     step: &machine::Step,
@@ -220,6 +224,8 @@ fn do_machine(
         }
         Step::Start => l.process = ProcessObs::Alive,
         Step::Kill => l.process = ProcessObs::Exited { clean: false },
+        Step::Release => spec.deleting.as_mut().expect("it was deleted").released = true,
+        Step::Expire => spec.deleting.as_mut().expect("it was deleted").keep_until = None,
         Step::Forget => return true,
         with_run => {
             let run = s.run.as_mut().expect("the step is about a run");
@@ -314,14 +320,14 @@ prop_compose! {
 prop_compose! {
     fn volume_look()(
         file in proptest::option::of(0..6u64), sidecar in proptest::option::of(0..4u64),
-        trashed in any::<bool>(), claimed in any::<bool>(),
+        trashed in any::<bool>(), claimed in any::<bool>(), expired in any::<bool>(),
         image in prop_oneof![
             (0..6u64).prop_map(|n| ImageLook::Ready(ByteSize::gib(n))), Just(ImageLook::Coming),
             Just(ImageLook::Failed(problem())), Just(ImageLook::Missing),
         ],
     ) -> volume::Look {
         let file = file.map(|n| FileObs { size: ByteSize::gib(n), allocated: ByteSize::gib(0) });
-        volume::Look { pool: VolumeObs { file, sidecar, trashed }, claimed, image }
+        volume::Look { pool: VolumeObs { file, sidecar, trashed }, claimed, image, expired }
     }
 }
 
@@ -339,9 +345,16 @@ fn do_volume(spec: &mut VolumeSpec, l: &mut volume::Look, step: &volume::Step) -
             spec.generation += 1;
         }
         Step::WriteSidecar => l.pool.sidecar = Some(spec.generation),
-        Step::Discard { .. } => {
+        Step::Discard { keep_until } => {
+            l.pool.trashed = keep_until.is_some() && (l.pool.trashed || l.pool.file.is_some());
             l.pool.file = None;
             l.pool.sidecar = None;
+        }
+        Step::Expire => spec.deleting.as_mut().expect("it was deleted").keep_until = None,
+        Step::Restore => {
+            l.pool.file = file(ByteSize::gib(3));
+            l.pool.sidecar = Some(spec.generation);
+            l.pool.trashed = false;
         }
         Step::Forget => return true,
     }
@@ -353,7 +366,7 @@ proptest! {
 
     #[test]
     fn machines_settle(
-        spec in machine_spec(), mut s in machine_status(), mut l in machine_look(), rules in rules(),
+        mut spec in machine_spec(), mut s in machine_status(), mut l in machine_look(), rules in rules(),
     ) {
         let mut last = None;
         for _ in 0..MOST {
@@ -365,7 +378,7 @@ proptest! {
                     prop_assert!(!killed || patient, "the plug is pulled early");
                     let begins = matches!(step, machine::Step::Begin | machine::Step::Start);
                     prop_assert!(!begins || !l.halting, "the host is shutting down");
-                    if do_machine(&spec, &mut s, &mut l, &step) {
+                    if do_machine(&mut spec, &mut s, &mut l, &step) {
                         prop_assert!(spec.deleting.is_some() && s.run.is_none());
                         return Ok(());
                     }
@@ -381,6 +394,7 @@ proptest! {
                     prop_assert_eq!(up && !l.halting, s.run.is_some());
                     prop_assert_eq!(up && l.halting, machine::held(&spec, &s, &l).is_some());
                     prop_assert_eq!(l.sidecar, Some(spec.generation));
+                    prop_assert!(spec.deleting.as_ref().is_none_or(|d| d.released && !l.expired));
                     return Ok(());
                 }
                 Answer::Stuck(_) => return Ok(()),
@@ -391,7 +405,7 @@ proptest! {
 
     #[test]
     fn volumes_settle(mut spec in volume_spec(), s in volume_status(), mut l in volume_look()) {
-        let (mut last, asked, had) = (None, spec.size, l.pool.file);
+        let (mut last, asked, had, kept) = (None, spec.size, l.pool.file, l.pool.trashed);
         for _ in 0..MOST {
             match volume::plan(&spec, &s, &l) {
                 Answer::Do(step) => {
@@ -409,15 +423,20 @@ proptest! {
                     l.image = ImageLook::Ready(ByteSize::gib(1));
                     last = None;
                 }
+                Answer::Settled if spec.deleting.is_some() => {
+                    prop_assert!(l.pool.trashed && l.pool.file.is_none() && l.pool.sidecar.is_none());
+                    prop_assert!(spec.deleting.as_ref().is_some_and(|d| d.keep_until.is_some()) && !l.expired);
+                    return Ok(());
+                }
                 Answer::Settled => {
                     let size = l.pool.file.map(|f| f.size);
                     prop_assert_eq!(size, Some(spec.size));
                     prop_assert!(spec.size >= asked, "it only grows");
-                    prop_assert!(!s.filled || (had.is_some() && size >= Some(s.size)), "a loss was hidden");
+                    prop_assert!(!s.filled || kept || (had.is_some() && size >= Some(s.size)), "a loss was hidden");
                     return Ok(());
                 }
                 Answer::Stuck(_) => {
-                    prop_assert!(l.pool.file == had, "what cannot be is left as it was");
+                    prop_assert!(l.pool.file == had || kept, "what cannot be is left as it was");
                     return Ok(());
                 }
             }

@@ -54,6 +54,7 @@ fn volume(all: &mut BTreeMap<types::VolumeId, FoundVolume>, flags: u8, spec: Vol
         sidecar: bit(2),
         part: bit(3),
         trashed: bit(4).then(|| Timestamp::from_millis(if bit(5) { i64::MAX } else { 1 })),
+        kept: bit(4) && bit(6),
     };
     all.entry(spec.id).or_insert(new).specs.push(spec);
 }

@@ -192,6 +192,16 @@ fn arguments_environment_and_streams_are_exact() {
         assert_eq!(host.run(&place, &[]).await.stdout, b"/usr\n");
         let adj = host.run(&command(&["cat", "/proc/self/oom_score_adj"]), &[]).await;
         assert_eq!(adj.stdout, b"0\n");
+        // Whatever this process itself ignores: what a test run in the background does, for one.
+        // SAFETY: nobody here uses this signal, and no handler is installed.
+        unsafe { libc::signal(libc::SIGUSR2, libc::SIG_IGN) };
+        let signals = host.run(&command(&["grep", "-hE", "Sig(Ign|Blk)", "/proc/self/status"]), &[]).await;
+        // Two signals are the C library's own (nptl(7)), and it lets nobody set them.
+        let own = 0b11 << (32 - 1);
+        for line in String::from_utf8(signals.stdout).unwrap().lines() {
+            let set = u64::from_str_radix(line.split_once(":\t").unwrap().1, 16).unwrap();
+            assert_eq!(set & !own, 0, "{line}");
+        }
     });
 }
 

@@ -3,13 +3,13 @@
 //! Invariant: one sentence that names the thing concerned, never a tool's output; full is
 //! `pool-full`, the rest `io-error`; only what can pass by itself is passing.
 
-use engine::port::Fault;
+use engine::port::{Fault, MAKE_ROOM};
 use std::io;
 use std::path::Path;
 use types::{ByteSize, Code};
 
-/// What the system said, without its number.
-fn said(e: &io::Error) -> String {
+/// What the system said, in words and without its number.
+pub fn said(e: &io::Error) -> String {
     let text = e.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
@@ -52,8 +52,7 @@ pub fn full(doing: &str, place: &Path, needed: Option<ByteSize>) -> Fault {
         (None, Some(free)) => format!("no room to {doing}: {free} are free"),
         _ => format!("no room to {doing}"),
     };
-    Fault::lasting(Code::PoolFull, text)
-        .hint("make room in the file system of the data directory, or delete volumes or images")
+    Fault::lasting(Code::PoolFull, text).hint(MAKE_ROOM)
 }
 
 /// What is free in the file system of `place`.

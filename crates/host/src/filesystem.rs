@@ -4,6 +4,7 @@
 //! everything, the type in the mount table does.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -24,7 +25,7 @@ pub struct FileSystem {
 /// (`include/uapi/linux/magic.h`, statfs(2), and the file systems' own headers).
 const KNOWN: &[(u64, &str, bool, Option<bool>, bool)] = &[
     (0xef53, "ext4", false, Some(false), false),
-    (0x5846_5342, "xfs", false, None, false),
+    (XFS, "xfs", false, None, false),
     (0x9123_683e, "btrfs", false, Some(true), false),
     (0xca45_1a4e, "bcachefs", false, Some(true), false),
     (0x2fc1_2fc1, "zfs", false, None, false),
@@ -50,6 +51,7 @@ const KNOWN: &[(u64, &str, bool, Option<bool>, bool)] = &[
     (0x0116_1970, "gfs2", true, Some(false), false),
 ];
 
+const XFS: u64 = 0x5846_5342;
 /// The magic number of everything that is made in user space.
 const FUSE: u64 = 0x6573_5546;
 /// The file systems in user space that are on another host.
@@ -111,7 +113,23 @@ pub fn of(path: &Path) -> io::Result<FileSystem> {
     let table = if magic == FUSE { std::fs::read_to_string("/proc/self/mountinfo")? } else { String::new() };
     let device = std::fs::metadata(path)?.dev();
     let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    Ok(judge(magic, mounted_as(&table, &device)))
+    let mut on = judge(magic, mounted_as(&table, &device));
+    if magic == XFS {
+        on.reflink = xfs_reflink(path);
+    }
+    Ok(on)
+}
+
+/// Whether the XFS that `path` is on was made with shared blocks; `None` if it does not say.
+fn xfs_reflink(path: &Path) -> Option<bool> {
+    // `fs/xfs/libxfs/xfs_fs.h`: XFS_IOC_FSGEOMETRY is _IOR('X', 126, struct xfs_fsop_geom), a struct of
+    // 256 bytes with `flags` at 92, in which XFS_FSOP_GEOM_FLAGS_REFLINK is bit 20.
+    const GEOMETRY: libc::c_ulong = 2 << 30 | 256 << 16 | (b'X' as libc::c_ulong) << 8 | 126;
+    let file = std::fs::File::open(path).ok()?;
+    let mut geometry = [0u32; 64];
+    // SAFETY: the pointer is to the 256 writable bytes that this request fills; it changes nothing.
+    let answer = unsafe { libc::ioctl(file.as_raw_fd(), GEOMETRY as _, geometry.as_mut_ptr()) };
+    (answer == 0).then_some(geometry[23] & 1 << 20 != 0)
 }
 
 /// The type of the mount with this device (proc_pid_mountinfo(5): the third field, and the first

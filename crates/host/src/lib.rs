@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod doctor;
+pub mod durable;
 pub mod filesystem;
 pub mod guest;
 pub mod image;
@@ -19,7 +20,6 @@ pub mod vmm;
 mod apt;
 mod child;
 mod copy;
-mod durable;
 mod fault;
 mod mkfs;
 mod tool;

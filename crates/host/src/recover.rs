@@ -99,6 +99,7 @@ fn volume(all: &mut Volumes, id: VolumeId) -> &mut FoundVolume {
         sidecar: false,
         part: false,
         trashed: None,
+        kept: false,
     })
 }
 
@@ -140,6 +141,7 @@ fn trash(layout: &Layout, all: &mut Volumes) -> io::Result<()> {
         let Some((until, id, piece)) = files::trashed(&name) else { continue };
         let volume = volume(all, id);
         volume.trashed = volume.trashed.max(Some(until));
+        volume.kept |= piece == Piece::Content;
         if piece == Piece::Sidecar {
             volume.specs.extend(json(&path, |_| true).ok());
         }

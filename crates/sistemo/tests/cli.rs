@@ -16,7 +16,8 @@ fn volume(name: &str, size: u64, to: Option<&str>, role: &str) -> Value {
         "status": if to.is_some() { "attached" } else { "detached" },
         "condition": null, "attached_to": to, "attached_to_id": null, "role": role,
         "pool": "default", "size_bytes": size, "node": "localhost", "owner": null, "image": null,
-        "created_at": "2026-01-31T12:00:00Z", "generation": 1, "observed_generation": 1, "fault": null, "revision": 1
+        "created_at": "2026-01-31T12:00:00Z", "generation": 1, "observed_generation": 1, "fault": null, "revision": 1,
+        "deleted_at": null, "restorable_until": null
     })
 }
 
@@ -32,7 +33,7 @@ fn machine() -> Value {
         }],
         "kernel": "6.1.0-1-cloud-amd64", "node": "localhost", "created_at": "2026-01-31T12:00:00Z",
         "started_at": "2026-01-31T12:00:01Z", "last_exit": null, "generation": 1,
-        "observed_generation": 1, "fault": null, "revision": 1, "notes": ["evil\u{1b}[2J"]
+        "observed_generation": 1, "fault": null, "revision": 1, "deleted_at": null, "restorable_until": null, "notes": ["evil\u{1b}[2J"]
     })
 }
 

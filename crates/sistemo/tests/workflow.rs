@@ -93,3 +93,35 @@ fn exec_passes_arguments_input_outputs_and_status() {
     daemon.ok("machine stop web");
     daemon.refused("machine exec web -- ls", "machine-not-running", 4);
 }
+
+#[test]
+fn what_was_deleted_can_be_taken_back() {
+    let daemon = Daemon::up();
+    daemon.ok("volume create 1G --name appdata");
+    let said = daemon.ok("volume delete appdata -y");
+    assert!(said.contains("; until 2") && said.contains("`sistemo volume restore appdata`"), "{said}");
+    daemon.ok("volume create 2G --name appdata");
+    daemon.refused("volume restore appdata", "name-taken", 4);
+    let listed = daemon.ok("volume list --deleted");
+    assert!(listed.starts_with("NAME         SIZE    DELETED"), "{listed}");
+    assert_eq!(daemon.ok("volume restore appdata --name old"), "volume \"old\" of 1.0GB is back\n");
+    daemon.refused("volume restore appdata", "not-deleted", 4);
+    daemon.refused("volume restore nothing", "volume-not-found", 3);
+    daemon.refused("machine restore web", "machine-not-found", 3);
+    let gone = daemon.json("volume delete old -y");
+    assert!(gone["restorable_until"].is_string(), "{gone}");
+    daemon.ok("vm deploy debian --name web --attach appdata");
+    daemon.ok("machine delete web -y");
+    let shown = daemon.json("machine list --deleted");
+    assert!(shown["items"][0]["restorable_until"].is_string(), "{shown}");
+    assert_eq!(daemon.ok("machine restore web"), "machine \"web\" is stopped\n");
+    assert_eq!(daemon.json("machine show web")["volumes"].as_array().unwrap().len(), 2);
+    daemon.ok("machine delete web -y");
+    assert_eq!(daemon.ok("trash list").lines().count(), 4, "a machine, its root and a volume");
+    daemon.refused("trash empty", "not-confirmed", 4);
+    daemon.ok("trash empty -y");
+    assert_eq!(daemon.ok("trash list").lines().count(), 1);
+    assert_eq!(daemon.ok("trash empty"), "the trash is empty\n");
+    daemon.ok("volume delete appdata -y --now");
+    daemon.refused("volume restore appdata", "volume-not-found", 3);
+}

@@ -75,6 +75,7 @@ codes! {
     ImageInUse = "image-in-use", 4, 409;
     ImageInvalid = "image-invalid", 4, 409;
     Deleting = "being-deleted", 4, 409;
+    NotDeleted = "not-deleted", 4, 409;
     Busy = "busy", 4, 409;
     Conflict = "conflict", 4, 409;
     Superseded = "superseded", 4, 409;

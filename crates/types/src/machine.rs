@@ -97,6 +97,12 @@ pub struct Nic {
 pub struct MachineDeletion {
     /// When it was asked for.
     pub at: Timestamp,
+    /// Until when its record is kept and it can be taken back; `None`: it goes for good.
+    #[serde(default)]
+    pub keep_until: Option<Timestamp>,
+    /// Its name, addresses and volumes are free: what is left is the record.
+    #[serde(default)]
+    pub released: bool,
     /// Which request.
     pub operation: OperationId,
     /// Set when it goes because its first deploy failed: why.
@@ -426,6 +432,12 @@ pub struct Machine {
     pub fault: Option<Problem>,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// When it was deleted; only of one that was.
+    #[serde(default)]
+    pub deleted_at: Option<Timestamp>,
+    /// Until when it can be taken back; only of a deleted one that can.
+    #[serde(default)]
+    pub restorable_until: Option<Timestamp>,
     /// The spec's revision, for `If-Match`; it moves with every change of what is wanted.
     #[serde(default)]
     pub revision: u64,

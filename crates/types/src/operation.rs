@@ -43,11 +43,13 @@ verbs! {
     MachineStop = "machine.stop";
     MachineRestart = "machine.restart";
     MachineDelete = "machine.delete";
+    MachineRestore = "machine.restore";
     VolumeAttach = "machine.volume.attach";
     VolumeDetach = "machine.volume.detach";
     VolumeCreate = "volume.create";
     VolumeResize = "volume.resize";
     VolumeDelete = "volume.delete";
+    VolumeRestore = "volume.restore";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
     HostShutdown = "host.shutdown";
@@ -173,6 +175,9 @@ pub struct Operation {
     /// What it is doing now; only while it runs.
     #[serde(default)]
     pub progress: Option<Progress>,
+    /// Of a delete: until when it can be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restorable_until: Option<Timestamp>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When it ended.

@@ -54,7 +54,8 @@ pub enum VolumeSource {
 pub struct VolumeDeletion {
     /// When it was asked for.
     pub at: Timestamp,
-    /// Until when the trash keeps the file; `None`: it never held anyone's data and goes at once.
+    /// Until when the trash keeps it and it can be taken back; `None`: it goes for good, since it
+    /// never held anyone's data, its time is over, or somebody asked for that.
     pub keep_until: Option<Timestamp>,
     /// Which request.
     pub operation: OperationId,
@@ -194,6 +195,12 @@ pub struct Volume {
     pub observed_generation: u64,
     /// Why the last try failed.
     pub fault: Option<Problem>,
+    /// When it was deleted; only of one that was.
+    #[serde(default)]
+    pub deleted_at: Option<Timestamp>,
+    /// Until when it can be taken back; only of a deleted one that can.
+    #[serde(default)]
+    pub restorable_until: Option<Timestamp>,
     /// The spec's revision, for `If-Match`; it moves with every change of what is wanted.
     #[serde(default)]
     pub revision: u64,
@@ -208,6 +215,15 @@ pub struct CreateVolume {
     pub name: Option<Name>,
     /// Its size in bytes, rounded up to a MiB.
     pub size_bytes: u64,
+}
+
+/// Asks for a deleted volume or machine back.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Restore {
+    /// What it is called from now on; what it was called unless given.
+    #[serde(default)]
+    pub name: Option<Name>,
 }
 
 /// Asks for a larger volume.

@@ -47,6 +47,26 @@ fn data_moves_between_machines_and_is_found_whatever_the_order() {
 }
 
 #[test]
+fn what_was_deleted_comes_back_with_its_data() {
+    let host = Host::seeded("undelete");
+    host.ok("volume create 64M --name data");
+    host.ok("machine deploy debian --name web --attach data");
+    host.sh("web", "echo root >/root/mark; echo data >/mnt/data/mark; sync");
+    let said = host.ok("machine delete web -y");
+    assert!(said.contains("`sistemo machine restore web` takes it back"), "{said}");
+    host.refused("machine show web", "machine-not-found", 3);
+    host.ok("volume delete data -y");
+    host.ok("volume restore data");
+    host.ok("machine restore web");
+    host.ok("machine start web");
+    assert_eq!(host.sh("web", "cat /root/mark /mnt/data/mark"), "root\ndata");
+    host.refused("machine restore web", "not-deleted", 4);
+    host.ok("machine delete web -y --now");
+    host.refused("machine restore web", "machine-not-found", 3);
+    assert!(host.ok("trash list").lines().count() == 1, "nothing is left");
+}
+
+#[test]
 fn a_read_only_and_an_unmounted_volume() {
     let host = Host::seeded("modes");
     host.ok("volume create 64M --name ro");

@@ -67,6 +67,13 @@ pub struct Place<'a> {
     pub digests: &'a BTreeSet<String>,
 }
 
+/// Whether a machine's sidecar says that it was deleted and can be taken back.
+fn kept(sidecar: &Path) -> bool {
+    let text = std::fs::read(sidecar).unwrap_or_default();
+    let spec: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    spec["deleting"]["keep_until"].is_string()
+}
+
 impl Place<'_> {
     /// Says what is left, or missing.
     pub fn check(&self) -> Result<(), String> {
@@ -124,7 +131,10 @@ impl Place<'_> {
 
     fn machines(&self) -> Result<(), String> {
         let dir = self.data.join("machines");
-        same("the machines' directories", &names(&dir), &self.listed.machines)?;
+        let mut found = names(&dir);
+        // What was deleted and can be taken back keeps its record.
+        found.retain(|id| self.listed.machines.contains(id) || !kept(&dir.join(id).join("machine.json")));
+        same("the machines' directories", &found, &self.listed.machines)?;
         for id in &self.listed.machines {
             let mut files = names(&dir.join(id));
             files.remove("console.log");

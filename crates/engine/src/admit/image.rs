@@ -149,7 +149,8 @@ impl Engine {
     fn use_image(&self, draft: &mut Draft, record: ImageRecord) -> Result<Resolved, Problem> {
         let spec: &Rev<ImageSpec> = &record.spec;
         if spec.deleting.is_some() {
-            return Err(Problem::new(Code::Deleting, format!("image \"{}\" is being deleted", spec.name)));
+            return Err(Problem::new(Code::Deleting, format!("image \"{}\" is being deleted", spec.name))
+                .hint("ask again when it is gone: `sistemo image list` shows what there is"));
         }
         let mut new = spec.value.clone();
         if record.status.fault.is_some() {

@@ -1,10 +1,12 @@
 //! Requests about machines.
 
 use super::volume::{
-    cannot_shrink, in_use, mark_deleting, refuse_deleting, refuse_lost, refuse_running, size,
+    cannot_shrink, deleted, in_use, mark_deleting, refuse_deleting, refuse_lost, refuse_running, restorable,
+    size,
 };
 use super::{Draft, made_up, network, taken};
 use crate::db::{Change, MachineRecord, Rev, VolumeRecord};
+use crate::plan::machine::after;
 use crate::plan::volume::too_small;
 use crate::{Engine, key};
 use rand::Rng;
@@ -397,7 +399,8 @@ impl Engine {
     }
 
     /// Accepts the end of a machine. A running one is stopped cleanly first. Its root volume goes
-    /// with it if its deploy made it, unless `preserve_storage`; data volumes always stay.
+    /// with it if its deploy made it, unless `preserve_storage`; data volumes always stay. It can be
+    /// taken back for a while, unless it goes `for_good`; one that was deleted can still go so.
     ///
     /// # Errors
     /// `machine-not-found`, `being-deleted`.
@@ -406,13 +409,22 @@ impl Engine {
         actor: &Actor,
         machine: &str,
         preserve_storage: bool,
+        for_good: bool,
     ) -> Result<Operation, Problem> {
         self.admit(actor, Verb::MachineDelete, (Kind::Machine, machine), |draft| {
             let record = self.0.db.find::<MachineSpec>(machine)?;
+            if for_good && record.spec.deleting.as_ref().is_some_and(|d| d.keep_until.is_some()) {
+                return self.forget_for_good(draft, &record);
+            }
             refuse_going(&record)?;
             let mut spec = record.spec.value.clone();
+            let now = self.0.ports.clock.now();
+            let keep = (!for_good).then(|| after(now, self.0.settings.trash_keep));
+            draft.operation.restorable_until = keep;
             spec.deleting = Some(MachineDeletion {
-                at: self.0.ports.clock.now(),
+                at: now,
+                keep_until: keep,
+                released: false,
                 operation: draft.operation.id,
                 because: None,
             });
@@ -432,6 +444,30 @@ impl Engine {
             }
             Ok(())
         })
+    }
+
+    /// A machine that was deleted goes for good, and with it the volumes that were deleted with it.
+    fn forget_for_good(&self, draft: &mut Draft, record: &MachineRecord) -> Result<(), Problem> {
+        let spec = go_for_good(&mut draft.change, record);
+        draft.about(Kind::Machine, spec.id.0, spec.name.as_str(), spec.generation);
+        for volume in self.gone_with(&spec)? {
+            super::volume::go_for_good(&mut draft.change, &volume);
+            draft.touch(Kind::Volume, volume.spec.id.0, volume.spec.name.as_str());
+        }
+        Ok(())
+    }
+
+    /// The volumes that were deleted with a machine and can be taken back.
+    pub(crate) fn gone_with(&self, spec: &MachineSpec) -> Result<Vec<VolumeRecord>, Problem> {
+        let mut all = vec![];
+        let Some(going) = &spec.deleting else { return Ok(all) };
+        for disk in &spec.disks {
+            all.extend(self.0.db.record::<VolumeSpec>(disk.volume.0)?.filter(|v| {
+                restorable(v).is_some()
+                    && v.spec.deleting.as_ref().is_some_and(|d| d.operation == going.operation)
+            }));
+        }
+        Ok(all)
     }
 
     /// What would go and what would stay.
@@ -495,17 +531,22 @@ pub(crate) fn abandon(
     why: &Problem,
 ) {
     let mut spec = record.spec.value.clone();
-    spec.deleting = Some(MachineDeletion { at: now, operation: operation.id, because: Some(why.clone()) });
+    spec.deleting = Some(MachineDeletion {
+        at: now,
+        keep_until: None,
+        released: false,
+        operation: operation.id,
+        because: Some(why.clone()),
+    });
     spec.desired = Desired::Stopped;
     spec.generation += 1;
     change.update(&record.spec, &spec);
 }
 
-fn refuse_going(record: &MachineRecord) -> Result<(), Problem> {
-    match record.spec.deleting {
-        Some(_) => {
-            Err(Problem::new(Code::Deleting, format!("machine \"{}\" is being deleted", record.spec.name)))
-        }
+/// Refuses a machine that is going, or gone.
+pub(super) fn refuse_going(record: &MachineRecord) -> Result<(), Problem> {
+    match &record.spec.deleting {
+        Some(going) => Err(deleted(Kind::Machine, &record.spec.name, record.spec.id.0, going.keep_until)),
         None => Ok(()),
     }
 }
@@ -558,25 +599,35 @@ pub(crate) fn mount(asked: Option<&str>) -> Result<Mount, Problem> {
     }
 }
 
-/// Puts into `change` the last of a machine: its claims and records go, the volumes it owns are
-/// marked as going, the others are free.
-pub(crate) fn forget(
-    change: &mut Change,
-    record: &MachineRecord,
-    volumes: &[VolumeRecord],
-    keep_until: types::Timestamp,
-) {
+/// Decides that a machine that was deleted goes: from here on nobody can take it back.
+pub(crate) fn go_for_good(change: &mut Change, record: &MachineRecord) -> MachineSpec {
+    let mut new = record.spec.value.clone();
+    if let Some(going) = &mut new.deleting {
+        going.keep_until = None;
+    }
+    new.generation += 1;
+    change.update(&record.spec, &new);
+    new
+}
+
+/// Puts into `change` the last of a machine: its record goes, and what claims it still has.
+pub(crate) fn forget(change: &mut Change, record: &MachineRecord, volumes: &[VolumeRecord]) {
     let spec = &record.spec;
-    for key in [
-        key::name(Kind::Machine, spec.name.as_str()),
-        key::uid(spec.uid),
-        key::tail(&spec.id.short()),
-        spec.key.clone(),
-        record.status.key.clone(),
-    ] {
+    if spec.deleting.as_ref().is_some_and(|d| !d.released) {
+        release(change, record, volumes);
+    }
+    for key in [key::uid(spec.uid), key::tail(&spec.id.short()), spec.key.clone(), record.status.key.clone()]
+    {
         change.delete(key);
     }
     change.on(spec).on(&record.status);
+}
+
+/// Puts into `change` that a machine's name, addresses and volumes are free; the volumes it owns are
+/// marked as going.
+pub(crate) fn release(change: &mut Change, record: &MachineRecord, volumes: &[VolumeRecord]) {
+    let spec = &record.spec;
+    change.delete(key::name(Kind::Machine, spec.name.as_str()));
     for nic in &spec.nics {
         change.delete(key::address(nic.network, nic.address));
         change.delete(key::mac(&nic.mac));
@@ -587,7 +638,7 @@ pub(crate) fn forget(
     let Some(going) = &spec.deleting else { return };
     for volume in volumes.iter().filter(|v| v.spec.owner == Some(spec.id)) {
         // A disk of a deploy that failed never held anyone's data.
-        let keep = (volume.status.filled && going.because.is_none()).then_some(keep_until);
+        let keep = going.keep_until.filter(|_| volume.status.filled && going.because.is_none());
         let gone = types::volume::VolumeDeletion {
             at: going.at,
             keep_until: keep,

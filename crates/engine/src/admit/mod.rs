@@ -7,11 +7,15 @@ mod host;
 mod image;
 mod machine;
 mod network;
+mod restore;
 mod volume;
 
-pub(crate) use machine::{FIRST_UID, UIDS, abandon as abandon_machine, forget as forget_machine, mount};
+pub(crate) use machine::{
+    FIRST_UID, UIDS, abandon as abandon_machine, forget as forget_machine, go_for_good as forget_for_good,
+    mount, release as release_machine,
+};
 pub(crate) use network::DEFAULT as DEFAULT_NETWORK;
-pub(crate) use volume::{DEFAULT_POOL, mark_deleting};
+pub(crate) use volume::{DEFAULT_POOL, go_for_good as discard_for_good, mark_deleting, restorable};
 
 use crate::condition::Before;
 use crate::db::Change;
@@ -118,6 +122,7 @@ impl Engine {
                 problem: None,
                 warnings: vec![],
                 progress: None,
+                restorable_until: None,
                 created_at: self.0.ports.clock.now(),
                 ended_at: None,
             },

@@ -7,7 +7,7 @@ use crate::{Engine, key};
 use types::machine::{Desired, MachineSpec};
 use types::operation::Kind;
 use types::volume::{CreateVolume, ResizeVolume, VolumeDeletion, VolumeRole, VolumeSource, VolumeSpec};
-use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, Verb, VolumeId};
+use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, Timestamp, Verb, VolumeId};
 use uuid::Uuid;
 
 /// The name of the one pool there is.
@@ -177,20 +177,27 @@ impl Engine {
         })
     }
 
-    /// Accepts the end of a volume: its name is free at once, its file goes to the trash.
+    /// Accepts the end of a volume: its name is free at once, its file goes to the trash, or with
+    /// `for_good` at once. One that is in the trash already can still go for good.
     ///
     /// # Errors
     /// `volume-not-found`, `volume-in-use`, `being-deleted`.
-    pub fn delete_volume(&self, actor: &Actor, volume: &str) -> Result<Operation, Problem> {
+    pub fn delete_volume(&self, actor: &Actor, volume: &str, for_good: bool) -> Result<Operation, Problem> {
         self.admit(actor, Verb::VolumeDelete, (Kind::Volume, volume), |draft| {
             let record = self.0.db.find::<VolumeSpec>(volume)?;
+            if for_good && restorable(&record).is_some() {
+                let new = go_for_good(&mut draft.change, &record);
+                draft.about(Kind::Volume, new.id.0, new.name.as_str(), new.generation);
+                return Ok(());
+            }
             refuse_deleting(&record)?;
             if let Some(machine) = self.holder(draft, record.spec.id)? {
                 return Err(in_use(&record.spec.name, &machine.spec.name));
             }
             let keep = after(self.0.ports.clock.now(), self.0.settings.trash_keep);
             // What was never filled never held anyone's data.
-            let keep = record.status.filled.then_some(keep);
+            let keep = (record.status.filled && !for_good).then_some(keep);
+            draft.operation.restorable_until = keep;
             let going = VolumeDeletion {
                 at: self.0.ports.clock.now(),
                 keep_until: keep,
@@ -215,6 +222,22 @@ pub(crate) fn mark_deleting(change: &mut Change, record: &VolumeRecord, going: V
     new
 }
 
+/// Until when a deleted volume can be taken back, if it is one and can.
+pub(crate) fn restorable(record: &VolumeRecord) -> Option<Timestamp> {
+    record.spec.deleting.as_ref().and_then(|going| going.keep_until)
+}
+
+/// Decides that a volume in the trash goes: from here on nobody can take it back.
+pub(crate) fn go_for_good(change: &mut Change, record: &VolumeRecord) -> VolumeSpec {
+    let mut new = record.spec.value.clone();
+    if let Some(going) = &mut new.deleting {
+        going.keep_until = None;
+    }
+    new.generation += 1;
+    change.update(&record.spec, &new);
+    new
+}
+
 /// The refusal to shrink.
 pub(super) fn cannot_shrink(name: &Name, have: ByteSize, asked: ByteSize) -> Problem {
     Problem::new(Code::CannotShrink, format!("volume \"{name}\" is {have}; {asked} would be less"))
@@ -229,11 +252,19 @@ pub(super) fn in_use(volume: &Name, machine: &Name) -> Problem {
 
 /// Refuses a volume that is going.
 pub(super) fn refuse_deleting(record: &VolumeRecord) -> Result<(), Problem> {
-    match record.spec.deleting {
-        Some(_) => {
-            Err(Problem::new(Code::Deleting, format!("volume \"{}\" is being deleted", record.spec.name)))
-        }
+    match &record.spec.deleting {
+        Some(going) => Err(deleted(Kind::Volume, &record.spec.name, record.spec.id.0, going.keep_until)),
         None => Ok(()),
+    }
+}
+
+/// The refusal of something that was deleted.
+pub(super) fn deleted(kind: Kind, name: &Name, id: Uuid, keep_until: Option<Timestamp>) -> Problem {
+    match keep_until {
+        Some(until) => Problem::new(Code::Deleting, format!("{kind} \"{name}\" was deleted"))
+            .hint(format!("until {until}, `sistemo {kind} restore {id}` takes it back")),
+        None => Problem::new(Code::Deleting, format!("{kind} \"{name}\" is being deleted for good"))
+            .hint(format!("`sistemo {kind} list` shows what there is")),
     }
 }
 
@@ -256,7 +287,7 @@ pub(super) fn refuse_lost(record: &VolumeRecord) -> Result<(), Problem> {
 pub(super) fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
     let name = &machine.spec.name;
     if machine.spec.deleting.is_some() {
-        return Err(Problem::new(Code::Deleting, format!("machine \"{name}\" is being deleted")));
+        return super::machine::refuse_going(machine);
     }
     let starting =
         machine.spec.desired == Desired::Running && machine.status.ended_epoch < machine.spec.epoch;

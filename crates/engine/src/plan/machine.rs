@@ -61,6 +61,10 @@ pub enum Step {
     },
     /// It was held back until the host is back, which it is, and shall not run by itself.
     LeaveOff,
+    /// Nothing runs and it can be taken back: its name, addresses and volumes are free.
+    Release,
+    /// It was not taken back in time: decide that it goes for good.
+    Expire,
     /// Nothing runs: remove the directory, release the claims, remove the record.
     Forget,
 }
@@ -103,6 +107,8 @@ pub struct Look {
     pub nics: bool,
     /// The disks.
     pub disks: Vec<DiskLook>,
+    /// It was deleted, and can be taken back no more.
+    pub expired: bool,
 }
 
 /// What the operator wants of all machines.
@@ -275,11 +281,17 @@ fn stopping(spec: &MachineSpec, run: &Run, look: &Look) -> Answer<Step> {
 }
 
 fn without_run(spec: &MachineSpec, status: &MachineStatus, look: &Look, rules: Rules) -> Answer<Step> {
-    if spec.deleting.is_some() {
+    if spec.deleting.as_ref().is_some_and(|going| going.keep_until.is_none()) {
         return Answer::Do(Step::Forget);
     }
     if look.sidecar != Some(spec.generation) {
         return Answer::Do(Step::WriteSidecar);
+    }
+    match &spec.deleting {
+        Some(going) if !going.released => return Answer::Do(Step::Release),
+        Some(_) if look.expired => return Answer::Do(Step::Expire),
+        Some(_) => return Answer::Settled,
+        None => {}
     }
     if !wants_run(spec, status) {
         return Answer::Settled;
@@ -403,6 +415,7 @@ pub(super) mod tests {
             kernel: true,
             nics: true,
             disks: vec![],
+            expired: false,
         }
     }
 

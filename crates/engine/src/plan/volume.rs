@@ -45,6 +45,10 @@ pub enum Step {
         /// Until when the trash keeps it.
         keep_until: Option<Timestamp>,
     },
+    /// Its time in the trash is over: decide that it goes for good.
+    Expire,
+    /// It is wanted again: move the file out of the trash, its sidecar of this generation first.
+    Restore,
     /// Nothing is left of it: remove the record.
     Forget,
 }
@@ -71,16 +75,22 @@ pub struct Look {
     pub claimed: bool,
     /// Its image; only looked at while there is no file.
     pub image: ImageLook,
+    /// It was deleted, and its time in the trash is over.
+    pub expired: bool,
 }
 
 /// Answers for a volume.
 pub fn plan(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {
     if let Some(going) = &spec.deleting {
         // The claim's end wakes this volume.
-        return match look.pool {
+        return match (&look.pool, going.keep_until) {
             _ if look.claimed => Answer::Wait(Wait::default()),
-            VolumeObs { file: None, sidecar: None, .. } => Answer::Do(Step::Forget),
-            _ => Answer::Do(Step::Discard { keep_until: going.keep_until }),
+            (VolumeObs { file: None, sidecar: None, trashed: false }, _) => Answer::Do(Step::Forget),
+            (VolumeObs { file: None, sidecar: None, .. }, Some(_)) if look.expired => {
+                Answer::Do(Step::Expire)
+            }
+            (VolumeObs { file: None, sidecar: None, .. }, Some(_)) => Answer::Settled,
+            (_, keep_until) => Answer::Do(Step::Discard { keep_until }),
         };
     }
     let Some(file) = look.pool.file else {
@@ -102,6 +112,9 @@ pub fn plan(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Ste
 }
 
 fn make(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {
+    if look.pool.trashed {
+        return Answer::Do(Step::Restore);
+    }
     if status.filled {
         return Answer::Stuck(lost(spec));
     }

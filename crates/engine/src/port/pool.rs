@@ -92,19 +92,25 @@ pub trait Pool: Send + Sync {
     /// `io-error`.
     fn trash(&self, volume: VolumeId, keep_until: Timestamp) -> Result<(), Fault>;
 
-    /// Removes the volume's file, sidecar and temporaries for good: for volumes that never held
-    /// anyone's data.
+    /// Takes the volume's file out of the trash: publishes this sidecar, then removes the one in the
+    /// trash, then moves the file back. Does nothing if the volume's file is published.
+    ///
+    /// # Errors
+    /// `volume-lost` if the file is nowhere; `pool-full`, `io-error`.
+    fn restore(&self, volume: VolumeId, sidecar: &[u8]) -> Result<(), Fault>;
+
+    /// Removes the volume's file, sidecar and temporaries for good, out of the trash too.
     ///
     /// # Errors
     /// `io-error`.
     fn remove(&self, volume: VolumeId) -> Result<(), Fault>;
 
-    /// Removes from the trash what is kept until `now` or less, and what earlier purges left half
-    /// done. Never touches anything it did not make.
+    /// Removes from the trash what is kept until `now` or less and of which there is no record: that of
+    /// an earlier version, or of a database that was lost. Never touches anything it did not make.
     ///
     /// # Errors
     /// `io-error`.
-    fn purge_trash(&self, now: Timestamp) -> Result<Vec<VolumeId>, Fault>;
+    fn purge_trash(&self, now: Timestamp, known: &dyn Fn(VolumeId) -> bool) -> Result<Vec<VolumeId>, Fault>;
 
     /// What making a volume of this size takes at once, at the least; from an image, if one is named.
     ///

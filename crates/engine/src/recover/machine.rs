@@ -6,14 +6,16 @@ use super::{Around, Found, FoundMachine, Group, Holder, Left, MOST_CHANGES, Outc
 use crate::admit::mount;
 use crate::db::encode;
 use crate::key;
+use crate::plan::machine::after;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use types::machine::{
-    DISK_SLOTS, Desired, Disk, MAX_MEMORY, MAX_VCPUS, MIN_MEMORY, MachineSpec, MachineStatus, Mount, Run,
+    DISK_SLOTS, Desired, Disk, MAX_MEMORY, MAX_VCPUS, MIN_MEMORY, MachineDeletion, MachineSpec,
+    MachineStatus, Mount, Run,
 };
 use types::operation::Kind;
 use types::volume::VolumeRole;
-use types::{Code, ImageId, MachineId, Name, Problem, RunId, VolumeId};
+use types::{Code, ImageId, MachineId, Name, OperationId, Problem, RunId, VolumeId};
 
 /// Who has a volume.
 pub(super) struct Held {
@@ -66,6 +68,16 @@ pub(super) fn decide(
     for (machine, run) in order {
         let newest = machine.specs.iter().filter(|s| s.id == machine.id).max_by_key(|s| s.generation);
         let Some(spec) = newest else { continue };
+        if run.is_none() && spec.deleting.as_ref().is_some_and(|d| d.keep_until.is_some()) {
+            match judge_kept(spec) {
+                Ok(disks) if claims.tail(machine.id.short()) => {
+                    all.made.push(kept(spec, disks, around, claims)?)
+                }
+                Ok(_) => all.left.push(left(spec, "its id ends like another's".into())),
+                Err(why) => all.left.push(left(spec, why)),
+            }
+            continue;
+        }
         match judge(spec, seen, &all.holders) {
             Err(why) => all.left.push(left(spec, why)),
             Ok(_) if !claims.tail(machine.id.short()) => {
@@ -73,7 +85,7 @@ pub(super) fn decide(
                 all.left.push(left(spec, why));
             }
             Ok(disks) => {
-                let made = one(spec, disks, run, around, claims)?;
+                let made = one(spec, disks, run, around, claims, false)?;
                 for disk in &made.spec.disks {
                     let root = disk.role == VolumeRole::Root;
                     let root = root.then(|| (made.spec.name.clone(), made.spec.image));
@@ -122,12 +134,48 @@ fn judge(
     Ok(disks)
 }
 
+/// The disks of a machine that was deleted and can be taken back, as far as they make sense.
+fn judge_kept(spec: &MachineSpec) -> Result<Vec<Disk>, String> {
+    let root = spec.disks.iter().find(|d| d.slot == 0 && d.role == VolumeRole::Root);
+    let mut disks = vec![root.ok_or("its sidecar names no disk to boot from")?.clone()];
+    for disk in &spec.disks {
+        let sound = disk.role == VolumeRole::Data && (1..DISK_SLOTS).contains(&disk.slot);
+        if sound && disks.iter().all(|d| d.volume != disk.volume && d.slot != disk.slot) {
+            disks.push(disk.clone());
+        }
+    }
+    disks.sort_by_key(|d| d.slot);
+    Ok(disks)
+}
+
+/// The record of a machine that was deleted: it holds nothing, and a day is left to notice.
+fn kept(
+    before: &MachineSpec,
+    disks: Vec<Disk>,
+    around: &Around<'_>,
+    claims: &mut Claims,
+) -> Result<Made, Problem> {
+    let mut made = one(before, disks, None, around, claims, true)?;
+    let until = before.deleting.as_ref().and_then(|d| d.keep_until);
+    let day = after(around.now, around.settings.trash_keep);
+    made.spec.deleting = Some(MachineDeletion {
+        at: around.now,
+        keep_until: Some(until.map_or(day, |until| until.max(day))),
+        released: true,
+        operation: OperationId(around.fresh),
+        because: None,
+    });
+    made.spec.generation = before.generation.min(MOST_CHANGES) + 1;
+    Ok(made)
+}
+
 fn one(
     before: &MachineSpec,
     disks: Vec<Disk>,
     run: Option<RunId>,
     around: &Around<'_>,
     claims: &mut Claims,
+    kept: bool,
 ) -> Result<Made, Problem> {
     let mut spec = before.clone();
     let mut notes = vec![];
@@ -140,7 +188,9 @@ fn one(
             disk.mount = mount(Some(path)).unwrap_or_default();
         }
     }
-    spec.name = claims.name(Kind::Machine, &before.name)?;
+    if !kept {
+        spec.name = claims.name(Kind::Machine, &before.name)?;
+    }
     if spec.name != before.name {
         notes.push(format!("it was called \"{}\", which a newer one is called too", before.name));
     }
@@ -190,10 +240,13 @@ impl Made {
         let mut group = vec![
             (key::spec(kind, id.0), encode(&spec)),
             (key::status(kind, id.0), encode(&status)),
-            (key::name(kind, spec.name.as_str()), encode(&id)),
             (key::tail(&id.short()), encode(&id)),
             (key::uid(spec.uid), encode(&id)),
         ];
+        if spec.deleting.is_some() {
+            return (group, Restored { kind, id: id.0, name: spec.name, outcome: Outcome::Trashed, notes });
+        }
+        group.push((key::name(kind, spec.name.as_str()), encode(&id)));
         for nic in &spec.nics {
             group.push((key::address(nic.network, nic.address), encode(&id)));
             group.push((key::mac(&nic.mac), encode(&id)));

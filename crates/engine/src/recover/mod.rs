@@ -50,6 +50,8 @@ pub struct FoundVolume {
     pub part: bool,
     /// A piece of it is in the trash, to be kept until then.
     pub trashed: Option<Timestamp>,
+    /// Its content is what is in the trash.
+    pub kept: bool,
 }
 
 /// What there is of a machine.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use types::NetworkId;
 use types::OperationId;
-use types::machine::{Desired, Disk, Mount, Nic, RestartPolicy};
+use types::machine::{Desired, Disk, MachineDeletion, Mount, Nic, RestartPolicy};
 use types::operation::Kind;
 use types::volume::{VolumeDeletion, VolumeRole};
 
@@ -22,7 +22,7 @@ prop_compose! {
     fn some_volume()(
         n in 1u128..8, name in "[ab]", size in 1u64..4, generation in 1u64..4, file in proptest::option::of(0u64..4),
         sidecar in any::<bool>(), part in any::<bool>(), readable in any::<bool>(), trashed in proptest::option::of(0i64..9),
-        owner in proptest::option::of(100u128..104), marked in prop::bool::weighted(0.1),
+        owner in proptest::option::of(100u128..104), marked in prop::bool::weighted(0.1), kept in any::<bool>(),
     ) -> FoundVolume {
         let mut spec = volume(n, &name);
         (spec.size, spec.generation) = (ByteSize::gib(size), generation);
@@ -33,6 +33,7 @@ prop_compose! {
         FoundVolume {
             id: spec.id, file: file.map(ByteSize::gib), sidecar, part,
             trashed: trashed.map(|t| Timestamp::from_millis(NOW.millis() + t)),
+            kept: kept && trashed.is_some() && file.is_none(),
             specs: if readable { vec![spec] } else { vec![] },
         }
     }
@@ -42,6 +43,7 @@ prop_compose! {
     fn some_machine()(
         n in 100u128..104, name in "[ab]", disks in proptest::collection::vec((1u128..9, 0u8..3, any::<bool>()), 0..4),
         uid in 0u32..3, address in 0u32..4, mac in 0u8..3, network in 1u128..3, running in any::<bool>(), written in 0i64..9,
+        deleted in proptest::option::weighted(0.2, proptest::option::of(0i64..9)),
     ) -> FoundMachine {
         let id = MachineId(Uuid::from_u128(n));
         let disk = |(v, slot, data): (u128, u8, bool)| Disk {
@@ -59,7 +61,10 @@ prop_compose! {
                 address: Ipv4Addr::from(0x0ac8_0000 + address),
                 mac: if mac == 0 { "evil,id=x".into() } else { format!("52:54:00:00:00:0{mac}") },
             }],
-            uid: if uid == 0 { 0 } else { crate::admit::FIRST_UID + uid }, deleting: None, restart: RestartPolicy::No, resumes: 0,
+            uid: if uid == 0 { 0 } else { crate::admit::FIRST_UID + uid }, deleting: deleted.map(|keep| MachineDeletion {
+                at: NOW, keep_until: keep.map(|t| Timestamp::from_millis(NOW.millis() + t)), released: keep.is_some(),
+                operation: OperationId(Uuid::nil()), because: None,
+            }), restart: RestartPolicy::No, resumes: 0,
         };
         FoundMachine { id, specs: vec![spec], written_at: Timestamp::from_millis(written) }
     }
@@ -87,10 +92,15 @@ fn judge(found: &Found, store: &dyn Store) {
     for m in &machines {
         assert_eq!((m.disks[0].slot, m.disks[0].role), (0, VolumeRole::Root));
         assert_eq!(m.desired, Desired::Stopped);
-        claim(key::name(Kind::Machine, m.name.as_str()), m.id.0);
         claim(key::tail(&m.id.short()), m.id.0);
         claim(key::uid(m.uid), m.id.0);
         assert!(m.uid >= crate::admit::FIRST_UID);
+        assert!(m.nics.iter().all(|nic| nic.mac.starts_with("52:54:00:")));
+        if let Some(going) = &m.deleting {
+            assert!(going.released && going.keep_until.is_some_and(|t| t.millis() >= NOW.millis() + DAY));
+            continue;
+        }
+        claim(key::name(Kind::Machine, m.name.as_str()), m.id.0);
         for nic in &m.nics {
             claim(key::address(nic.network, nic.address), m.id.0);
             claim(key::mac(&nic.mac), m.id.0);
@@ -110,7 +120,9 @@ fn judge(found: &Found, store: &dyn Store) {
     // No content is forgotten, and nothing that was deleted lives.
     for f in &found.volumes {
         let spec = volumes.iter().find(|v| v.id == f.id);
-        let gone = f.trashed.is_some() || f.specs.iter().any(|s| s.deleting.is_some());
+        let marked = f.specs.iter().any(|s| s.deleting.is_some());
+        let coming = f.kept && f.sidecar && !f.specs.is_empty() && !marked;
+        let gone = (f.trashed.is_some() || marked) && !coming;
         match spec {
             None => assert!(f.file.is_none_or(|s| s.bytes() == 0)),
             Some(spec) => assert_eq!(spec.deleting.is_some(), gone),

@@ -18,6 +18,8 @@ pub enum Outcome {
     Lost,
     /// It was being deleted: the daemon moves it to the trash.
     Deleting,
+    /// It was deleted, and can be taken back.
+    Trashed,
     /// A machine whose hypervisor runs on.
     Running,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Outcome {
             Self::Adopted => "adopted",
             Self::Lost => "lost",
             Self::Deleting => "deleting",
+            Self::Trashed => "trashed",
             Self::Running => "running",
         })
     }

@@ -53,7 +53,8 @@ fn lose(world: &World) -> Found {
                 file: state.files.get(&spec.id).map(|f| f.size),
                 sidecar: state.sidecars.contains_key(&spec.id),
                 part: false,
-                trashed: None,
+                trashed: state.trash.get(&spec.id).map(|(_, until)| *until),
+                kept: state.trash.contains_key(&spec.id),
                 specs: vec![spec],
             })
             .collect(),
@@ -102,6 +103,33 @@ fn world() -> (World, Settings) {
     engine.stop_machine(&root(), "db").unwrap();
     settle(&world, &engine);
     (world, settings)
+}
+
+#[test]
+fn what_was_deleted_is_in_the_trash_again_and_can_be_taken_back() {
+    let (world, settings) = world();
+    let engine = world.boot(settings.clone()).unwrap();
+    engine.delete_machine(&root(), "db", false, false).unwrap();
+    engine.delete_volume(&root(), "spare", false).unwrap();
+    settle(&world, &engine);
+    drop(engine);
+    let found = lose(&world);
+    let recovery = decide(&found, &around(&settings)).unwrap();
+    write(&**world.disk(), &recovery, &root(), NOW).unwrap();
+    let engine = world.boot(settings).unwrap();
+    settle(&world, &engine);
+    assert_eq!(check::at_rest(&world, &engine), Vec::<String>::new());
+    let names = |v: Vec<types::volume::Volume>| v.into_iter().map(|v| v.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(engine.volumes().unwrap()), ["appdata", "web-root"]);
+    assert_eq!(names(engine.deleted_volumes().unwrap()), ["db-root", "spare"]);
+    engine.restore_machine(&root(), "db", &types::volume::Restore::default()).unwrap();
+    engine.restore_volume(&root(), "spare", &types::volume::Restore::default()).unwrap();
+    settle(&world, &engine);
+    assert_eq!(check::at_rest(&world, &engine), Vec::<String>::new());
+    assert_eq!(names(engine.volumes().unwrap()), ["appdata", "db-root", "spare", "web-root"]);
+    engine.start_machine(&root(), "db").unwrap();
+    settle(&world, &engine);
+    assert_eq!(engine.machine("db").unwrap().phase, types::machine::Phase::Running);
 }
 
 #[test]
@@ -199,6 +227,7 @@ fn there(spec: VolumeSpec) -> FoundVolume {
         sidecar: true,
         part: false,
         trashed: None,
+        kept: false,
         specs: vec![spec],
     }
 }
@@ -222,6 +251,14 @@ fn each_kind_of_rest_comes_back_as_what_it_is() {
         FoundVolume { trashed: Some(NOW), sidecar: false, ..there(volume(6, "going")) },
         FoundVolume { trashed: Some(NOW), sidecar: false, file: None, ..there(volume(7, "in-trash")) },
         there(volume(8, "whole")),
+        FoundVolume {
+            trashed: Some(NOW),
+            sidecar: false,
+            file: None,
+            kept: true,
+            ..there(volume(9, "kept"))
+        },
+        FoundVolume { trashed: Some(NOW), file: None, kept: true, ..there(volume(10, "coming")) },
     ];
     let found = Found { volumes, ..Found::default() };
     let expected = [
@@ -232,6 +269,8 @@ fn each_kind_of_rest_comes_back_as_what_it_is() {
         ("half", Outcome::Recovered),
         ("recovered-abcde", Outcome::Adopted),
         ("going", Outcome::Deleting),
+        ("kept", Outcome::Trashed),
+        ("coming", Outcome::Recovered),
     ];
     assert_eq!(outcomes(&found), expected.map(|(n, o)| (n.to_owned(), o)).into());
     let store = Mem::default();
@@ -245,6 +284,8 @@ fn each_kind_of_rest_comes_back_as_what_it_is() {
     let going = of(6).deleting.as_ref().unwrap();
     assert!(going.keep_until.unwrap().millis() >= NOW.millis() + DAY);
     assert!(store.get(&key::name(Kind::Volume, "going")).unwrap().is_none());
+    assert!(of(9).deleting.as_ref().unwrap().keep_until.unwrap().millis() >= NOW.millis() + DAY);
+    assert!(store.get(&key::name(Kind::Volume, "kept")).unwrap().is_none() && of(10).deleting.is_none());
 }
 
 /// A store whose commits fail after so many.

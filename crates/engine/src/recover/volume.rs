@@ -26,7 +26,11 @@ pub(super) enum Left {
     Half,
     /// Pieces of one that was being deleted, with until when they are kept at least.
     Going(Timestamp),
-    /// Nothing outside the trash.
+    /// Its content is in the trash and its sidecar is not: it was being taken back.
+    Coming,
+    /// It is in the trash, to be kept until then at least.
+    Kept(Timestamp),
+    /// Nothing of it that anybody could want.
     Trash,
 }
 
@@ -42,7 +46,7 @@ pub(super) struct Seen {
 impl Seen {
     /// Whether a machine can have it.
     pub fn usable(&self) -> bool {
-        matches!(self.left, Left::File(_) | Left::Lost | Left::Half)
+        matches!(self.left, Left::File(_) | Left::Lost | Left::Half | Left::Coming)
     }
 }
 
@@ -57,7 +61,10 @@ fn judge(v: &FoundVolume) -> Option<Seen> {
     let marked = spec.as_ref().and_then(|s| s.deleting.as_ref());
     let published = v.file.is_some() || v.sidecar;
     let left = match (v.file, v.trashed, marked) {
+        (_, Some(until), _) if !published && v.kept && spec.is_some() => Left::Kept(until),
         (_, Some(_), _) if !published => Left::Trash,
+        // Into the trash the sidecar goes first, and out of it too.
+        (None, Some(_), None) if v.kept && spec.is_some() => Left::Coming,
         (_, Some(until), _) => Left::Going(until),
         (_, None, Some(mark)) if published => Left::Going(mark.keep_until.unwrap_or(mark.at)),
         // A volume's file never is of no length: what that would be, nobody can tell.
@@ -124,12 +131,14 @@ fn one(
             status = VolumeStatus::default();
             notes.push("it was being made, and is made anew".into());
         }
+        Left::Coming => notes.push("it was being taken out of the trash".into()),
         Left::Lost | Left::Trash => {
             outcome = Outcome::Lost;
             status.condition = Some(Condition::Lost);
         }
-        Left::Going(until) => {
-            outcome = Outcome::Deleting;
+        Left::Going(until) | Left::Kept(until) => {
+            let kept = matches!(seen.left, Left::Kept(_));
+            outcome = if kept { Outcome::Trashed } else { Outcome::Deleting };
             spec.deleting = Some(VolumeDeletion {
                 at: around.now,
                 // A day to notice, even if the loss went unnoticed for longer.
@@ -137,7 +146,9 @@ fn one(
                 operation: OperationId(around.fresh),
                 because: None,
             });
-            notes.push("it was being deleted when the database was lost".into());
+            if !kept {
+                notes.push("it was being deleted when the database was lost".into());
+            }
         }
     }
     let mut group = vec![];

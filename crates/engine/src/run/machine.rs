@@ -3,12 +3,12 @@
 use super::close::Ending;
 use super::pass::Networks;
 use super::{Broken, Next};
-use crate::Engine;
-use crate::admit::{abandon_machine, forget_machine};
-use crate::db::{Change, MachineRecord, encode};
+use crate::admit::{abandon_machine, forget_for_good, forget_machine, release_machine};
+use crate::db::{Change, MachineRecord, VolumeRecord, encode};
 use crate::plan::Answer;
 use crate::plan::machine::{DiskLook, Look, Rules, Step, after, held, one_more_death, plan, wants_run};
 use crate::port::{GuestObs, Health, NicPlan, ProcessObs, RunDisk, RunPlan};
+use crate::{Engine, key};
 use types::machine::{Desired, LastExit, MachineSpec, MachineStatus, Mount, Phase, Run, phase};
 use types::network::NetworkSpec;
 use types::operation::{Kind, Progress};
@@ -67,6 +67,7 @@ impl Engine {
             kernel: false,
             nics: true,
             disks: vec![],
+            expired: self.machine_expired(spec)?,
         };
         match &status.run {
             Some(run) => {
@@ -203,6 +204,14 @@ impl Engine {
             }
             (Step::NoteStall | Step::Resume | Step::NoteGoing | Step::SetClock | Step::ForgetStall, _) => {
                 return self.do_stall(record, look, step);
+            }
+            (Step::Release, _) => return self.release(record),
+            (Step::Expire, _) => {
+                let mut change = Change::system();
+                change.on(status);
+                forget_for_good(&mut change, record);
+                change.commit(&self.0.db)?;
+                return Ok(Next::Again);
             }
             (Step::Forget, _) => return self.finish_machine(record),
             (_, None) => return Err(Broken::Raced),
@@ -383,16 +392,52 @@ impl Engine {
         Ok(())
     }
 
-    fn finish_machine(&self, record: &MachineRecord) -> Result<Next, Broken> {
-        let spec = &record.spec;
-        self.0.ports.vmm.remove(spec.id)?;
+    /// Whether a machine that was deleted can be taken back no more: its time is over, or what it boots
+    /// from is gone for good.
+    pub(super) fn machine_expired(&self, spec: &MachineSpec) -> Result<bool, Problem> {
+        let Some(until) = spec.deleting.as_ref().filter(|d| d.released).and_then(|d| d.keep_until) else {
+            return Ok(false);
+        };
+        let root = spec.disks.iter().find(|d| d.role == VolumeRole::Root);
+        let gone = match root {
+            Some(disk) => self.0.db.0.get(&key::spec(Kind::Volume, disk.volume.0))?.is_none(),
+            None => true,
+        };
+        Ok(gone || self.let_go(until))
+    }
+
+    fn disks_of(&self, spec: &MachineSpec) -> Result<Vec<VolumeRecord>, Problem> {
         let mut volumes = Vec::new();
         for disk in &spec.disks {
             volumes.extend(self.0.db.record::<VolumeSpec>(disk.volume.0)?);
         }
-        let keep = after(self.0.ports.clock.now(), self.0.settings.trash_keep);
+        Ok(volumes)
+    }
+
+    /// A deleted machine that can be taken back: all it had is free.
+    fn release(&self, record: &MachineRecord) -> Result<Next, Broken> {
+        let spec = &record.spec;
         let mut change = Change::system();
-        forget_machine(&mut change, record, &volumes, keep);
+        let mut new = spec.value.clone();
+        if let Some(going) = &mut new.deleting {
+            going.released = true;
+        }
+        change.update(spec, &new).on(&record.status);
+        release_machine(&mut change, record, &self.disks_of(spec)?);
+        self.end_of_machine(change, record)
+    }
+
+    fn finish_machine(&self, record: &MachineRecord) -> Result<Next, Broken> {
+        let spec = &record.spec;
+        self.0.ports.vmm.remove(spec.id)?;
+        let mut change = Change::system();
+        forget_machine(&mut change, record, &self.disks_of(spec)?);
+        self.end_of_machine(change, record)
+    }
+
+    /// Commits the end of a machine, and with it that of whatever was asked of it.
+    fn end_of_machine(&self, change: Change, record: &MachineRecord) -> Result<Next, Broken> {
+        let spec = &record.spec;
         let because = spec.deleting.as_ref().and_then(|d| d.because.clone());
         let killed = record.status.last_exit.as_ref().is_some_and(|e| e.how == "killed");
         self.commit_and_close(change, Kind::Machine, spec.id.0, |op| {

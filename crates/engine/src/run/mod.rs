@@ -7,11 +7,13 @@ mod close;
 mod ending;
 mod image;
 mod machine;
+mod named;
 mod node;
 mod pass;
 pub mod queue;
 mod stall;
 pub mod steady;
+mod trash;
 mod volume;
 
 pub(crate) use machine::tap;
@@ -21,7 +23,6 @@ use crate::plan::Wait;
 use crate::port::Fault;
 use crate::store::StoreError;
 use queue::Key;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use types::operation::Kind;
@@ -115,7 +116,7 @@ impl Engine {
                 let n = self.0.queue.failed(key);
                 tracing::warn!(%kind, %id, failures = n, code = %fault.problem.code, "{}", fault.problem);
                 let gave_up = !fault.passing || n >= PATIENCE;
-                match gave_up.then(|| self.give_up(key, &fault.problem)) {
+                match gave_up.then(|| self.give_up(key, &self.named(key, fault.problem.clone()))) {
                     Some(Ok(true)) => Next::Again,
                     Some(Err(Broken::Raced)) => Next::Again,
                     _ => Next::Later(back_off(n)),
@@ -221,29 +222,12 @@ impl Engine {
     /// `database-failed`.
     pub fn resync(&self) -> Result<(), Problem> {
         self.0.passes.fetch_add(1, Ordering::Relaxed);
+        self.look_at_clock();
         self.wake_everything()?;
         self.empty_trash();
         self.watch_room();
+        self.make_room();
         Ok(())
-    }
-
-    fn empty_trash(&self) {
-        let clock = &self.0.ports.clock;
-        let now = clock.now();
-        {
-            let mut steady = self.0.steady.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(ms) = steady.look(now, clock.uptime(), self.0.settings.trash_keep) {
-                tracing::warn!(seconds = ms / 1000, "the clock was set; the trash is kept for longer");
-            }
-            if !steady.trusted() {
-                return;
-            }
-        }
-        match self.0.ports.pool.purge_trash(now) {
-            Ok(gone) if !gone.is_empty() => tracing::info!(count = gone.len(), "emptied expired trash"),
-            Ok(_) => {}
-            Err(fault) => tracing::warn!(code = %fault.problem.code, "trash: {fault}"),
-        }
     }
 
     /// Does one turn of a worker, if anything is ready: looks at one resource and does at most one

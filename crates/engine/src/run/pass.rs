@@ -6,6 +6,7 @@
 
 use super::Broken;
 use super::queue::Key;
+use crate::admit::restorable;
 use crate::db::{MachineRecord, VolumeRecord};
 use crate::plan::{Answer, machine, volume};
 use crate::store::Limit;
@@ -66,6 +67,12 @@ impl Engine {
     /// Whether there is nothing to do about a record, and nothing to write down.
     pub(super) fn rests(&self, known: &Known) -> Result<bool, Broken> {
         match known {
+            Known::Machine(record, ..) if record.spec.deleting.as_ref().is_some_and(|d| d.released) => {
+                let (spec, status) = (&record.spec, &record.status);
+                Ok(spec.deleting.as_ref().is_some_and(|d| d.keep_until.is_some())
+                    && status.observed_generation == spec.generation
+                    && !self.machine_expired(spec)?)
+            }
             Known::Machine(record, networks, halting) => {
                 let (spec, status) = (&record.spec, &record.status);
                 let noted = status.observed_generation == spec.generation
@@ -81,6 +88,10 @@ impl Engine {
             }
             Known::Volume(record) => {
                 let (spec, status) = (&record.spec, &record.status);
+                if let Some(until) = restorable(record) {
+                    // It was seen in the trash, where nobody else has a hand in.
+                    return Ok(status.observed_generation == spec.generation && !self.let_go(until));
+                }
                 let noted = status.observed_generation == spec.generation
                     && status.filled
                     && status.size == spec.size
@@ -90,7 +101,8 @@ impl Engine {
                     return Ok(false);
                 }
                 let pool = self.0.ports.pool.observe(spec.id)?;
-                let look = volume::Look { pool, claimed: false, image: volume::ImageLook::Missing };
+                let look =
+                    volume::Look { pool, claimed: false, image: volume::ImageLook::Missing, expired: false };
                 Ok(volume::plan(spec, status, &look) == Answer::Settled)
             }
         }

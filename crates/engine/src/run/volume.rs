@@ -2,7 +2,7 @@
 
 use super::close::Ending;
 use super::{Broken, Next};
-use crate::admit::mark_deleting;
+use crate::admit::{discard_for_good, mark_deleting, restorable};
 use crate::db::{Change, VolumeRecord, encode};
 use crate::plan::Answer;
 use crate::plan::volume::{ImageLook, Look, Step, plan};
@@ -21,6 +21,16 @@ impl Engine {
         match plan(&record.spec, &record.status, &look) {
             Answer::Do(step) => self.do_volume(&record, &step),
             Answer::Wait(wait) => Ok(self.wait((Kind::Volume, id.0), &wait)),
+            Answer::Settled if record.spec.deleting.is_some() => {
+                let status = VolumeStatus {
+                    observed_generation: record.spec.generation,
+                    fault: None,
+                    condition: None,
+                    ..record.status.value.clone()
+                };
+                self.conclude_volume(&record, status)?;
+                Ok(Next::Idle)
+            }
             Answer::Settled => {
                 let status = VolumeStatus {
                     observed_generation: record.spec.generation,
@@ -47,7 +57,8 @@ impl Engine {
             _ => ImageLook::Missing,
         };
         let claimed = spec.deleting.is_some() && self.0.db.0.get(&key::attach(spec.id))?.is_some();
-        Ok(Look { pool, claimed, image })
+        let expired = restorable(record).is_some_and(|until| self.let_go(until));
+        Ok(Look { pool, claimed, image, expired })
     }
 
     fn do_volume(&self, record: &VolumeRecord, step: &Step) -> Result<Next, Broken> {
@@ -74,6 +85,13 @@ impl Engine {
             }
             Step::Discard { keep_until: Some(t) } => pool.trash(spec.id, *t)?,
             Step::Discard { keep_until: None } => pool.remove(spec.id)?,
+            Step::Expire => {
+                let mut change = Change::system();
+                change.on(&record.status);
+                discard_for_good(&mut change, record);
+                change.commit(&self.0.db)?;
+            }
+            Step::Restore => pool.restore(spec.id, &encode(&spec.value))?,
             Step::Forget => return self.forget_volume(record),
         }
         Ok(Next::Again)
@@ -108,6 +126,8 @@ impl Engine {
             })
         })?;
         self.0.queue.settled((Kind::Volume, spec.id.0));
+        // What this freed may not have been enough.
+        self.make_room();
         Ok(Next::Idle)
     }
 
@@ -118,9 +138,16 @@ impl Engine {
         }
         let generation = record.spec.generation;
         self.commit_and_close(change, Kind::Volume, record.spec.id.0, |op| {
-            (op.generation <= generation).then(|| match &status.fault {
-                Some(problem) => Ending::failed(problem.clone()),
-                None => Ending::well(),
+            (op.generation <= generation).then(|| match (&status.fault, op.verb) {
+                (Some(problem), _) => Ending::failed(problem.clone()),
+                (None, Verb::VolumeDelete) if record.spec.deleting.is_none() => {
+                    Ending::failed(Problem::new(Code::Superseded, "the volume was taken back meanwhile"))
+                }
+                (None, Verb::VolumeDelete) => Ending::well(),
+                (None, _) if record.spec.deleting.is_some() => {
+                    Ending::failed(Problem::new(Code::Superseded, "the volume was deleted meanwhile"))
+                }
+                (None, _) => Ending::well(),
             })
         })?;
         self.0.queue.settled((Kind::Volume, record.spec.id.0));

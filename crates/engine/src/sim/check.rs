@@ -44,7 +44,7 @@ pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
     operations_ended(world, &mut wrong);
     volumes_agree(world, &volumes, &mut wrong);
     match engine.halting() {
-        Ok(halting) => machines_agree(world, &machines, halting, &mut wrong),
+        Ok(halting) => machines_agree(world, &machines, &volumes, halting, &mut wrong),
         Err(p) => wrong.push(format!("the host's mark cannot be read: {p}")),
     }
     claims_agree(world, &machines, &volumes, &mut wrong);
@@ -70,8 +70,18 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
     let known: BTreeSet<VolumeId> = volumes.iter().map(|(v, _)| v.id).collect();
     for (v, status) in volumes {
         let name = &v.name;
-        if v.deleting.is_some() {
-            wrong.push(format!("{name} is still being deleted"));
+        if let Some(going) = &v.deleting {
+            match going.keep_until {
+                None => wrong.push(format!("{name} is still being deleted")),
+                Some(_) if !s.trash.contains_key(&v.id) => wrong.push(format!("{name} is not in the trash")),
+                Some(_) if s.files.contains_key(&v.id) || s.sidecars.contains_key(&v.id) => {
+                    wrong.push(format!("{name} was deleted and is there"));
+                }
+                Some(_) if status.observed_generation != v.generation => {
+                    wrong.push(format!("{name}'s status is stale"));
+                }
+                Some(_) => {}
+            }
             continue;
         }
         if status.condition == Some(Condition::Lost) {
@@ -102,14 +112,25 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
             wrong.push(format!("{id:?} has files and no record"));
         }
     }
-    for id in s.parts.iter().chain(s.trash.keys().filter(|id| known.contains(id))) {
+    let wanted: BTreeSet<VolumeId> =
+        volumes.iter().filter(|(v, _)| v.deleting.is_none()).map(|(v, _)| v.id).collect();
+    for id in s.parts.iter().chain(s.trash.keys().filter(|id| wanted.contains(id))) {
         wrong.push(format!("{id:?} is half made or half deleted"));
     }
+    for id in s.trash.keys().filter(|id| !known.contains(id)) {
+        wrong.push(format!("{id:?} is in the trash and has no record"));
+    }
+}
+
+/// Whether there is a record of what a machine boots from.
+fn root_known(m: &MachineSpec, volumes: &[(VolumeSpec, VolumeStatus)]) -> bool {
+    m.disks.first().is_some_and(|d| volumes.iter().any(|(v, _)| v.id == d.volume))
 }
 
 fn machines_agree(
     world: &World,
     machines: &[(MachineSpec, MachineStatus)],
+    volumes: &[(VolumeSpec, VolumeStatus)],
     halting: bool,
     wrong: &mut Vec<String>,
 ) {
@@ -117,14 +138,20 @@ fn machines_agree(
     let mut taps = BTreeSet::new();
     for (m, status) in machines {
         let name = &m.name;
-        if m.deleting.is_some() {
-            wrong.push(format!("{name} is still being deleted"));
+        match &m.deleting {
+            Some(going) if !going.released || going.keep_until.is_none() => {
+                wrong.push(format!("{name} is still being deleted"));
+            }
+            Some(_) if !root_known(m, volumes) => {
+                wrong.push(format!("{name} is kept, and what it boots from is not"));
+            }
+            _ => {}
         }
         if s.machine_dirs.get(&m.id) != Some(&Some(m.generation)) {
             wrong.push(format!("{name}'s sidecar is of another generation"));
         }
         let process = s.processes.get(&m.id);
-        let wanted = m.desired == Desired::Running && status.ended_epoch < m.epoch;
+        let wanted = m.deleting.is_none() && m.desired == Desired::Running && status.ended_epoch < m.epoch;
         let up = wanted && !halting;
         if status.held.is_some() != (wanted && halting) {
             wrong.push(format!("{name} is held back: {:?}, and the host is halting: {halting}", status.held));
@@ -180,14 +207,19 @@ fn claims_agree(
             wrong.push(format!("{key} is claimed twice"));
         }
     };
-    for (v, _) in volumes.iter().filter(|(v, _)| v.deleting.is_none()) {
-        claim(key::name(Kind::Volume, v.name.as_str()), v.id.0, wrong);
+    for (v, _) in volumes {
         claim(key::tail(&v.id.short()), v.id.0, wrong);
+        if v.deleting.is_none() {
+            claim(key::name(Kind::Volume, v.name.as_str()), v.id.0, wrong);
+        }
     }
     for (m, _) in machines {
-        claim(key::name(Kind::Machine, m.name.as_str()), m.id.0, wrong);
         claim(key::tail(&m.id.short()), m.id.0, wrong);
         claim(key::uid(m.uid), m.id.0, wrong);
+        if m.deleting.is_some() {
+            continue;
+        }
+        claim(key::name(Kind::Machine, m.name.as_str()), m.id.0, wrong);
         for nic in &m.nics {
             claim(key::address(nic.network, nic.address), m.id.0, wrong);
             claim(key::mac(&nic.mac), m.id.0, wrong);

@@ -140,13 +140,33 @@ impl Pool for World {
     fn trash(&self, volume: VolumeId, keep_until: Timestamp) -> Result<(), Fault> {
         self.begin("trash")?;
         self.state().parts.remove(&volume);
+        self.state().sidecars.remove(&volume);
+        self.tick("sidecar trashed");
         let file = self.state().files.remove(&volume);
         if let Some(file) = file {
             self.state().trash.insert(volume, (file, keep_until));
         }
         self.tick("file trashed");
-        self.state().sidecars.remove(&volume);
-        self.tick("sidecar trashed");
+        Ok(())
+    }
+
+    fn restore(&self, volume: VolumeId, sidecar: &[u8]) -> Result<(), Fault> {
+        self.begin("restore")?;
+        self.room()?;
+        if self.state().files.contains_key(&volume) {
+            return Ok(());
+        }
+        if !self.state().trash.contains_key(&volume) {
+            return Err(Fault::lasting(Code::VolumeLost, "it is not in the trash"));
+        }
+        self.state().sidecars.insert(volume, generation(sidecar));
+        self.tick("sidecar restored");
+        let mut s = self.state();
+        if let Some((file, _)) = s.trash.remove(&volume) {
+            s.files.insert(volume, file);
+        }
+        drop(s);
+        self.tick("file restored");
         Ok(())
     }
 
@@ -158,14 +178,17 @@ impl Pool for World {
         s.sidecars.remove(&volume);
         s.parts.remove(&volume);
         drop(s);
+        self.tick("sidecar removed");
+        self.state().trash.remove(&volume);
         self.tick("removed");
         Ok(())
     }
 
-    fn purge_trash(&self, now: Timestamp) -> Result<Vec<VolumeId>, Fault> {
-        let mut s = self.state();
-        let gone: Vec<_> = s.trash.iter().filter(|(_, (_, t))| *t <= now).map(|(v, _)| *v).collect();
-        s.trash.retain(|_, (_, t)| *t > now);
+    fn purge_trash(&self, now: Timestamp, known: &dyn Fn(VolumeId) -> bool) -> Result<Vec<VolumeId>, Fault> {
+        let due: Vec<_> =
+            self.state().trash.iter().filter(|(_, (_, t))| *t <= now).map(|(v, _)| *v).collect();
+        let gone: Vec<_> = due.into_iter().filter(|id| !known(*id)).collect();
+        self.state().trash.retain(|id, _| !gone.contains(id));
         Ok(gone)
     }
 

@@ -6,7 +6,7 @@
 use super::{Guests, World};
 use crate::Engine;
 use types::machine::{AttachVolume, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy};
-use types::volume::{Condition, CreateVolume, ResizeVolume, Volume};
+use types::volume::{Condition, CreateVolume, ResizeVolume, Restore, Volume};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem};
 
 /// One command.
@@ -129,9 +129,21 @@ const JOIN_API: Command = |e, a| attach(e, a, "api", "appdata");
 const PART: Command = |e, a| detach(e, a, "web", "appdata");
 const GROW: Command = |e, a| resize(e, a, "web-root", 10);
 const GROW_DATA: Command = |e, a| resize(e, a, "appdata", 4);
-const DELETE: Command = |e, a| e.delete_machine(a, "web", false);
-const DELETE_DATA: Command = |e, a| e.delete_volume(a, "appdata");
-const PRESERVE: Command = |e, a| e.delete_machine(a, "web", true);
+const DELETE: Command = |e, a| e.delete_machine(a, "web", false, false);
+const DELETE_DATA: Command = |e, a| e.delete_volume(a, "appdata", false);
+const PRESERVE: Command = |e, a| e.delete_machine(a, "web", true, false);
+const BACK: Command = |e, a| e.restore_machine(a, "web", &Restore::default());
+const BACK_DATA: Command = |e, a| e.restore_volume(a, "appdata", &Restore::default());
+const BACK_RENAMED: Command = |e, a| e.restore_machine(a, "web", &Restore { name: name("web2") });
+/// For good, whatever was deleted last.
+const GONE: Command = |e, a| match e.deleted_machines()?.first() {
+    Some(m) => e.delete_machine(a, &m.id.to_string(), false, true),
+    None => e.delete_machine(a, "web", false, true),
+};
+const GONE_DATA: Command = |e, a| match e.deleted_volumes()?.first() {
+    Some(v) => e.delete_volume(a, &v.id.to_string(), true),
+    None => e.delete_volume(a, "appdata", true),
+};
 const HALT: Command = |e, a| e.shut_down_host(a);
 const RESUME: Command = |e, a| e.resume_host(a);
 const REUSE: Command = |e, a| {
@@ -159,6 +171,14 @@ pub fn pairs() -> Vec<Scenario> {
         pair("resize and attach", stopped.clone(), vec![GROW_DATA], vec![JOIN]),
         pair("attach, start and resize", stopped.clone(), vec![JOIN, START], vec![GROW_DATA, GROW]),
         pair("delete and resize", stopped.clone(), vec![DELETE_DATA], vec![GROW_DATA]),
+        pair("take back and take back", vec![APPDATA, DELETE_DATA], vec![BACK_DATA], vec![BACK_DATA]),
+        pair("take back, for good", vec![APPDATA, DELETE_DATA], vec![BACK_DATA], vec![GONE_DATA]),
+        pair("take back, same name", vec![APPDATA, DELETE_DATA], vec![BACK_DATA], vec![APPDATA]),
+        pair("delete and take back", vec![APPDATA], vec![DELETE_DATA, APPDATA], vec![BACK_DATA]),
+        pair("machine back, for good", vec![WEB, DELETE], vec![BACK, START], vec![GONE]),
+        pair("machine back, same name", vec![WEB, DELETE], vec![BACK], vec![WEB]),
+        pair("delete machine, take back", vec![WEB], vec![DELETE], vec![BACK, START]),
+        pair("machine back, root taken", vec![WEB, PRESERVE], vec![BACK], vec![REUSE]),
         pair("delete a volume, attach it", stopped.clone(), vec![DELETE_DATA], vec![JOIN]),
         pair("start, stop and restart", stopped.clone(), vec![START, STOP], vec![RESTART]),
         pair("stop and delete", vec![WEB], vec![STOP], vec![PRESERVE]),
@@ -364,8 +384,14 @@ pub fn surprised() -> Vec<Scenario> {
         ..of(name, setup, first, |_| ())
     };
     let hour = |w: &World| w.set_clock(3_600_000);
+    let time = |w: &World| w.pass(3_700_000);
     let back = |w: &World| w.set_clock(-3_600_000);
     vec![
+        of("time passes during a taking back", vec![APPDATA, DELETE_DATA], vec![BACK_DATA], time),
+        of("time passes while a machine comes back", vec![WEB, DELETE], vec![BACK, START], time),
+        of("time passes during a delete", vec![WEB, STOP, APPDATA], vec![DELETE, DELETE_DATA], time),
+        of("clock forward after a delete", vec![APPDATA], vec![DELETE_DATA, BACK_DATA], hour),
+        filled("full during a taking back", vec![WEB, APPDATA, DELETE, DELETE_DATA], vec![BACK, BACK_DATA]),
         of("clock forward during a stop", vec![WEB], vec![STOP], hour),
         of("clock forward during a start", vec![WEB, STOP], vec![START], hour),
         of("clock back during a stop", vec![WEB], vec![STOP], back),
@@ -396,7 +422,7 @@ pub fn all() -> Vec<Scenario> {
     let (delete, preserve, reuse): (Command, Command, Command) = (DELETE, PRESERVE, REUSE);
     vec![
         plain("announcement", vec![web, appdata, stop, join, start, stop, grow, start, preserve]),
-        plain("boot again", vec![web, preserve, reuse, |e, a| e.delete_machine(a, "web2", false)]),
+        plain("boot again", vec![web, preserve, reuse, |e, a| e.delete_machine(a, "web2", false, false)]),
         plain(
             "move",
             vec![
@@ -413,6 +439,26 @@ pub fn all() -> Vec<Scenario> {
         ),
         plain("volume life", vec![appdata, GROW_DATA, DELETE_DATA]),
         plain("restart", vec![web, RESTART, delete]),
+        plain("volume taken back", vec![appdata, DELETE_DATA, BACK_DATA, GROW_DATA, DELETE_DATA, GONE_DATA]),
+        plain("machine taken back", vec![web, appdata, stop, join, delete, BACK, start, delete, GONE]),
+        plain("machine taken back under another name", vec![web, delete, web, BACK_RENAMED]),
+        plain("machine taken back with its root", vec![web, preserve, BACK, start]),
+        plain(
+            "for good",
+            vec![web, appdata, |e, a| e.delete_machine(a, "web", false, true), |e, a| {
+                e.delete_volume(a, "appdata", true)
+            }],
+        ),
+        {
+            let mut all = plain("expires", vec![web, appdata, delete, DELETE_DATA]);
+            all.acts.push(Act::World(|w| w.pass(3_700_000)));
+            all.acts.push(Act::Ask(BACK_DATA));
+            all.holds = Some(|w, e| match (e.deleted_volumes(), e.deleted_machines()) {
+                (Ok(v), Ok(m)) if v.is_empty() && m.is_empty() && w.state().trash.is_empty() => None,
+                left => Some(format!("something is left: {left:?}")),
+            });
+            all
+        },
         plain(
             "images",
             vec![

@@ -21,6 +21,8 @@ use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// The highest number of a signal (signal(7): SIGRTMAX).
+const SIGNALS: libc::c_int = 64;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A command that runs.
@@ -122,6 +124,11 @@ fn become_ordinary(command: &mut Command) {
     let ordinary = || {
         rustix::process::setsid()?;
         rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
+        for number in 1..=SIGNALS {
+            // What is ignored stays so across exec, and a shell cannot trap what it found ignored.
+            // SAFETY: it is async-signal-safe, and no handler is installed; it refuses what cannot be set.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
+        }
         // Where it cannot be told the command is merely harder to kill.
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         if let Ok(fd) = rustix::fs::open(c"/proc/self/oom_score_adj", flags, Mode::empty()) {

@@ -67,13 +67,14 @@ fn judge_kind(on: &FileSystem) -> Finding {
         );
     }
     match on.reflink {
-        Some(true) => Finding::ok("filesystem", format!("{name}: images are cloned at once")),
-        Some(false) => {
-            Finding::ok("filesystem", format!("{name}: images are copied; XFS and Btrfs clone at once"))
+        Some(true) => {
+            Finding::ok("filesystem", format!("{name} shares blocks (reflink): images are cloned at once"))
         }
-        None => {
-            Finding::ok("filesystem", format!("{name}: images are cloned at once if it was made for that"))
-        }
+        Some(false) => Finding::ok(
+            "filesystem",
+            format!("{name} shares no blocks: images are copied; XFS and Btrfs clone at once"),
+        ),
+        None => Finding::ok("filesystem", format!("{name}: images are cloned at once where it can")),
     }
 }
 

@@ -129,6 +129,9 @@ pub(super) fn forwarding(_: &Subject) -> Vec<Finding> {
 pub(super) fn port(subject: &Subject) -> Vec<Finding> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
     let port = subject.port;
+    if port == 0 {
+        return vec![Finding::ok("port", "TCP is off, or listened on by the daemon itself")];
+    }
     vec![if tables.iter().any(|table| listens(table, port)) {
         let fix = format!("`ss -ltnp 'sport = :{port}'` shows who; set `listen` to another port");
         Finding::warn("port", format!("somebody listens on TCP port {port}"), fix)

@@ -113,6 +113,7 @@ mod tests {
             sidecar: false,
             part,
             trashed: None,
+            kept: false,
         };
         let there = Some(ByteSize::mib(1));
         let mut found = Found { volumes: vec![volume(1, there, false)], ..Found::default() };

@@ -61,7 +61,7 @@ fn fresh(path: &Path) -> io::Result<File> {
 }
 
 /// Gives the file its name, unless something has that name.
-fn name(from: &Path, to: &Path) -> io::Result<()> {
+pub fn name(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => {}
         // Not every file system can; nobody else makes files of this name.

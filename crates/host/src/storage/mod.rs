@@ -179,8 +179,28 @@ impl Pool for FilePool {
         trash::remove(&self.layout, volume).map_err(|e| self.fault("remove", volume, &e))
     }
 
-    fn purge_trash(&self, now: Timestamp) -> Result<Vec<VolumeId>, Fault> {
-        trash::purge(&self.layout, now).map_err(|e| fault::io("empty the trash", &self.layout.trash(), &e))
+    fn restore(&self, volume: VolumeId, sidecar: &[u8]) -> Result<(), Fault> {
+        if self.published(volume)? {
+            return Ok(());
+        }
+        let path = self.layout.volume_sidecar(volume);
+        // A name in another directory may take a block.
+        let taken = self
+            .layout
+            .must(|| trash::take_out(&self.layout, volume, || durable::write(&path, sidecar, 0o600)));
+        match taken {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                let text = format!("the file of volume {volume} is neither in the pool nor in its trash");
+                Err(Fault::lasting(Code::VolumeLost, text)
+                    .hint(format!("put {volume}.raw back into the pool, or delete the volume")))
+            }
+            other => other.map_err(|e| self.fault("restore", volume, &e)),
+        }
+    }
+
+    fn purge_trash(&self, now: Timestamp, known: &dyn Fn(VolumeId) -> bool) -> Result<Vec<VolumeId>, Fault> {
+        trash::purge(&self.layout, now, known)
+            .map_err(|e| fault::io("empty the trash", &self.layout.trash(), &e))
     }
 
     fn needs(&self, size: ByteSize, image: Option<ImageId>) -> Result<ByteSize, Fault> {

@@ -66,19 +66,46 @@ pub fn put(layout: &Layout, volume: VolumeId, keep_until: Timestamp) -> io::Resu
     durable::sync_dir(&layout.volumes())
 }
 
-/// Removes what is published and all temporaries; the file first, so that a kill leaves something
-/// that shows that removing is not done.
+/// Moves a volume's file back. `publish` publishes a sidecar, before the one in the trash goes: a kill
+/// leaves the file in the trash with a sidecar that is not, which nothing else does.
+pub fn take_out(
+    layout: &Layout,
+    volume: VolumeId,
+    publish: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    let mut ours = list(&layout.trash())?;
+    ours.retain(|(_, kept)| kept.volume == volume);
+    let content = ours.iter().find(|(_, kept)| kept.content).map(|(path, _)| path.clone());
+    let content = content.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    publish()?;
+    for (path, _) in ours.iter().filter(|(_, kept)| !kept.content) {
+        durable::remove(path)?;
+    }
+    durable::sync_dir(&layout.trash())?;
+    fill::name(&content, &layout.volume(volume))?;
+    durable::sync_dir(&layout.trash())
+}
+
+/// Removes what is published, all temporaries and what is in the trash; of what is published the file
+/// first, so that a kill leaves something that shows that removing is not done, and of the trash last.
 pub fn remove(layout: &Layout, volume: VolumeId) -> io::Result<()> {
     durable::remove(&layout.volume(volume))?;
     durable::remove(&layout.volume_sidecar(volume))?;
     fill::sweep(layout, volume)?;
-    durable::sync_dir(&layout.volumes())
+    durable::sync_dir(&layout.volumes())?;
+    let mut ours = list(&layout.trash())?;
+    ours.retain(|(_, kept)| kept.volume == volume);
+    ours.sort_by_key(|(_, kept)| kept.content);
+    for (path, _) in &ours {
+        durable::remove(path)?;
+    }
+    durable::sync_dir(&layout.trash())
 }
 
-/// Removes what is kept until `now` or less; tells the volumes whose files went.
-pub fn purge(layout: &Layout, now: Timestamp) -> io::Result<Vec<VolumeId>> {
+/// Removes what is kept until `now` or less and is not `known`; tells the volumes whose files went.
+pub fn purge(layout: &Layout, now: Timestamp, known: &dyn Fn(VolumeId) -> bool) -> io::Result<Vec<VolumeId>> {
     let mut due = list(&layout.trash())?;
-    due.retain(|(_, kept)| kept.until <= now.millis());
+    due.retain(|(_, kept)| kept.until <= now.millis() && !known(kept.volume));
     if due.is_empty() {
         return Ok(Vec::new());
     }

@@ -54,13 +54,13 @@ fn look() -> Result<Option<u32>, String> {
         .read(true)
         .write(true)
         .open(DEVICE)
-        .map_err(|e| format!("{DEVICE} does not open ({})", super::fault::said(&e)))?;
+        .map_err(|e| format!("{DEVICE} does not open ({})", crate::fault::said(&e)))?;
     // Some hosts have the device and a processor (or an outer hypervisor) that cannot.
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     if !can_virtualise(&cpuinfo) {
         return Err("the processor shows neither vmx nor svm".into());
     }
-    let seen = fs::metadata(DEVICE).map_err(|e| format!("{DEVICE}: {}", super::fault::said(&e)))?;
+    let seen = fs::metadata(DEVICE).map_err(|e| format!("{DEVICE}: {}", crate::fault::said(&e)))?;
     access(seen.mode(), seen.gid()).ok_or_else(|| format!("{DEVICE} is open to root only"))
 }
 

@@ -28,7 +28,7 @@ pub struct Open {
 /// # Errors
 /// `volume-lost` if there is none, `volume-in-use` if another hypervisor has locked it, `io-error`.
 pub fn open(path: &Path, disk: &RunDisk) -> Result<Open, Fault> {
-    let failed = |e| super::fault::io(&format!("open volume \"{}\"", disk.name), &e);
+    let failed = |e| crate::fault::io(&format!("open volume \"{}\"", disk.name), path, &e);
     let open = open_direct(path, disk.read_only).map_err(|e| match e.kind() {
         ErrorKind::NotFound => {
             Fault::lasting(Code::VolumeLost, format!("the file of volume \"{}\" is gone", disk.name))

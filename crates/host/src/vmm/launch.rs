@@ -7,8 +7,9 @@ use super::accel::{self, Accel};
 use super::args::{self, Launch};
 use super::process::{self, Ended, Spawn};
 use super::watch::Run;
-use super::{Qemu, disk, fault, initrd};
+use super::{Qemu, disk, initrd};
 use crate::durable;
+use crate::fault;
 use crate::kernel::BootFiles;
 use engine::port::{Fault, RunPlan};
 use std::fs::{self, DirBuilder, File};
@@ -55,7 +56,7 @@ impl Qemu {
         let program = process::find().ok_or_else(missing)?;
         let accel = accel::choose(self.settings.accel)?;
         let failed = |what: &'static str| {
-            move |e: io::Error| fault::io(&format!("{what} machine \"{}\"", plan.name), &e)
+            move |e: io::Error| fault::io(&format!("{what} machine \"{}\"", plan.name), &run.dir, &e)
         };
         let mut inherited = Inherited::default();
         let files = (self.boot_files)(&plan.kernel)?;
@@ -121,7 +122,7 @@ impl Qemu {
         if let Some(path) = modules {
             // Through the page cache: every machine of this kernel reads the same.
             let file = File::open(path)
-                .map_err(|e| fault::io(&format!("open the modules of kernel {}", plan.kernel), &e))?;
+                .map_err(|e| fault::io(&format!("open the modules of kernel {}", plan.kernel), path, &e))?;
             let fd = inherited.add(file);
             let serial = proto::MODULES_SERIAL.to_owned();
             disks.push(args::Disk { slot: None, fd, serial, read_only: true, direct: false });
@@ -141,11 +142,11 @@ impl Qemu {
             ..crate::guest::describe(plan, &self.extras)
         };
         let archive = (self.boot_archive)(&told);
-        let failed = |e| fault::io(&format!("make the boot files of machine \"{}\"", plan.name), &e);
+        let dir = self.layout.machine(plan.machine);
+        let failed = |e| fault::io(&format!("make the boot files of machine \"{}\"", plan.name), &dir, &e);
         // What the agent is told at hello; it may differ from the boot's after a reboot in the guest.
         let json = serde_json::to_vec(&told).map_err(|e| failed(e.into()))?;
         durable::write(&self.layout.guest_config(plan.machine, plan.run), &json, 0o600).map_err(failed)?;
-        let dir = self.layout.machine(plan.machine);
         durable::make_dir(&dir).map_err(failed)?;
         let kernel = File::open(&files.vmlinuz).map_err(failed)?;
         let initrd = initrd::make(&dir, &files.initramfs, &archive, plan.uid).map_err(failed)?;

@@ -5,8 +5,8 @@
 
 use super::process::Ended;
 use super::watch::Run;
-use super::{Qemu, fault, initrd, launch, lock, status, unreachable, watch};
-use crate::durable;
+use super::{Qemu, initrd, launch, lock, status, unreachable, watch};
+use crate::{durable, fault};
 use engine::port::{Fault, ProcessObs, RunPlan};
 use serde_json::Value;
 use std::fs::File;
@@ -22,7 +22,7 @@ const DEATH: Duration = Duration::from_secs(30);
 
 impl Qemu {
     pub(super) fn look(&self, run: &Run) -> Result<ProcessObs, Fault> {
-        let failed = |e| fault::io(&format!("look at run {}", run.name), &e);
+        let failed = |e| fault::io(&format!("look at run {}", run.name), &run.dir, &e);
         // In this order: a process that ends in between was started, if it says so.
         let populated = run.cgroup.populated().map_err(failed)?;
         let started = run.dir.join("started").try_exists().map_err(failed)?;
@@ -46,25 +46,25 @@ impl Qemu {
         }
         File::create(run.dir.join("started"))
             .map(drop)
-            .map_err(|e| fault::io(&format!("note that run {} was started", run.name), &e))
+            .map_err(|e| fault::io(&format!("note that run {} was started", run.name), &run.dir, &e))
     }
 
     pub(super) fn end(&self, run: &Run) -> Result<(), Fault> {
         let what = format!("kill run {}", run.name);
-        run.cgroup.kill().map_err(|e| fault::io(&what, &e))?;
+        run.cgroup.kill().map_err(|e| fault::io(&what, &run.dir, &e))?;
         run.cgroup.wait_empty(DEATH).map_err(|e| match e.kind() {
             ErrorKind::TimedOut => Fault::passing(
                 types::Code::IoError,
                 format!("the process of run {} was killed and is not gone yet", run.name),
             )
             .hint("it waits for a disk that does not answer: the kernel's log (journalctl -k) tells which"),
-            _ => fault::io(&what, &e),
+            _ => fault::io(&what, &run.dir, &e),
         })
     }
 
     pub(super) fn clear(&self, id: RunId, run: &Run) -> Result<(), Fault> {
         let what = format!("clear away run {}", run.name);
-        if run.cgroup.populated().map_err(|e| fault::io(&what, &e))? {
+        if run.cgroup.populated().map_err(|e| fault::io(&what, &run.dir, &e))? {
             return Err(busy(run));
         }
         let attached = lock(&self.runs).remove(&id);
@@ -74,9 +74,10 @@ impl Qemu {
         }
         launch::clear(run).map_err(|e| match e.kind() {
             ErrorKind::ResourceBusy => busy(run),
-            _ => fault::io(&what, &e),
+            _ => fault::io(&what, &run.dir, &e),
         })?;
-        durable::remove(&initrd::path(&self.layout.machine(run.machine))).map_err(|e| fault::io(&what, &e))
+        durable::remove(&initrd::path(&self.layout.machine(run.machine)))
+            .map_err(|e| fault::io(&what, &run.dir, &e))
     }
 
     /// See [`engine::port::Vmm::start`].

@@ -12,7 +12,6 @@ mod args;
 mod cgroup;
 mod console;
 mod disk;
-mod fault;
 mod health;
 mod initrd;
 mod launch;

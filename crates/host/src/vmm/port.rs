@@ -2,7 +2,8 @@
 //!
 //! Invariant: see [`engine::port::Vmm`].
 
-use super::{Qemu, accel, console, fault, launch, lock, process, sidecar, unreachable};
+use super::{Qemu, accel, console, launch, lock, process, sidecar, unreachable};
+use crate::fault;
 use engine::port::{Fault, Health, ProcessObs, RunPlan, Vmm};
 use std::fs::File;
 use types::{Code, MachineId, Problem, RunId};
@@ -62,15 +63,16 @@ impl Vmm for Qemu {
     }
 
     fn sidecar(&self, machine: MachineId) -> Result<Option<u64>, Fault> {
-        sidecar::generation(&self.layout.machine_sidecar(machine))
-            .map_err(|e| fault::io(&format!("read the sidecar of machine {machine}"), &e))
+        sidecar::generation(&self.layout.machine_sidecar(machine)).map_err(|e| {
+            fault::io(&format!("read the sidecar of machine {machine}"), &self.layout.machines(), &e)
+        })
     }
 
     fn write_sidecar(&self, machine: MachineId, sidecar: &[u8]) -> Result<(), Fault> {
         let path = self.layout.machine_sidecar(machine);
-        self.layout
-            .must(|| sidecar::write(&path, sidecar))
-            .map_err(|e| fault::io(&format!("write the sidecar of machine {machine}"), &e))
+        self.layout.must(|| sidecar::write(&path, sidecar)).map_err(|e| {
+            fault::io(&format!("write the sidecar of machine {machine}"), &self.layout.machines(), &e)
+        })
     }
 
     fn remove(&self, machine: MachineId) -> Result<(), Fault> {
@@ -78,7 +80,8 @@ impl Vmm for Qemu {
             console.close();
         }
         let ours = ["machine.json", ".machine.json.new", "initrd.new", console::NEW, console::OLD];
-        sidecar::remove(&self.layout.machine(machine), &ours)
-            .map_err(|e| fault::io(&format!("remove the directory of machine {machine}"), &e))
+        sidecar::remove(&self.layout.machine(machine), &ours).map_err(|e| {
+            fault::io(&format!("remove the directory of machine {machine}"), &self.layout.machines(), &e)
+        })
     }
 }

@@ -10,6 +10,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use types::machine::{AttachVolume, DeletePlan, DeployMachine, DetachVolume, Machine, Phase};
 use types::operation::{Kind, Verb};
+use types::volume::Restore;
 use types::{List, Operation};
 use utoipa::IntoParams;
 
@@ -21,6 +22,9 @@ pub struct DeleteArgs {
     /// Keep the root volume too.
     #[serde(default)]
     preserve_storage: bool,
+    /// For good: it cannot be taken back, nor what goes with it.
+    #[serde(default)]
+    now: bool,
 }
 
 /// Which machines: those of which every field that is given has that value.
@@ -39,6 +43,9 @@ pub struct ListArgs {
     image: Option<String>,
     /// Its network.
     network: Option<String>,
+    /// Those that were deleted and can be taken back, instead of those that are there.
+    #[serde(default)]
+    deleted: bool,
 }
 
 impl ListArgs {
@@ -62,7 +69,9 @@ impl ListArgs {
     )
 )]
 pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
-    let mut all = call(&app, |engine| engine.machines()).await?;
+    let deleted = args.deleted;
+    let mut all =
+        call(&app, move |engine| if deleted { engine.deleted_machines() } else { engine.machines() }).await?;
     all.retain(|m| args.want(m));
     Ok(pages::cut(all, args.limit, args.cursor.as_deref(), |m| format!("{} {}", m.name, m.id))?)
 }
@@ -118,7 +127,31 @@ pub async fn delete(
     Seg(machine): Seg<String>,
     Args(args): Args<DeleteArgs>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| who.on(engine).delete_machine(&who.0, &machine, args.preserve_storage)).await
+    let DeleteArgs { preserve_storage, now } = args;
+    change(&app, move |engine| who.on(engine).delete_machine(&who.0, &machine, preserve_storage, now)).await
+}
+
+/// Takes a deleted machine back, stopped, with its volumes; by name, the one that was deleted last.
+#[utoipa::path(
+    post,
+    path = "/v1/machines/{machine}/restore",
+    tag = "machines",
+    operation_id = "machines_restore",
+    params(("machine" = String, Path, description = "Id or name")),
+    request_body = Restore,
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn restore(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(machine): Seg<String>,
+    raw: Raw,
+) -> Result<Response, Failure> {
+    let asked: Restore = raw.change(&app, &who, Verb::MachineRestore, Kind::Machine, &machine).await?;
+    change(&app, move |engine| who.on(engine).restore_machine(&who.0, &machine, &asked)).await
 }
 
 /// Tells what a delete would take along and what would stay.

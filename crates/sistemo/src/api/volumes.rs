@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use types::operation::{Kind, Verb};
-use types::volume::{AttachStatus, Condition, CreateVolume, ResizeVolume, Volume, VolumeRole};
+use types::volume::{AttachStatus, Condition, CreateVolume, ResizeVolume, Restore, Volume, VolumeRole};
 use types::{List, Operation};
 use utoipa::IntoParams;
 
@@ -32,6 +32,19 @@ pub struct ListArgs {
     image: Option<String>,
     /// What stands beside its status.
     condition: Option<Condition>,
+    /// Those that were deleted and can be taken back, instead of those that are there.
+    #[serde(default)]
+    deleted: bool,
+}
+
+/// How to delete.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteArgs {
+    /// For good: the trash does not keep it, or no longer.
+    #[serde(default)]
+    pub now: bool,
 }
 
 impl ListArgs {
@@ -60,7 +73,9 @@ impl ListArgs {
     )
 )]
 pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
-    let mut all = call(&app, |engine| engine.volumes()).await?;
+    let deleted = args.deleted;
+    let mut all =
+        call(&app, move |engine| if deleted { engine.deleted_volumes() } else { engine.volumes() }).await?;
     all.retain(|v| args.want(v));
     Ok(pages::cut(all, args.limit, args.cursor.as_deref(), |v| format!("{} {}", v.name, v.id))?)
 }
@@ -104,7 +119,7 @@ pub async fn show(State(app): State<Shared>, Seg(volume): Seg<String>) -> Result
     path = "/v1/volumes/{volume}",
     tag = "volumes",
     operation_id = "volumes_delete",
-    params(("volume" = String, Path, description = "Id or name")),
+    params(("volume" = String, Path, description = "Id or name"), DeleteArgs),
     responses(
         (status = 202, description = "Accepted", body = Operation),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
@@ -114,8 +129,32 @@ pub async fn delete(
     State(app): State<Shared>,
     who: Who,
     Seg(volume): Seg<String>,
+    Args(args): Args<DeleteArgs>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| who.on(engine).delete_volume(&who.0, &volume)).await
+    change(&app, move |engine| who.on(engine).delete_volume(&who.0, &volume, args.now)).await
+}
+
+/// Takes a deleted volume back; by name, the one that was deleted last.
+#[utoipa::path(
+    post,
+    path = "/v1/volumes/{volume}/restore",
+    tag = "volumes",
+    operation_id = "volumes_restore",
+    params(("volume" = String, Path, description = "Id or name")),
+    request_body = Restore,
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn restore(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(volume): Seg<String>,
+    raw: Raw,
+) -> Result<Response, Failure> {
+    let asked: Restore = raw.change(&app, &who, Verb::VolumeRestore, Kind::Volume, &volume).await?;
+    change(&app, move |engine| who.on(engine).restore_volume(&who.0, &volume, &asked)).await
 }
 
 /// Makes a volume larger.

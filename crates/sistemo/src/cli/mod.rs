@@ -25,6 +25,7 @@ mod render;
 mod service;
 mod status;
 mod token;
+mod trash;
 mod up;
 mod usage;
 mod user;
@@ -65,6 +66,9 @@ enum Verb {
     /// Volumes: the disks, with a life of their own
     #[command(subcommand)]
     Volume(volume::Volume),
+    /// The trash: what was deleted and can be taken back
+    #[command(subcommand)]
+    Trash(trash::Trash),
     /// Images: what root volumes start as
     #[command(subcommand)]
     Image(image::Image),
@@ -165,6 +169,7 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Man(verb) => verb.run(&context),
         Verb::Machine(verb) => context::block_on(verb.run(&context)),
         Verb::Volume(verb) => context::block_on(verb.run(&context)),
+        Verb::Trash(verb) => context::block_on(verb.run(&context)),
         Verb::Image(verb) => context::block_on(verb.run(&context)),
         Verb::Network(verb) => context::block_on(verb.run(&context)),
         Verb::Operation(verb) => context::block_on(verb.run(&context)),

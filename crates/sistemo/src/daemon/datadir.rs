@@ -1,10 +1,10 @@
 //! The data directory.
 //!
-//! Invariant: it is on this host, since a database on a network file system is one that breaks; 0711: everybody may pass through (the socket and the unprivileged hypervisors live
-//! below), nobody but the owner may look around.
+//! Invariant: it is on this host, since a database on a network file system is one that breaks; 0711:
+//! everybody may pass through (the socket and the unprivileged hypervisors live below), nobody but the
+//! owner may look around.
 
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use types::{Code, Problem};
 
@@ -30,21 +30,11 @@ fn local(dir: &Path, on: &host::filesystem::FileSystem) -> Result<(), Problem> {
 }
 
 fn make_or_check(dir: &Path) -> Result<(), Problem> {
-    if let Some(parent) = dir.parent() {
-        std::fs::create_dir_all(parent).map_err(|e| invalid(parent, &e.to_string()))?;
-    }
-    match std::fs::DirBuilder::new().mode(0o711).create(dir) {
-        Ok(()) => restrict(dir),
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => check(dir),
+    // A directory that a power cut takes away would take the data along.
+    match host::durable::make_dir(dir) {
+        Ok(()) => check(dir),
         Err(e) => Err(invalid(dir, &e.to_string())),
     }
-}
-
-/// The umask may have taken bits away.
-fn restrict(dir: &Path) -> Result<(), Problem> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711))
-        .map_err(|e| invalid(dir, &e.to_string()))
 }
 
 fn check(dir: &Path) -> Result<(), Problem> {

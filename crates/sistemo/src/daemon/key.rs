@@ -26,7 +26,7 @@ pub fn ensure(data_dir: &Path) -> Result<KeyPair, Problem> {
         |e: io::Error| Problem::new(Code::IoError, format!("cannot make the key {}: {e}", private.display()));
     match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
         Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(failed(e)),
-        _ => {}
+        _ => host::durable::sync_dir(data_dir).map_err(failed)?,
     }
     if !private.exists() {
         generate(&dir, &private)?;
@@ -36,7 +36,7 @@ pub fn ensure(data_dir: &Path) -> Result<KeyPair, Problem> {
         Ok(text) => text,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             let text = keygen(|k| k.arg("-y").arg("-f").arg(&private))?;
-            std::fs::write(&public_path, &text).map_err(failed)?;
+            host::durable::write(&public_path, text.as_bytes(), 0o644).map_err(failed)?;
             text
         }
         Err(e) => return Err(failed(e)),

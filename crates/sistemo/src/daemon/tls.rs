@@ -7,9 +7,7 @@ use crate::config::{Config, Tls};
 use crate::fingerprint::fingerprint;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
@@ -53,27 +51,14 @@ fn self_signed(data_dir: &Path, names: &[String]) -> Result<(PathBuf, PathBuf), 
     let write = || {
         match std::fs::create_dir(&dir) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-            _ => {}
+            _ => host::durable::sync_dir(data_dir)?,
         }
         // The certificate last: a pair without it is made again.
-        publish(&key, made.signing_key.serialize_pem().as_bytes(), 0o600)?;
-        publish(&cert, made.cert.pem().as_bytes(), 0o644)?;
-        File::open(&dir)?.sync_all()
+        host::durable::write(&key, made.signing_key.serialize_pem().as_bytes(), 0o600)?;
+        host::durable::write(&cert, made.cert.pem().as_bytes(), 0o644)
     };
     write().map_err(|e| failed(e.to_string()))?;
     Ok((cert, key))
-}
-
-fn publish(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    match std::fs::remove_file(&fresh) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let mut file = File::options().write(true).create_new(true).mode(mode).open(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)
 }
 
 #[cfg(test)]

@@ -206,7 +206,12 @@ pub fn lists() {
         at_least(&format!("GET of {many} volumes, 16 connections / bare"), median(ratios), least, &measured);
         let (p50, p99) = latencies(free, &token, ours / 2.0);
         let measured = format!("{} / {}", ms(p99), ms(p50));
-        line(&format!("GET of {many} volumes at half load, one writes: p99 / p50"), p99 / p50, 10.0, &measured);
+        line(
+            &format!("GET of {many} volumes at half load, one writes: p99 / p50"),
+            p99 / p50,
+            10.0,
+            &measured,
+        );
         if many == 100 {
             limiter(1.0 / ours);
         }

@@ -1,9 +1,10 @@
-//! `sistemo machine delete NAME [-y] [--preserve-storage]`.
+//! `sistemo machine delete NAME [-y] [--preserve-storage] [--now]`.
 //!
 //! Invariant: the question names what goes and what stays, as the daemon tells it.
 
 use crate::cli::confirm::confirm;
 use crate::cli::context::Context;
+use crate::cli::volume::delete::taken_back;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, render};
 use clap::Args;
@@ -21,6 +22,9 @@ pub struct Delete {
     /// Keep the root volume too
     #[arg(long)]
     preserve_storage: bool,
+    /// For good: neither it nor what goes with it can be taken back
+    #[arg(long)]
+    now: bool,
 }
 
 impl Delete {
@@ -32,18 +36,32 @@ impl Delete {
         let found: Machine = client.get(&["machines", machine]).await?;
         // By id: between the question and the answer the name may have come to mean another.
         let id = found.id.to_string();
+        let now = format!("{query}&now={}", self.now);
+        if self.now && found.restorable_until.is_some() {
+            let lines = ["it was deleted, and its volumes with it; this cannot be undone".to_owned()];
+            confirm(self.yes, &format!("Delete machine \"{}\" for good", found.name), &lines)?;
+            let ended = wait(context, &client, client.delete(&["machines", &id], &now).await?).await?;
+            return render::one(context.format(), &ended, |_| {
+                format!("machine \"{}\" is deleted for good\n", found.name)
+            });
+        }
         let plan: DeletePlan = client.query(&["machines", &id, "delete-plan"], &query).await?;
-        let what = format!("Delete machine \"{}\"", plan.machine);
-        confirm(self.yes, &what, &explain(&plan))?;
-        let ended = wait(context, &client, client.delete(&["machines", &id], &query).await?).await?;
-        render::one(context.format(), &ended, |_| {
+        let what = format!("Delete machine \"{}\"{}", plan.machine, if self.now { " for good" } else { "" });
+        let mut lines = explain(&plan);
+        if self.now {
+            lines.push("this cannot be undone".into());
+        }
+        confirm(self.yes, &what, &lines)?;
+        let ended = wait(context, &client, client.delete(&["machines", &id], &now).await?).await?;
+        render::one(context.format(), &ended, |op| {
             let stays = names(&plan.stays);
             let kept = match plan.stays.len() {
                 0 => String::new(),
                 1 => format!("; volume {stays} stays"),
                 _ => format!("; volumes {stays} stay"),
             };
-            format!("machine \"{}\" is deleted{kept}\n", plan.machine)
+            let back = taken_back("machine", plan.machine.as_str(), op.restorable_until);
+            format!("machine \"{}\" is deleted{kept}{back}\n", plan.machine)
         })
     }
 }

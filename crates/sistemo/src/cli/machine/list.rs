@@ -1,14 +1,40 @@
-//! `sistemo machine list`.
+//! `sistemo machine list [--deleted]`.
 
 use crate::cli::context::Context;
 use crate::cli::{Ended, render};
+use clap::Args;
 use types::ByteSize;
 use types::machine::Machine;
 
-/// Lists the machines.
-pub async fn run(context: &Context) -> Ended {
-    let header = ["NAME", "PHASE", "ADDRESS", "VCPUS", "MEMORY", "ROOT VOLUME", "IMAGE"];
-    render::list::<Machine, Machine, _>(context, &["machines"], "", header, row).await
+/// Which.
+#[derive(Args)]
+pub struct List {
+    /// Those that were deleted and can be taken back
+    #[arg(long)]
+    deleted: bool,
+}
+
+impl List {
+    /// Lists the machines.
+    pub async fn run(self, context: &Context) -> Ended {
+        if self.deleted {
+            let header = ["NAME", "DELETED", "RESTORABLE UNTIL", "ROOT VOLUME", "IMAGE"];
+            return render::list::<Machine, Machine, _>(context, &["machines"], "deleted=true", header, gone)
+                .await;
+        }
+        let header = ["NAME", "PHASE", "ADDRESS", "VCPUS", "MEMORY", "ROOT VOLUME", "IMAGE"];
+        render::list::<Machine, Machine, _>(context, &["machines"], "", header, row).await
+    }
+}
+
+fn gone(m: Machine) -> [String; 5] {
+    [
+        m.name.to_string(),
+        render::or_dash(m.deleted_at.map(render::time)),
+        render::or_dash(m.restorable_until.map(render::time)),
+        render::or_dash(m.root_volume.as_ref()),
+        render::or_dash(m.image.as_ref()),
+    ]
 }
 
 fn row(m: Machine) -> [String; 7] {

@@ -6,6 +6,7 @@ mod deploy;
 mod exec;
 mod list;
 mod logs;
+mod restore;
 mod show;
 mod ssh;
 mod volume;
@@ -23,7 +24,7 @@ pub enum Machine {
     Deploy(deploy::Deploy),
     /// List the machines
     #[command(visible_alias = "ls")]
-    List,
+    List(list::List),
     /// Show a machine
     #[command(visible_alias = "status")]
     Show(show::Show),
@@ -36,6 +37,8 @@ pub enum Machine {
     /// Delete a machine; data volumes always stay
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
+    /// Take a deleted machine back, stopped, with its volumes
+    Restore(restore::Restore),
     /// Run a command in a machine
     Exec(exec::Exec),
     /// Log in to a machine with the system's ssh
@@ -62,12 +65,13 @@ impl Machine {
     pub async fn run(self, context: &Context) -> Ended {
         match self {
             Self::Deploy(verb) => verb.run(context).await,
-            Self::List => list::run(context).await,
+            Self::List(verb) => verb.run(context).await,
             Self::Show(verb) => verb.run(context).await,
             Self::Start(which) => which.run(context, "start").await,
             Self::Stop(which) => which.run(context, "stop").await,
             Self::Restart(which) => which.run(context, "restart").await,
             Self::Delete(verb) => verb.run(context).await,
+            Self::Restore(verb) => verb.run(context).await,
             Self::Exec(verb) => verb.run(context).await,
             Self::Ssh(verb) => verb.run(context).await,
             Self::Logs(verb) => verb.run(context).await,

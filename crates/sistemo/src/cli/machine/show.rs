@@ -47,6 +47,7 @@ fn text(m: &Machine) -> String {
     lines.extend([
         ("Restart", m.restart.to_string()),
         ("Created", render::time(m.created_at)),
+        ("Deleted", render::deleted(m.deleted_at, m.restorable_until)),
         ("Started", show(m.started_at.map(render::time))),
         ("Last exit", show(exit.map(|e| format!("{} at {}", e.how, render::time(e.at))))),
         ("Fault", show(fault)),

@@ -86,6 +86,9 @@ impl Wait {
                 Err(p) if p.code == Code::MachineNotFound && self.wanted == For::Deleted => return Ok(None),
                 Err(p) => return Err(p),
             };
+            if self.wanted == For::Deleted && now.restorable_until.is_some() {
+                return Ok(None);
+            }
             if self.holds(&now)? {
                 return Ok(Some(now));
             }

@@ -97,6 +97,12 @@ pub fn time(at: Timestamp) -> String {
     Timestamp::from_millis(seconds.saturating_mul(1000)).to_string()
 }
 
+/// When something was deleted, and until when it can be taken back; empty if it was not.
+pub fn deleted(at: Option<Timestamp>, until: Option<Timestamp>) -> String {
+    let until = until.map(|t| format!(", can be taken back until {}", time(t))).unwrap_or_default();
+    at.map(|t| format!("{}{until}", time(t))).unwrap_or_default()
+}
+
 /// A value or a dash.
 pub fn or_dash(value: Option<impl std::fmt::Display>) -> String {
     value.map_or_else(|| "-".to_owned(), |v| v.to_string())

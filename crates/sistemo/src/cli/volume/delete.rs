@@ -1,12 +1,12 @@
-//! `sistemo volume delete V [-y]`.
+//! `sistemo volume delete V [--now] [-y]`.
 
 use crate::cli::confirm::confirm;
 use crate::cli::context::Context;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, render};
 use clap::Args;
-use types::ByteSize;
 use types::volume::Volume;
+use types::{ByteSize, Timestamp};
 
 /// Which.
 #[derive(Args)]
@@ -16,6 +16,9 @@ pub struct Delete {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    /// For good: skip the trash, or take it out of there
+    #[arg(long)]
+    now: bool,
 }
 
 impl Delete {
@@ -24,14 +27,29 @@ impl Delete {
         let client = context.client()?;
         let found: Volume = client.get(&["volumes", input::reference(&self.volume)?]).await?;
         let size = ByteSize(found.size_bytes);
+        let (what, query) = if self.now { ("for good", "now=true") } else { ("", "") };
+        let kept = if self.now { "this cannot be undone" } else { "the trash keeps it for a while" };
         confirm(
             self.yes,
-            &format!("Delete volume \"{}\"", found.name),
-            &[format!("goes:  {} ({size}); the trash keeps it for a while", found.name)],
+            format!("Delete volume \"{}\" {what}", found.name).trim_end(),
+            &[format!("goes:  {} ({size}); {kept}", found.name)],
         )?;
         // By id: between the question and the answer the name may have come to mean another.
-        let operation = client.delete(&["volumes", &found.id.to_string()], "").await?;
+        let operation = client.delete(&["volumes", &found.id.to_string()], query).await?;
         let ended = wait(context, &client, operation).await?;
-        render::one(context.format(), &ended, |_| format!("volume \"{}\" is deleted\n", found.name))
+        render::one(context.format(), &ended, |op| {
+            let back = taken_back("volume", found.name.as_str(), op.restorable_until);
+            format!("volume \"{}\" is deleted{back}\n", found.name)
+        })
+    }
+}
+
+/// Until when something that was deleted can be taken back, and how.
+pub fn taken_back(kind: &str, name: &str, until: Option<Timestamp>) -> String {
+    match until {
+        Some(until) => {
+            format!("; until {}, `sistemo {kind} restore {name}` takes it back", render::time(until))
+        }
+        None => " for good".into(),
     }
 }

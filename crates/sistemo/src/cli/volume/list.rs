@@ -1,15 +1,47 @@
-//! `sistemo volume list`: exactly the columns of the contract.
+//! `sistemo volume list [--deleted]`: exactly the columns of the contract.
 
 use crate::cli::context::Context;
 use crate::cli::{Ended, render};
+use clap::Args;
 use serde::Deserialize;
-use types::ByteSize;
 use types::volume::{AttachStatus, Volume, VolumeRole};
+use types::{ByteSize, Timestamp};
 
-/// Lists the volumes.
-pub async fn run(context: &Context) -> Ended {
-    let header = ["NAME", "SIZE", "STATUS", "ATTACHED TO", "TYPE"];
-    render::list::<Volume, Row, _>(context, &["volumes"], "", header, row).await
+/// Which.
+#[derive(Args)]
+pub struct List {
+    /// Those that were deleted and can be taken back
+    #[arg(long)]
+    deleted: bool,
+}
+
+impl List {
+    /// Lists the volumes.
+    pub async fn run(self, context: &Context) -> Ended {
+        if self.deleted {
+            let header = ["NAME", "SIZE", "DELETED", "RESTORABLE UNTIL", "TYPE"];
+            return render::list::<Volume, Gone, _>(context, &["volumes"], "deleted=true", header, gone)
+                .await;
+        }
+        let header = ["NAME", "SIZE", "STATUS", "ATTACHED TO", "TYPE"];
+        render::list::<Volume, Row, _>(context, &["volumes"], "", header, row).await
+    }
+}
+
+/// What the table shows of a deleted volume.
+#[derive(Deserialize)]
+struct Gone {
+    name: String,
+    size_bytes: u64,
+    deleted_at: Option<Timestamp>,
+    restorable_until: Option<Timestamp>,
+    role: VolumeRole,
+}
+
+fn gone(v: Gone) -> [String; 5] {
+    let time = |at: Option<Timestamp>| render::or_dash(at.map(render::time));
+    let size = ByteSize(v.size_bytes).to_string();
+    [v.name, size, time(v.deleted_at), time(v.restorable_until), v.role.to_string()]
 }
 
 /// What the table shows of a volume: there can be very many of them.

@@ -1,9 +1,10 @@
 //! `sistemo volume`: the disks.
 
 mod create;
-mod delete;
+pub mod delete;
 mod list;
 mod resize;
+mod restore;
 mod show;
 
 use super::Ended;
@@ -17,7 +18,7 @@ pub enum Volume {
     Create(create::Create),
     /// List the volumes
     #[command(visible_alias = "ls")]
-    List,
+    List(list::List),
     /// Show a volume
     #[command(visible_alias = "status")]
     Show(show::Show),
@@ -26,6 +27,8 @@ pub enum Volume {
     /// Delete a detached volume; the trash keeps it for a while
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
+    /// Take a deleted volume back
+    Restore(restore::Restore),
 }
 
 impl Volume {
@@ -33,10 +36,11 @@ impl Volume {
     pub async fn run(self, context: &Context) -> Ended {
         match self {
             Self::Create(verb) => verb.run(context).await,
-            Self::List => list::run(context).await,
+            Self::List(verb) => verb.run(context).await,
             Self::Show(verb) => verb.run(context).await,
             Self::Resize(verb) => verb.run(context).await,
             Self::Delete(verb) => verb.run(context).await,
+            Self::Restore(verb) => verb.run(context).await,
         }
     }
 }

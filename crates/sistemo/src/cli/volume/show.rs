@@ -37,6 +37,7 @@ fn text(v: &Volume) -> String {
         ("Image", or_empty(&v.image).unwrap_or_default()),
         ("Goes with", or_empty(&v.owner).unwrap_or_default()),
         ("Created", render::time(v.created_at)),
+        ("Deleted", render::deleted(v.deleted_at, v.restorable_until)),
         ("Fault", fault.unwrap_or_default()),
     ])
 }

@@ -1,0 +1,248 @@
+//! Taking back what was deleted.
+//!
+//! Invariant: what is restored was neither gone nor going for good in the transaction that accepts it:
+//! whoever lets it go for good changes its spec first ([`super::volume::go_for_good`]).
+
+use super::volume::in_use;
+use super::{Draft, network, taken};
+use crate::db::{Record, Spec, VolumeRecord};
+use crate::{Engine, key};
+use types::machine::{Disk, MachineSpec};
+use types::network::NetworkSpec;
+use types::operation::Kind;
+use types::volume::{Restore, VolumeRole, VolumeSpec};
+use types::{Actor, Code, MachineId, Name, Operation, Problem, Timestamp, Verb};
+use uuid::Uuid;
+
+/// What was deleted has these.
+trait Deleted: Spec {
+    fn name(&self) -> &Name;
+    /// When it was deleted, and until when it can be taken back.
+    fn mark(&self) -> Option<(Timestamp, Option<Timestamp>)>;
+}
+
+impl Deleted for VolumeSpec {
+    fn name(&self) -> &Name {
+        &self.name
+    }
+    fn mark(&self) -> Option<(Timestamp, Option<Timestamp>)> {
+        self.deleting.as_ref().map(|d| (d.at, d.keep_until))
+    }
+}
+
+impl Deleted for MachineSpec {
+    fn name(&self) -> &Name {
+        &self.name
+    }
+    fn mark(&self) -> Option<(Timestamp, Option<Timestamp>)> {
+        self.deleting.as_ref().map(|d| (d.at, d.keep_until))
+    }
+}
+
+impl Engine {
+    /// Accepts a deleted volume back, with all that is in it. By name, the one that was deleted last.
+    ///
+    /// # Errors
+    /// `volume-not-found`, `not-deleted`, `being-deleted` if it goes for good, `name-taken`,
+    /// `volume-lost` if its file is not in the trash.
+    pub fn restore_volume(&self, actor: &Actor, volume: &str, req: &Restore) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::VolumeRestore, (Kind::Volume, volume), |draft| {
+            let record = self.find_deleted::<VolumeSpec>(volume)?;
+            let name = req.name.as_ref().unwrap_or(&record.spec.name);
+            self.wake_volume(draft, &record, name, None)?;
+            let spec = &record.spec;
+            draft.about(Kind::Volume, spec.id.0, name.as_str(), spec.generation + 1);
+            Ok(())
+        })
+    }
+
+    /// Accepts a deleted machine back, stopped, with the volumes that were deleted with it and those
+    /// of its others that nobody else has now. Where its address is taken it gets another.
+    ///
+    /// # Errors
+    /// `machine-not-found`, `not-deleted`, `being-deleted` if it goes for good or is not stopped yet,
+    /// `name-taken`, `volume-in-use`, `volume-not-found` or `volume-lost` for its root volume.
+    pub fn restore_machine(&self, actor: &Actor, machine: &str, req: &Restore) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::MachineRestore, (Kind::Machine, machine), |draft| {
+            let record = self.find_deleted::<MachineSpec>(machine)?;
+            let before = &record.spec;
+            if before.deleting.as_ref().is_some_and(|d| !d.released) {
+                let text = format!("machine \"{}\" is still shutting down", before.name);
+                return Err(Problem::new(Code::Deleting, text).hint("try again in a moment"));
+            }
+            let mut spec = before.value.clone();
+            if let Some(name) = &req.name {
+                spec.name = Name::machine(name.as_str())?;
+            }
+            let claim = key::name(Kind::Machine, spec.name.as_str());
+            if self.0.db.0.get(&claim)?.is_some() {
+                return Err(taken(Kind::Machine, spec.name.as_str()).hint(other_name("machine", machine)));
+            }
+            draft.change.claim(claim, &spec.id);
+            spec.deleting = None;
+            spec.generation += 1;
+            draft.about(Kind::Machine, spec.id.0, spec.name.as_str(), spec.generation);
+            spec.disks = self.take_back_disks(draft, &before.value, &spec)?;
+            self.take_back_nics(draft, &mut spec)?;
+            draft.change.update(before, &spec);
+            Ok(())
+        })
+    }
+
+    /// The disks of a machine that comes back, attached again.
+    fn take_back_disks(
+        &self,
+        draft: &mut Draft,
+        before: &MachineSpec,
+        spec: &MachineSpec,
+    ) -> Result<Vec<Disk>, Problem> {
+        let with_it: Vec<Uuid> = self.gone_with(before)?.iter().map(|v| v.spec.id.0).collect();
+        let mut disks = vec![];
+        for disk in &before.disks {
+            match self.take_back_disk(draft, before, spec, disk, &with_it)? {
+                None => disks.push(disk.clone()),
+                Some(why) if disk.role == VolumeRole::Root => return Err(why),
+                Some(why) => draft.operation.warnings.push(why.message),
+            }
+        }
+        Ok(disks)
+    }
+
+    /// Attaches one disk again, or says why that cannot be.
+    fn take_back_disk(
+        &self,
+        draft: &mut Draft,
+        before: &MachineSpec,
+        spec: &MachineSpec,
+        disk: &Disk,
+        with_it: &[Uuid],
+    ) -> Result<Option<Problem>, Problem> {
+        let Some(record) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else {
+            let gone = format!("a volume of machine \"{}\" is gone for good", before.name);
+            return Ok(Some(Problem::new(Code::VolumeNotFound, gone).hint(
+                "`sistemo volume list` shows what there is; deploy a machine anew with --volume or --attach",
+            )));
+        };
+        let old = &record.spec.name;
+        if with_it.contains(&disk.volume.0) {
+            let renamed = spec.name != before.name && *old == before.name.root_volume();
+            let name = if renamed { spec.name.root_volume() } else { old.clone() };
+            self.wake_volume(draft, &record, &name, Some((spec.id, &before.name)))?;
+        } else if record.spec.deleting.is_some() {
+            return Ok(Some(
+                Problem::new(Code::Deleting, format!("volume \"{old}\" was deleted by itself"))
+                    .hint(format!("`sistemo volume restore {old}` first")),
+            ));
+        } else if let Some(holder) = self.holder(draft, record.spec.id)? {
+            return Ok(Some(in_use(old, &holder.spec.name)));
+        } else {
+            draft.change.on(&record.spec);
+            draft.touch(Kind::Volume, disk.volume.0, old.as_str());
+        }
+        draft.change.put(key::attach(disk.volume), &spec.id);
+        Ok(None)
+    }
+
+    /// The interfaces of a machine that comes back, with what they had where that is still free.
+    fn take_back_nics(&self, draft: &mut Draft, spec: &mut MachineSpec) -> Result<(), Problem> {
+        for n in 0..spec.nics.len() {
+            let nic = spec.nics[n].clone();
+            let found = self.0.db.record::<NetworkSpec>(nic.network.0)?.map(|r| r.spec);
+            let there = match &found {
+                Some(net) => net.hosts().any(|a| a == nic.address),
+                None => false,
+            };
+            let keys = [key::address(nic.network, nic.address), key::mac(&nic.mac)];
+            let mut free = there;
+            for key in &keys {
+                free &= self.0.db.0.get(key)?.is_none();
+            }
+            if free {
+                for key in keys {
+                    draft.change.claim(key, &spec.id);
+                }
+                continue;
+            }
+            let network = match found {
+                Some(network) => network,
+                None => self.0.db.find::<NetworkSpec>(network::DEFAULT)?.spec,
+            };
+            spec.nics[n] = self.take_nic(draft, &network, spec.id)?;
+            let now = spec.nics[n].address;
+            draft.operation.warnings.push(format!("its address was {} and is {now}", nic.address));
+        }
+        Ok(())
+    }
+
+    /// Puts into a draft that a deleted volume is wanted again.
+    fn wake_volume(
+        &self,
+        draft: &mut Draft,
+        record: &VolumeRecord,
+        name: &Name,
+        machine: Option<(MachineId, &Name)>,
+    ) -> Result<(), Problem> {
+        let mut spec = record.spec.value.clone();
+        let claim = key::name(Kind::Volume, name.as_str());
+        if self.0.db.0.get(&claim)?.is_some() {
+            let hint = match machine {
+                Some((_, machine)) => other_name("machine", machine.as_str()),
+                None => other_name("volume", spec.name.as_str()),
+            };
+            return Err(taken(Kind::Volume, name.as_str()).hint(hint));
+        }
+        let seen = self.0.ports.pool.observe(spec.id).map_err(|fault| fault.problem)?;
+        if seen.file.is_none() && !seen.trashed {
+            let text = format!("the file of volume \"{}\" is not in the trash any more", spec.name);
+            return Err(Problem::new(Code::VolumeLost, text)
+                .hint("somebody removed it by hand; if there is a backup of it, import that"));
+        }
+        spec.name = name.clone();
+        spec.deleting = None;
+        spec.owner = machine.map(|(id, _)| id);
+        spec.generation += 1;
+        draft.change.claim(claim, &spec.id).update(&record.spec, &spec);
+        draft.touch(Kind::Volume, spec.id.0, name.as_str());
+        Ok(())
+    }
+
+    /// Something that was deleted and can be taken back, by id, or by name the latest.
+    fn find_deleted<S: Deleted>(&self, id_or_name: &str) -> Result<Record<S, S::Status>, Problem> {
+        let kind = S::KIND;
+        let live = |name: &Name| {
+            Problem::new(Code::NotDeleted, format!("{kind} \"{name}\" is not deleted"))
+                .hint(format!("`sistemo {kind} list --deleted` shows what can be taken back"))
+        };
+        if Uuid::parse_str(id_or_name).is_ok() {
+            let record = self.0.db.find::<S>(id_or_name)?;
+            return match record.spec.mark() {
+                None => Err(live(record.spec.name())),
+                Some((_, None)) => Err(for_good(kind, record.spec.name())),
+                Some((_, Some(_))) => Ok(record),
+            };
+        }
+        let name = Name::new(id_or_name)?;
+        let mut all = self.0.db.records::<S>()?;
+        all.retain(|r| *r.spec.name() == name);
+        let deleted = all.iter().filter(|r| matches!(r.spec.mark(), Some((_, Some(_)))));
+        let latest = deleted.max_by_key(|r| (r.spec.mark(), r.spec.key.clone())).cloned();
+        if let Some(latest) = latest {
+            return Ok(latest);
+        }
+        match all.iter().find(|r| r.spec.mark().is_none()) {
+            Some(_) => Err(live(&name)),
+            None if !all.is_empty() => Err(for_good(kind, &name)),
+            None => Err(Problem::new(S::MISSING, format!("no {kind} \"{name}\" was deleted of late"))
+                .hint(format!("`sistemo {kind} list --deleted` shows what can be taken back"))),
+        }
+    }
+}
+
+fn for_good(kind: Kind, name: &Name) -> Problem {
+    Problem::new(Code::Deleting, format!("{kind} \"{name}\" is being deleted for good"))
+        .hint(format!("`sistemo {kind} list --deleted` shows what can be taken back"))
+}
+
+fn other_name(kind: &str, of: &str) -> String {
+    format!("give another name: `sistemo {kind} restore {of} --name NEW`")
+}

@@ -1,0 +1,80 @@
+//! What is in the trash, and when it goes.
+//!
+//! Invariant: it goes when its time is over by a clock that was not set, or, the oldest first, while the
+//! pool is below its reserve; that it goes is decided in its spec before anything of it is touched.
+
+use crate::Engine;
+use crate::admit::{discard_for_good, restorable};
+use crate::db::{Change, VolumeRecord};
+use crate::store::StoreError;
+use std::sync::PoisonError;
+use types::operation::Kind;
+use types::volume::VolumeSpec;
+use types::{Problem, Timestamp, VolumeId};
+
+impl Engine {
+    /// Notices whether the clock on the wall was set. Returns whether it can be gone by.
+    pub(super) fn look_at_clock(&self) -> bool {
+        let clock = &self.0.ports.clock;
+        let mut steady = self.0.steady.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ms) = steady.look(clock.now(), clock.uptime(), self.0.settings.trash_keep) {
+            tracing::warn!(seconds = ms / 1000, "the clock was set; the trash is kept for longer");
+        }
+        steady.trusted()
+    }
+
+    /// Whether what is kept until then may go now.
+    pub(super) fn let_go(&self, until: Timestamp) -> bool {
+        until <= self.0.ports.clock.now() && self.look_at_clock()
+    }
+
+    /// Removes from the trash what has expired and is in no record. What is in one goes by its planner.
+    pub(super) fn empty_trash(&self) {
+        if !self.look_at_clock() {
+            return;
+        }
+        // What cannot be read is not touched.
+        let known = |id: VolumeId| !matches!(self.0.db.record::<VolumeSpec>(id.0), Ok(None));
+        match self.0.ports.pool.purge_trash(self.0.ports.clock.now(), &known) {
+            Ok(gone) if !gone.is_empty() => tracing::info!(count = gone.len(), "emptied expired trash"),
+            Ok(_) => {}
+            Err(fault) => tracing::warn!(code = %fault.problem.code, "trash: {fault}"),
+        }
+    }
+
+    /// While the pool has less than its reserve, lets the volume go that was deleted first; the next
+    /// once that is gone.
+    pub(super) fn make_room(&self) {
+        if let Err(problem) = self.try_make_room() {
+            tracing::warn!(code = %problem.code, "trash: {problem}");
+        }
+    }
+
+    fn try_make_room(&self) -> Result<(), Problem> {
+        let Some(short) = self.below_reserve() else { return Ok(()) };
+        let all = self.0.db.records::<VolumeSpec>()?;
+        let deleted = all.iter().filter_map(|r| Some((r.spec.deleting.as_ref()?, r)));
+        // One that is on its way frees its room first.
+        if deleted.clone().any(|(going, _)| going.keep_until.is_none()) {
+            return Ok(());
+        }
+        let oldest =
+            deleted.filter(|(_, r)| restorable(r).is_some()).min_by_key(|(going, r)| (going.at, r.spec.id));
+        let Some((_, record)) = oldest else { return Ok(()) };
+        self.discard_early(record)?;
+        tracing::warn!(volume = %record.spec.name, short = %short, "the pool is below its reserve: out of the trash");
+        Ok(())
+    }
+
+    fn discard_early(&self, record: &VolumeRecord) -> Result<(), Problem> {
+        let mut change = Change::system();
+        discard_for_good(&mut change, record);
+        match change.commit(&self.0.db) {
+            Ok(_) => self.wake(Kind::Volume, record.spec.id.0),
+            // Somebody takes it back at this moment: the next time, then.
+            Err(StoreError::Conflict(_)) => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! `sistemo trash list` and `sistemo trash empty [-y]`.
+
+use super::confirm::confirm;
+use super::context::Context;
+use super::render::{Format, Table};
+use super::wait::wait;
+use super::{Ended, render};
+use crate::client::Client;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use types::machine::Machine;
+use types::operation::Kind;
+use types::volume::Volume;
+use types::{ByteSize, Code, List, Name, Operation, Problem, Timestamp};
+use uuid::Uuid;
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum Trash {
+    /// List what was deleted and can be taken back
+    #[command(visible_alias = "ls")]
+    List,
+    /// Delete for good all that was deleted
+    Empty(Empty),
+}
+
+/// Whether to ask.
+#[derive(Args)]
+pub struct Empty {
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Something that was deleted.
+#[derive(Serialize)]
+struct Gone {
+    kind: Kind,
+    id: Uuid,
+    name: Name,
+    size_bytes: Option<u64>,
+    deleted_at: Option<Timestamp>,
+    restorable_until: Option<Timestamp>,
+}
+
+impl Trash {
+    /// Runs the verb.
+    pub async fn run(self, context: &Context) -> Ended {
+        let client = context.client()?;
+        let all = gone(&client).await?;
+        match self {
+            Self::List => list(context, all),
+            Self::Empty(verb) => verb.run(context, &client, &all).await,
+        }
+    }
+}
+
+/// The machines first: what was deleted with one goes with it.
+async fn gone(client: &Client) -> Result<Vec<Gone>, Problem> {
+    let mut all = vec![];
+    let mut machines = client.list::<Machine>(&["machines"], "deleted=true").await?;
+    while let Some(m) = machines.next().await? {
+        all.push(Gone {
+            kind: Kind::Machine,
+            id: m.id.0,
+            name: m.name,
+            size_bytes: None,
+            deleted_at: m.deleted_at,
+            restorable_until: m.restorable_until,
+        });
+    }
+    let mut volumes = client.list::<Volume>(&["volumes"], "deleted=true").await?;
+    while let Some(v) = volumes.next().await? {
+        all.push(Gone {
+            kind: Kind::Volume,
+            id: v.id.0,
+            name: v.name,
+            size_bytes: Some(v.size_bytes),
+            deleted_at: v.deleted_at,
+            restorable_until: v.restorable_until,
+        });
+    }
+    Ok(all)
+}
+
+fn list(context: &Context, all: Vec<Gone>) -> Ended {
+    if context.format() == Format::Name {
+        let names: String = all.iter().map(|g| format!("{}\n", g.name)).collect();
+        return render::print(&names);
+    }
+    render::one(context.format(), &List { items: all, next_cursor: None }, |all| {
+        let time = |at: Option<Timestamp>| render::or_dash(at.map(render::time));
+        let mut table = Table::new(&["NAME", "KIND", "SIZE", "DELETED", "RESTORABLE UNTIL"]);
+        for g in &all.items {
+            table.row(&[
+                g.name.to_string(),
+                g.kind.to_string(),
+                render::or_dash(g.size_bytes.map(ByteSize)),
+                time(g.deleted_at),
+                time(g.restorable_until),
+            ]);
+        }
+        let mut text = String::new();
+        let done: Result<(), std::convert::Infallible> = table.lines(|line| {
+            text.push_str(line);
+            Ok(())
+        });
+        let Ok(()) = done;
+        text
+    })
+}
+
+impl Empty {
+    async fn run(self, context: &Context, client: &Client, all: &[Gone]) -> Ended {
+        let mut lines: Vec<String> =
+            all.iter().map(|g| format!("goes for good:  {} \"{}\"", g.kind, g.name)).collect();
+        lines.push("this cannot be undone".into());
+        if !all.is_empty() {
+            confirm(self.yes, "Empty the trash", &lines)?;
+        }
+        let mut ended: Vec<Operation> = vec![];
+        for g in all {
+            let kind = if g.kind == Kind::Machine { "machines" } else { "volumes" };
+            let asked = client.delete::<Operation>(&[kind, &g.id.to_string()], "now=true").await;
+            match asked {
+                Ok(operation) => ended.push(wait(context, client, operation).await?),
+                // It went with its machine, or somebody took it back or emptied the trash meanwhile.
+                Err(p) if matches!(p.code, Code::VolumeNotFound | Code::MachineNotFound | Code::Deleting) => {
+                }
+                Err(p) => return Err(p.into()),
+            }
+        }
+        let n = all.len();
+        render::one(context.format(), &List { items: ended, next_cursor: None }, |_| match n {
+            0 => "the trash is empty\n".to_owned(),
+            1 => "1 thing is gone for good\n".to_owned(),
+            n => format!("{n} things are gone for good\n"),
+        })
+    }
+}
