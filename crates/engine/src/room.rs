@@ -32,7 +32,7 @@ impl Engine {
         // A pool that cannot be asked is told of by whoever tries.
         let (Ok(room), Ok(needs)) = (pool.capacity(), pool.needs(size, image)) else { return Ok(()) };
         let needs = ByteSize(needs.bytes().saturating_add(LEFT.bytes()));
-        let hint = "make room in the file system of the data directory, or delete volumes or images";
+        let hint = crate::port::MAKE_ROOM;
         if room.free < needs {
             let text = format!(
                 "no room to make volume \"{name}\": it takes {needs} at once, and {} are free",
@@ -40,7 +40,6 @@ impl Engine {
             );
             return Err(Problem::new(Code::PoolFull, text).hint(hint));
         }
-<<<<<<< HEAD
         let reserve = self.0.settings.pool_reserve.of(room.total);
         if room.free.bytes() - needs.bytes() < reserve.bytes() {
             let text = format!(
@@ -52,13 +51,6 @@ impl Engine {
             );
         }
         Ok(())
-=======
-        let text = format!(
-            "no room to make volume \"{name}\": it takes {needs} at once, and {} are free",
-            room.free
-        );
-        Err(Problem::new(Code::PoolFull, text).hint(crate::port::MAKE_ROOM))
->>>>>>> main
     }
 
     /// What is to be said about a pool that is nearly full; nothing about one that is not.
