@@ -22,8 +22,8 @@ use types::operation::{Kind, Progress};
 use types::{Code, Problem};
 
 /// What to do about a full pool.
-pub const MAKE_ROOM: &str = "make room in the file system of the data directory, or delete images; what a \
-    deleted volume takes is free once the trash lets go of it (the setting trash_keep)";
+pub const MAKE_ROOM: &str = "make room in the file system of the data directory, delete images, or delete volumes \
+    and let go of them with `sistemo trash empty`";
 
 /// Why a port could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
