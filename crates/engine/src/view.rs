@@ -5,7 +5,7 @@ use crate::plan::machine::deaths;
 use crate::port::GuestObs;
 use crate::store::Limit;
 use crate::{Engine, OnOperation, key};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use types::image::{Image, ImageSpec};
 use types::machine::{Machine, MachineDisk, MachineSpec, Mount, Phase, Run, StallReason, phase};
 use types::network::{Network, NetworkSpec};
@@ -21,6 +21,8 @@ struct Names {
     holders: HashMap<VolumeId, MachineId>,
     /// Volumes whose machine stands because a write to them failed.
     stalls: HashMap<VolumeId, (Condition, Problem)>,
+    /// Volumes whose file systems grow in their guests.
+    growing: HashSet<VolumeId>,
 }
 
 impl Names {
@@ -43,6 +45,7 @@ impl Engine {
     fn names(&self, volumes: &[VolumeRecord]) -> Result<Names, Problem> {
         let mut names = Names::default();
         for m in self.0.db.records::<MachineSpec>()? {
+            self.growing_in(&m, &mut names);
             names.machine(&m, |id| volumes.iter().find(|v| v.spec.id == id).map(|v| v.spec.name.clone()));
         }
         for i in self.0.db.records::<ImageSpec>()? {
@@ -54,6 +57,14 @@ impl Engine {
             }
         }
         Ok(names)
+    }
+
+    /// Adds those of a machine's volumes that its guest says are growing.
+    fn growing_in(&self, m: &MachineRecord, names: &mut Names) {
+        let Some(run) = &m.status.run else { return };
+        let growing = self.0.ports.guest.observe(m.spec.id, run.id).unwrap_or_default().growing;
+        let theirs = m.spec.disks.iter().map(|d| d.volume).filter(|v| growing.contains(&v.short()));
+        names.growing.extend(theirs);
     }
 
     /// All volumes but those that are going, by name.
@@ -94,6 +105,7 @@ impl Engine {
         }
         for id in holder.into_iter().chain(record.spec.owner) {
             if let Some(m) = self.0.db.record::<MachineSpec>(id.0)? {
+                self.growing_in(&m, &mut names);
                 names.machine(&m, |_| Some(record.spec.name.clone()));
             }
         }
@@ -383,7 +395,7 @@ fn released(spec: &MachineSpec) -> bool {
 fn volume(r: &VolumeRecord, names: &Names) -> Volume {
     let (spec, status) = (&r.spec, &r.status);
     let holder = names.holders.get(&spec.id).copied();
-    let growing = status.filled && status.size < spec.size;
+    let growing = (status.filled && status.size < spec.size) || names.growing.contains(&spec.id);
     let condition = match (&spec.deleting, status.condition) {
         (Some(_), _) => Some(Condition::Deleting),
         (None, Some(condition)) => Some(condition),

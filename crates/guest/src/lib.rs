@@ -18,9 +18,12 @@ pub mod init;
 pub mod inside;
 pub mod log;
 pub mod modules;
+pub mod mounted;
 pub mod net;
+pub mod release;
 pub mod setup;
 pub mod superblock;
+pub mod trim;
 pub mod volumes;
 
 use std::io;

@@ -49,6 +49,7 @@ verbs! {
     VolumeCreate = "volume.create";
     VolumeResize = "volume.resize";
     VolumeDelete = "volume.delete";
+    VolumeTrim = "volume.trim";
     VolumeRestore = "volume.restore";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
@@ -175,6 +176,9 @@ pub struct Operation {
     /// What it is doing now; only while it runs.
     #[serde(default)]
     pub progress: Option<Progress>,
+    /// What a `volume.trim` gave back to the host, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trimmed_bytes: Option<u64>,
     /// Of a delete: until when it can be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable_until: Option<Timestamp>,

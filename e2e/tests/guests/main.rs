@@ -4,6 +4,7 @@ mod announcement;
 mod daemon;
 mod exec;
 mod full;
+mod live;
 mod network;
 mod refusals;
 mod shutdown;

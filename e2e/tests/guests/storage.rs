@@ -27,7 +27,7 @@ fn data_moves_between_machines_and_is_found_whatever_the_order() {
     // While `api` runs, `web` starts with what it has left.
     host.ok("machine start web");
     assert_eq!(host.sh("web", "cat /srv/first/mark; ls /mnt"), "1\ntwo");
-    host.refused("machine volume attach web two", "machine-running", 4);
+    host.refused("machine volume attach web two", "volume-in-use", 4);
     host.ok("machine stop web");
     host.refused("machine volume attach web two", "volume-in-use", 4);
     host.ok("machine stop api");
@@ -132,7 +132,6 @@ fn a_large_growth_goes_on_behind_hello_and_survives_a_kill() {
 fn resizes_cost_the_same_and_only_grow() {
     let host = Host::seeded("resize");
     host.ok("machine deploy debian --name web");
-    host.refused("volume resize web-root 10GB", "machine-running", 4);
     host.ok("machine stop web");
     assert!(is_clean(&host.file_of("web-root")));
     host.refused("volume resize web-root 1GB", "cannot-shrink", 4);

@@ -1,8 +1,7 @@
 //! Requests about machines.
 
 use super::volume::{
-    cannot_shrink, deleted, in_use, mark_deleting, refuse_deleting, refuse_lost, refuse_running, restorable,
-    size,
+    cannot_shrink, deleted, in_use, mark_deleting, refuse_deleting, refuse_lost, restorable, size,
 };
 use super::{Draft, made_up, network, taken};
 use crate::db::{Change, MachineRecord, Rev, VolumeRecord};
@@ -11,8 +10,8 @@ use crate::plan::volume::too_small;
 use crate::{Engine, key};
 use rand::Rng;
 use types::machine::{
-    AttachVolume, DISK_SLOTS, DeletePlan, DeployMachine, Desired, DetachVolume, Disk, MAX_MEMORY, MAX_VCPUS,
-    MIN_MEMORY, MachineDeletion, MachineSpec, Mount,
+    AttachVolume, DISK_SLOTS, DeletePlan, DeployMachine, Desired, DetachVolume, Disk, Leaving, MAX_MEMORY,
+    MAX_VCPUS, MIN_MEMORY, MachineDeletion, MachineSpec, Mount,
 };
 use types::network::NetworkSpec;
 use types::operation::Kind;
@@ -108,6 +107,7 @@ impl Engine {
                 role: VolumeRole::Root,
                 mount: Mount::Default,
                 read_only: false,
+                leaving: None,
             }],
             nics: vec![nic],
             uid: self.take_uid(draft, id)?,
@@ -238,6 +238,7 @@ impl Engine {
             role: VolumeRole::Data,
             mount,
             read_only: req.read_only,
+            leaving: None,
         });
         spec.disks.sort_by_key(|d| d.slot);
         draft.change.on(volume).put(key::attach(volume.id), &spec.id);
@@ -340,10 +341,10 @@ impl Engine {
         })
     }
 
-    /// Accepts to attach a volume to a stopped machine.
+    /// Accepts to attach a volume to a machine; one that runs gets it at once.
     ///
     /// # Errors
-    /// `machine-running`, `volume-in-use`, `volume-not-found`, `no-free-slot`, …
+    /// `being-deleted`, `volume-in-use`, `volume-not-found`, `no-free-slot`, …
     pub fn attach_volume(
         &self,
         actor: &Actor,
@@ -352,7 +353,7 @@ impl Engine {
     ) -> Result<Operation, Problem> {
         self.admit(actor, Verb::VolumeAttach, (Kind::Machine, machine), |draft| {
             let record = self.0.db.find::<MachineSpec>(machine)?;
-            refuse_running(draft, &record, "attach the volume")?;
+            refuse_going(&record)?;
             let mut spec = record.spec.value.clone();
             self.take_volume(draft, &mut spec, &req)?;
             spec.generation += 1;
@@ -362,10 +363,10 @@ impl Engine {
         })
     }
 
-    /// Accepts to detach a data volume from a stopped machine.
+    /// Accepts to detach a data volume from a machine. The guest of one that runs lets go of it first.
     ///
     /// # Errors
-    /// `machine-running`, `volume-not-attached`, `volume-not-found`, `volume-in-use` for its root.
+    /// `being-deleted`, `volume-not-attached`, `volume-not-found`, `volume-in-use` for its root.
     pub fn detach_volume(
         &self,
         actor: &Actor,
@@ -386,12 +387,18 @@ impl Engine {
                 )
                 .hint(format!("`sistemo machine delete {} --preserve-storage` keeps it", spec.name)));
             }
-            refuse_running(draft, &record, "detach the volume")?;
-            spec.disks.remove(at);
+            refuse_going(&record)?;
+            draft.change.on(&record.status);
+            if record.status.run.is_none() {
+                // No process holds the file, which this transaction checks.
+                spec.disks.remove(at);
+                draft.change.delete(key::attach(volume.spec.id));
+            } else {
+                let before = spec.disks[at].leaving.unwrap_or_default();
+                spec.disks[at].leaving = Some(Leaving { force: before.force || req.force });
+            }
             spec.generation += 1;
             draft.change.update(&record.spec, &spec);
-            // No process holds the file: `refuse_running` checked that in this transaction.
-            draft.change.delete(key::attach(volume.spec.id));
             draft.about(Kind::Machine, spec.id.0, spec.name.as_str(), spec.generation);
             draft.touch(Kind::Volume, volume.spec.id.0, volume.spec.name.as_str());
             Ok(())

@@ -15,7 +15,9 @@ pub(crate) use machine::{
     mount, release as release_machine,
 };
 pub(crate) use network::DEFAULT as DEFAULT_NETWORK;
-pub(crate) use volume::{DEFAULT_POOL, go_for_good as discard_for_good, mark_deleting, restorable};
+pub(crate) use volume::{
+    DEFAULT_POOL, go_for_good as discard_for_good, mark_deleting, no_guest_to_trim, restorable,
+};
 
 use crate::condition::Before;
 use crate::db::Change;
@@ -124,6 +126,7 @@ impl Engine {
                 progress: None,
                 restorable_until: None,
                 created_at: self.0.ports.clock.now(),
+                trimmed_bytes: None,
                 ended_at: None,
             },
         };

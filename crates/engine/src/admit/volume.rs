@@ -4,7 +4,7 @@ use super::{Draft, made_up, taken};
 use crate::db::{Change, MachineRecord, VolumeRecord};
 use crate::plan::machine::after;
 use crate::{Engine, key};
-use types::machine::{Desired, MachineSpec};
+use types::machine::{MachineSpec, Phase, phase};
 use types::operation::Kind;
 use types::volume::{CreateVolume, ResizeVolume, VolumeDeletion, VolumeRole, VolumeSource, VolumeSpec};
 use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, Timestamp, Verb, VolumeId};
@@ -140,10 +140,11 @@ impl Engine {
         }
     }
 
-    /// Accepts a larger size. The same size is accepted and changes nothing.
+    /// Accepts a larger size, whether or not a machine that runs has the volume. The same size is
+    /// accepted and changes nothing.
     ///
     /// # Errors
-    /// `volume-not-found`, `invalid-size`, `cannot-shrink`, `machine-running`, `being-deleted`.
+    /// `volume-not-found`, `invalid-size`, `cannot-shrink`, `being-deleted`.
     pub fn resize_volume(
         &self,
         actor: &Actor,
@@ -159,7 +160,7 @@ impl Engine {
                 return Err(cannot_shrink(&spec.name, spec.size, size));
             }
             if let Some(machine) = self.holder(draft, spec.id)? {
-                refuse_running(draft, &machine, "resize its volumes")?;
+                super::machine::refuse_going(&machine)?;
             }
             refuse_lost(&record)?;
             let mut new = spec.value.clone();
@@ -173,6 +174,28 @@ impl Engine {
                 draft.change.on(spec);
             }
             draft.about(Kind::Volume, new.id.0, new.name.as_str(), new.generation);
+            Ok(())
+        })
+    }
+
+    /// Accepts to let the guest that has a volume mounted give back what it does not use.
+    ///
+    /// # Errors
+    /// `volume-not-found`, `volume-not-attached`, `machine-not-running`, `being-deleted`.
+    pub fn trim_volume(&self, actor: &Actor, volume: &str) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::VolumeTrim, (Kind::Volume, volume), |draft| {
+            let record = self.0.db.find::<VolumeSpec>(volume)?;
+            refuse_deleting(&record)?;
+            let spec = &record.spec;
+            let Some(machine) = self.holder(draft, spec.id)? else {
+                return Err(no_guest_to_trim(&spec.name, None));
+            };
+            super::machine::refuse_going(&machine)?;
+            if phase(&machine.spec, &machine.status) != Phase::Running {
+                return Err(no_guest_to_trim(&spec.name, Some(&machine.spec.name)));
+            }
+            draft.change.on(spec);
+            draft.about(Kind::Volume, spec.id.0, spec.name.as_str(), spec.generation);
             Ok(())
         })
     }
@@ -283,20 +306,18 @@ pub(super) fn refuse_lost(record: &VolumeRecord) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Refuses while a machine runs or shall run; the draft holds only while it stays stopped.
-pub(super) fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
-    let name = &machine.spec.name;
-    if machine.spec.deleting.is_some() {
-        return super::machine::refuse_going(machine);
+/// The refusal of a trim without a guest that could do it.
+pub(crate) fn no_guest_to_trim(volume: &Name, machine: Option<&Name>) -> Problem {
+    match machine {
+        Some(machine) => Problem::new(
+            Code::MachineNotRunning,
+            format!("machine \"{machine}\", which has volume \"{volume}\", does not run"),
+        )
+        .hint(format!("only a guest knows what it does not use: `sistemo machine start {machine}` first")),
+        None => Problem::new(
+            Code::VolumeNotAttached,
+            format!("volume \"{volume}\" is not attached to any machine"),
+        )
+        .hint("only a guest knows what it does not use: attach it to a machine that runs"),
     }
-    let starting =
-        machine.spec.desired == Desired::Running && machine.status.ended_epoch < machine.spec.epoch;
-    if machine.status.run.is_some() || starting {
-        let held = machine.status.run.is_none() && machine.status.held.is_some();
-        let how = if held { "runs again once its host is back" } else { "is running" };
-        return Err(Problem::new(Code::MachineRunning, format!("machine \"{name}\" {how}"))
-            .hint(format!("stop it first: `sistemo machine stop {name}`, then {what}")));
-    }
-    draft.change.on(&machine.spec).on(&machine.status);
-    Ok(())
 }

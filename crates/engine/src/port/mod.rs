@@ -12,11 +12,11 @@ mod pool;
 mod vmm;
 
 pub use clock::Clock;
-pub use guest::{Guest, GuestObs};
+pub use guest::{Grown, Guest, GuestObs};
 pub use images::{ImageObs, Images};
 pub use net::{Net, NicPlan};
 pub use pool::{Capacity, FileObs, Pool, VolumeObs};
-pub use vmm::{Health, ProcessObs, RunDisk, RunPlan, Vmm};
+pub use vmm::{DiskObs, Health, ProcessObs, RunDisk, RunPlan, Vmm};
 
 use types::operation::{Kind, Progress};
 use types::{Code, Problem};

@@ -4,7 +4,9 @@
 //! never assumed: the next look sees it or not.
 
 mod close;
+mod disks;
 mod ending;
+mod grow;
 mod image;
 mod machine;
 mod named;

@@ -40,7 +40,7 @@ impl Engine {
                     condition: None,
                 };
                 self.conclude_volume(&record, status)?;
-                Ok(Next::Idle)
+                self.look_at_growth(&record)
             }
             Answer::Stuck(problem) => {
                 let again = self.give_up_volume(id, &problem)?;
@@ -138,17 +138,20 @@ impl Engine {
         }
         let generation = record.spec.generation;
         self.commit_and_close(change, Kind::Volume, record.spec.id.0, |op| {
-            (op.generation <= generation).then(|| match (&status.fault, op.verb) {
-                (Some(problem), _) => Ending::failed(problem.clone()),
-                (None, Verb::VolumeDelete) if record.spec.deleting.is_none() => {
-                    Ending::failed(Problem::new(Code::Superseded, "the volume was taken back meanwhile"))
-                }
-                (None, Verb::VolumeDelete) => Ending::well(),
-                (None, _) if record.spec.deleting.is_some() => {
-                    Ending::failed(Problem::new(Code::Superseded, "the volume was deleted meanwhile"))
-                }
-                (None, _) => Ending::well(),
-            })
+            let superseded = |how| {
+                Ending::failed(Problem::new(Code::Superseded, format!("the volume was {how} meanwhile")))
+            };
+            let deleted = record.spec.deleting.is_some();
+            match (&status.fault, op.verb) {
+                _ if op.generation > generation => None,
+                (Some(problem), _) => Some(Ending::failed(problem.clone())),
+                (None, Verb::VolumeDelete) if !deleted => Some(superseded("taken back")),
+                (None, Verb::VolumeDelete) => Some(Ending::well()),
+                (None, _) if deleted => Some(superseded("deleted")),
+                // What is well here may have to be done in a guest, too.
+                (None, Verb::VolumeResize | Verb::VolumeTrim) => None,
+                (None, _) => Some(Ending::well()),
+            }
         })?;
         self.0.queue.settled((Kind::Volume, record.spec.id.0));
         self.wake_holder(record.spec.id)?;
@@ -172,6 +175,9 @@ impl Engine {
             self.commit_and_close(Change::system(), Kind::Volume, id.0, |op| {
                 (op.generation <= generation).then(|| Ending::failed(problem.clone()))
             })?;
+            return Ok(false);
+        }
+        if self.give_up_growth(&record, problem)? {
             return Ok(false);
         }
         let open = self.open_operations(Kind::Volume, id.0)?;

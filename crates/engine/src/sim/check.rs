@@ -158,10 +158,7 @@ fn machines_agree(
         }
         match (&status.run, process) {
             (Some(run), Some(p)) if p.run == run.id && !p.exited => {
-                let disks: Vec<_> = m.disks.iter().map(|d| d.volume).collect();
-                if p.volumes != disks {
-                    wrong.push(format!("{name} runs with other disks than it has"));
-                }
+                disks(&s, m, run, p, wrong);
                 standing(&s, m, run, p, wrong);
                 taps.insert(format!("st{}", m.id.short()));
             }
@@ -178,6 +175,39 @@ fn machines_agree(
     }
     if s.taps != taps {
         wrong.push(format!("taps are {:?} and should be {taps:?}", s.taps));
+    }
+}
+
+/// A machine that is up has open what it has, and its guest makes use of all of it.
+fn disks(s: &super::State, m: &MachineSpec, run: &Run, p: &super::Process, wrong: &mut Vec<String>) {
+    let name = &m.name;
+    let want: BTreeSet<_> = m.disks.iter().map(|d| d.volume).collect();
+    let open: BTreeSet<_> = p.volumes.iter().copied().collect();
+    let has: BTreeSet<_> = p.disks.keys().copied().collect();
+    if open != want || has != want || p.volumes.len() != want.len() {
+        wrong.push(format!("{name} runs with other disks than it has"));
+    }
+    if m.disks.iter().any(|d| d.leaving.is_some()) {
+        wrong.push(format!("a disk of {name} has not left"));
+    }
+    let hears = run.hello_at.is_some() && p.stands.is_none() && s.guests != super::Guests::Deaf;
+    if !hears {
+        return;
+    }
+    if p.applied != m.generation {
+        wrong.push(format!("the agent of {name} was told of generation {}, not {}", p.applied, m.generation));
+    }
+    for d in m.disks.iter().filter(|d| d.mount != types::machine::Mount::None) {
+        if !p.mounted.contains_key(&d.volume) {
+            wrong.push(format!("{name} has a disk that is not mounted"));
+        }
+    }
+    for (v, size) in &p.disks {
+        let file = s.files.get(v).map(|f| f.size);
+        let fills = p.mounted.get(v).is_none_or(|m| m == size);
+        if file.is_some_and(|f| f > *size) || !fills {
+            wrong.push(format!("{name} does not make use of all of {v:?}: {size} of {file:?}"));
+        }
     }
 }
 

@@ -110,7 +110,7 @@ fn attach(e: &Engine, who: &Actor, machine: &str, volume: &str) -> Result<Operat
 }
 
 fn detach(e: &Engine, who: &Actor, machine: &str, volume: &str) -> Result<Operation, Problem> {
-    e.detach_volume(who, machine, DetachVolume { volume: volume.into() })
+    e.detach_volume(who, machine, DetachVolume { volume: volume.into(), force: false })
 }
 
 const TOUGH: Command = |e, a| {
@@ -129,6 +129,9 @@ const JOIN_API: Command = |e, a| attach(e, a, "api", "appdata");
 const PART: Command = |e, a| detach(e, a, "web", "appdata");
 const GROW: Command = |e, a| resize(e, a, "web-root", 10);
 const GROW_DATA: Command = |e, a| resize(e, a, "appdata", 4);
+const PULL: Command =
+    |e, a| e.detach_volume(a, "web", DetachVolume { volume: "appdata".into(), force: true });
+const TRIM: Command = |e, a| e.trim_volume(a, "web-root");
 const DELETE: Command = |e, a| e.delete_machine(a, "web", false, false);
 const DELETE_DATA: Command = |e, a| e.delete_volume(a, "appdata", false);
 const PRESERVE: Command = |e, a| e.delete_machine(a, "web", true, false);
@@ -192,6 +195,17 @@ pub fn pairs() -> Vec<Scenario> {
         pair("halt and stop", vec![WEB], vec![HALT, RESUME], vec![STOP]),
         pair("halt and delete", vec![WEB], vec![HALT], vec![DELETE]),
         pair("halt, halt and resume", vec![TOUGH], vec![HALT, RESUME], vec![HALT, RESUME]),
+        pair("attach and stop", vec![WEB, APPDATA], vec![JOIN], vec![STOP]),
+        pair("attach and restart", vec![WEB, APPDATA], vec![JOIN], vec![RESTART]),
+        pair("attach and detach", vec![WEB, APPDATA], vec![JOIN], vec![PART, PULL]),
+        pair("detach and stop", vec![WEB, APPDATA, JOIN], vec![PART], vec![STOP]),
+        pair("detach and delete", vec![WEB, APPDATA, JOIN], vec![PART], vec![DELETE]),
+        pair("detach, attach elsewhere", vec![WEB, API, APPDATA, JOIN], vec![PART], vec![JOIN_API, JOIN_API]),
+        pair("grow and restart", vec![WEB], vec![GROW], vec![RESTART]),
+        pair("grow and detach", vec![WEB, APPDATA, JOIN], vec![GROW_DATA], vec![PART]),
+        pair("attach and grow", vec![WEB, APPDATA], vec![JOIN], vec![GROW_DATA]),
+        pair("trim and stop", vec![WEB], vec![TRIM], vec![STOP]),
+        one(pair("one volume, two running machines", vec![WEB, API, APPDATA], vec![JOIN], vec![JOIN_API])),
         pair(
             "whole lives",
             vec![],
@@ -408,6 +422,17 @@ pub fn surprised() -> Vec<Scenario> {
             w.state().bridges.clear();
             w.state().taps.clear();
         }),
+        of("killed during an attach", vec![WEB, APPDATA], vec![JOIN], World::kill_hypervisors),
+        of("killed during an attach, comes back", vec![TOUGH, APPDATA], vec![JOIN], World::kill_hypervisors),
+        of("killed during a detach", vec![WEB, APPDATA, JOIN], vec![PART], World::kill_hypervisors),
+        of("killed during a live resize", vec![TOUGH], vec![GROW], World::kill_hypervisors),
+        of("powers off during a detach", vec![WEB, APPDATA, JOIN], vec![PART], World::power_off),
+        of("lost during an attach", vec![WEB, APPDATA], vec![JOIN], |w| {
+            w.state().files.retain(|_, f| f.marks.iter().all(|m| m != "ext4"));
+        }),
+        filled("full during an attach", vec![WEB, APPDATA], vec![JOIN]),
+        filled("full during a detach", vec![WEB, APPDATA, JOIN], vec![PART]),
+        filled("full during a live resize", vec![WEB], vec![GROW]),
         filled("full during a deploy", vec![], vec![WEB]),
         filled("full during a start", vec![WEB, STOP], vec![START]),
         filled("full during a stop", vec![WEB], vec![STOP]),
@@ -437,6 +462,37 @@ pub fn all() -> Vec<Scenario> {
                 delete,
             ],
         ),
+        plain("live", vec![web, appdata, join, GROW_DATA, grow, TRIM, part, stop, start, join, delete]),
+        plain("live, pulled out", vec![web, appdata, join, PULL, DELETE_DATA]),
+        Scenario {
+            guests: Guests::Busy,
+            holds: Some(|_, e| expect(e, "it is still attached", |_, v| v[0].attached_to.is_some())),
+            ..plain("live, busy", vec![web, appdata, join, part])
+        },
+        Scenario {
+            guests: Guests::Busy,
+            holds: Some(|_, e| expect(e, "it is detached", |_, v| v[0].attached_to.is_none())),
+            ..plain("live, busy, pulled out", vec![web, appdata, join, PULL])
+        },
+        Scenario {
+            guests: Guests::Clinging,
+            holds: Some(|_, e| expect(e, "it is still attached", |_, v| v[0].attached_to.is_some())),
+            ..plain("live, clinging", vec![web, appdata, join, part, PULL])
+        },
+        Scenario {
+            guests: Guests::Deaf,
+            holds: Some(|_, e| expect(e, "it is attached", |_, v| v[0].attached_to.is_some())),
+            ..plain("live, deaf", vec![web, appdata, join, grow, GROW_DATA, TRIM, part])
+        },
+        Scenario {
+            fault: Some(("plug", Code::NoFreeSlot)),
+            holds: Some(|_, e| expect(e, "it is detached", |_, v| v[0].attached_to.is_none())),
+            ..plain("no free port", vec![web, appdata, join, join])
+        },
+        Scenario {
+            fault: Some(("stretch", Code::GuestFailed)),
+            ..plain("live, not stretched", vec![web, grow, RESTART])
+        },
         plain("volume life", vec![appdata, GROW_DATA, DELETE_DATA]),
         plain("restart", vec![web, RESTART, delete]),
         plain("volume taken back", vec![appdata, DELETE_DATA, BACK_DATA, GROW_DATA, DELETE_DATA, GONE_DATA]),

@@ -82,7 +82,7 @@ fn prepare(inside: &Inside, journal: &Journal, config: &GuestConfig) {
         journal.outcome("the runtime directory", mounts::spare_modules(inside));
         journal.outcome("the disk of kernel modules", volumes::mount_modules(inside));
     }
-    setup::disks(inside, journal, config, None, DISKS);
+    setup::disks(inside, journal, config, None, &[], DISKS);
     journal.post(&Fact::Applied(Box::new(config.clone())));
 }
 

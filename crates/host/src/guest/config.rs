@@ -21,15 +21,7 @@ pub fn describe(plan: &RunPlan, extras: &Extras) -> GuestConfig {
         hostname: plan.name.to_string(),
         root: root.map(|d| d.serial.clone()).unwrap_or_default(),
         modules: true,
-        mounts: plan
-            .disks
-            .iter()
-            .filter(|d| d.role == VolumeRole::Data)
-            .filter_map(|d| {
-                let path = d.mount.clone()?;
-                Some(Mount { serial: d.serial.clone(), path, read_only: d.read_only })
-            })
-            .collect(),
+        mounts: mounts(plan),
         nics: plan
             .nics
             .iter()
@@ -44,6 +36,16 @@ pub fn describe(plan: &RunPlan, extras: &Extras) -> GuestConfig {
         authorized_keys: extras.authorized_keys.clone(),
         entry: None,
     }
+}
+
+/// The data disks to mount.
+pub fn mounts(plan: &RunPlan) -> Vec<Mount> {
+    let data = plan.disks.iter().filter(|d| d.role == VolumeRole::Data);
+    let one = |d: &engine::port::RunDisk| {
+        let path = d.mount.clone()?;
+        Some(Mount { serial: d.serial.clone(), path, read_only: d.read_only })
+    };
+    data.filter_map(one).collect()
 }
 
 /// The host's name servers, as far as a guest can reach them: not those on loopback.

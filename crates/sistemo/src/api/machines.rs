@@ -27,6 +27,16 @@ pub struct DeleteArgs {
     now: bool,
 }
 
+/// How a disk is taken from a machine that runs.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct DetachArgs {
+    /// Also while the guest uses it, as pulling out a disk would.
+    #[serde(default)]
+    force: bool,
+}
+
 /// Which machines: those of which every field that is given has that value.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -234,7 +244,7 @@ pub async fn restart(
     change(&app, move |engine| who.on(engine).restart_machine(&who.0, &machine)).await
 }
 
-/// Attaches a volume to a stopped machine.
+/// Attaches a volume to a machine; one that runs gets it at once.
 #[utoipa::path(
     post,
     path = "/v1/machines/{machine}/volumes",
@@ -257,13 +267,14 @@ pub async fn attach(
     change(&app, move |engine| who.on(engine).attach_volume(&who.0, &machine, asked)).await
 }
 
-/// Detaches a volume from a stopped machine.
+/// Detaches a volume from a machine. The guest of one that runs lets go of it first, and is left alone
+/// while it uses it, unless forced.
 #[utoipa::path(
     delete,
     path = "/v1/machines/{machine}/volumes/{volume}",
     tag = "machines",
     operation_id = "machines_detach",
-    params(("machine" = String, Path, description = "Id or name"), ("volume" = String, Path, description = "Id or name")),
+    params(("machine" = String, Path, description = "Id or name"), ("volume" = String, Path, description = "Id or name"), DetachArgs),
     responses(
         (status = 202, description = "Accepted", body = Operation),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
@@ -273,6 +284,8 @@ pub async fn detach(
     State(app): State<Shared>,
     who: Who,
     Seg((machine, volume)): Seg<(String, String)>,
+    Args(args): Args<DetachArgs>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| who.on(engine).detach_volume(&who.0, &machine, DetachVolume { volume })).await
+    let asked = DetachVolume { volume, force: args.force };
+    change(&app, move |engine| who.on(engine).detach_volume(&who.0, &machine, asked)).await
 }

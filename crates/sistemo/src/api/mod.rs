@@ -160,6 +160,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(volumes::list, volumes::create))
         .routes(routes!(volumes::show, volumes::delete))
         .routes(routes!(volumes::resize))
+        .routes(routes!(volumes::trim))
         .routes(routes!(volumes::restore))
         .routes(routes!(images::list, images::pull))
         .routes(routes!(images::show, images::delete))

@@ -179,3 +179,24 @@ pub async fn resize(
     let asked: ResizeVolume = raw.change(&app, &who, Verb::VolumeResize, Kind::Volume, &volume).await?;
     change(&app, move |engine| who.on(engine).resize_volume(&who.0, &volume, asked)).await
 }
+
+/// Lets the guest that has a volume mounted give back what it does not use. The operation's
+/// `trimmed_bytes` tells how much that was.
+#[utoipa::path(
+    post,
+    path = "/v1/volumes/{volume}/trim",
+    tag = "volumes",
+    operation_id = "volumes_trim",
+    params(("volume" = String, Path, description = "Id or name")),
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn trim(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(volume): Seg<String>,
+) -> Result<Response, Failure> {
+    change(&app, move |engine| who.on(engine).trim_volume(&who.0, &volume)).await
+}

@@ -6,6 +6,7 @@
 mod figure;
 mod http;
 mod listing;
+mod live;
 mod machine;
 mod volumes;
 
@@ -31,6 +32,9 @@ fn main() {
     }
     if wanted("machine") {
         machine::start(&Host::seeded("bench-machine"));
+    }
+    if wanted("live") {
+        live::attach_and_grow(&Host::seeded("bench-live"));
     }
     if wanted("listing") {
         listing::many();

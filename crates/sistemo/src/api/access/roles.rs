@@ -59,6 +59,7 @@ pub fn change<'a>(method: &Method, path: &'a str) -> Option<(Verb, Kind, &'a str
         ("DELETE", ["machines", m, "volumes", _]) => (Verb::VolumeDetach, Kind::Machine, *m),
         ("POST", ["volumes"]) => (Verb::VolumeCreate, Kind::Volume, ""),
         ("POST", ["volumes", v, "resize"]) => (Verb::VolumeResize, Kind::Volume, *v),
+        ("POST", ["volumes", v, "trim"]) => (Verb::VolumeTrim, Kind::Volume, *v),
         ("POST", ["volumes", v, "restore"]) => (Verb::VolumeRestore, Kind::Volume, *v),
         ("POST", ["machines", m, "restore"]) => (Verb::MachineRestore, Kind::Machine, *m),
         ("DELETE", ["volumes", v]) => (Verb::VolumeDelete, Kind::Volume, *v),

@@ -6,6 +6,7 @@ mod list;
 mod resize;
 mod restore;
 mod show;
+mod trim;
 
 use super::Ended;
 use super::context::Context;
@@ -24,6 +25,8 @@ pub enum Volume {
     Show(show::Show),
     /// Make a volume larger
     Resize(resize::Resize),
+    /// Give back to the host what the guest does not use of an attached volume
+    Trim(trim::Trim),
     /// Delete a detached volume; the trash keeps it for a while
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
@@ -39,6 +42,7 @@ impl Volume {
             Self::List(verb) => verb.run(context).await,
             Self::Show(verb) => verb.run(context).await,
             Self::Resize(verb) => verb.run(context).await,
+            Self::Trim(verb) => verb.run(context).await,
             Self::Delete(verb) => verb.run(context).await,
             Self::Restore(verb) => verb.run(context).await,
         }
