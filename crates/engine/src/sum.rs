@@ -187,7 +187,7 @@ mod tests {
         engine.run_until_idle(100).unwrap();
         assert_eq!(engine.committed().unwrap(), ByteSize::gib(10));
         assert_eq!(create(&engine, "b", 1).unwrap_err().code, Code::LimitExceeded);
-        engine.delete_volume(&ada, "a").unwrap();
+        engine.delete_volume(&ada, "a", false).unwrap();
         assert_eq!(engine.committed().unwrap(), ByteSize(0));
         create(&engine, "b", 1).unwrap();
         engine.run_until_idle(100).unwrap();

@@ -188,7 +188,7 @@ impl Engine {
     ///
     /// # Errors
     /// `database-failed`.
-    pub fn allocated(&self) -> Result<Vec<(Name, ByteSize)>, Problem> {
+    pub fn volumes_allocated(&self) -> Result<Vec<(Name, ByteSize)>, Problem> {
         let all = self.0.db.records::<VolumeSpec>()?;
         let live = all.into_iter().filter(|r| r.spec.deleting.is_none());
         Ok(live

@@ -43,7 +43,7 @@ impl Seen {
     pub fn look(engine: &Engine, guests: &dyn Guests) -> Result<Self, Problem> {
         let runs = engine.runs()?.into_iter();
         let machines = runs.filter_map(|(id, run, name, tap)| Some((name, guests.usage(id, run, &tap)?)));
-        Ok(Self { machines: machines.collect(), volumes: engine.allocated()? })
+        Ok(Self { machines: machines.collect(), volumes: engine.volumes_allocated()? })
     }
 
     /// Writes the lines.
