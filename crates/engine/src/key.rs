@@ -46,6 +46,15 @@ pub fn attach(volume: VolumeId) -> String {
 /// All claims of volumes.
 pub const ATTACH: &str = "claim/attach/";
 
+/// What holds a volume still: who reads it now. While it is there, no run of the volume begins and it
+/// neither grows nor goes.
+pub fn hold(id: Uuid) -> String {
+    format!("{HOLDS}{id}")
+}
+
+/// All of them.
+pub const HOLDS: &str = "hold/";
+
 /// Claim of an address.
 pub fn address(network: NetworkId, address: Ipv4Addr) -> String {
     // Fixed width, so that a scan is in the order of the addresses.
@@ -147,6 +156,11 @@ pub fn history(id: Uuid) -> String {
 
 /// The audit log, in the order of time.
 pub const HISTORY: &str = "history/";
+
+/// What the volumes of a pool may grow to, all together; its value is a number of bytes.
+pub fn sum(pool: &str) -> String {
+    format!("sum/pool/{pool}")
+}
 
 /// Whether this host is shutting down.
 pub fn halting(node: &str) -> String {

@@ -109,6 +109,7 @@ mod tests {
             progress: None,
             restorable_until: None,
             created_at: Timestamp::from_millis(0),
+            trimmed_bytes: None,
             ended_at: None,
         };
         live.changed(&op);

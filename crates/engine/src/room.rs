@@ -7,7 +7,7 @@ use crate::Engine;
 use crate::admit::DEFAULT_POOL;
 use crate::port::Capacity;
 use std::sync::atomic::Ordering;
-use types::{ByteSize, Code, ImageId, Problem};
+use types::{ByteSize, Code, ImageId, Problem, VolumeId};
 
 /// What has to be left: for sidecars and whatever else is written on the way.
 const LEFT: ByteSize = ByteSize::mib(8);
@@ -30,16 +30,51 @@ impl Engine {
     ) -> Result<(), Problem> {
         let pool = &self.0.ports.pool;
         // A pool that cannot be asked is told of by whoever tries.
-        let (Ok(room), Ok(needs)) = (pool.capacity(), pool.needs(size, image)) else { return Ok(()) };
+        let Ok(needs) = pool.needs(size, image) else { return Ok(()) };
+        self.refuse_less(name, needs)
+    }
+
+    fn refuse_less(&self, name: &str, needs: ByteSize) -> Result<(), Problem> {
+        let Ok(room) = self.0.ports.pool.capacity() else { return Ok(()) };
         let needs = ByteSize(needs.bytes().saturating_add(LEFT.bytes()));
-        if room.free >= needs {
-            return Ok(());
+        let hint = crate::port::MAKE_ROOM;
+        if room.free < needs {
+            let text = format!(
+                "no room to make volume \"{name}\": it takes {needs} at once, and {} are free",
+                room.free
+            );
+            return Err(Problem::new(Code::PoolFull, text).hint(hint));
         }
-        let text = format!(
-            "no room to make volume \"{name}\": it takes {needs} at once, and {} are free",
-            room.free
-        );
-        Err(Problem::new(Code::PoolFull, text).hint(crate::port::MAKE_ROOM))
+        let reserve = self.0.settings.pool_reserve.of(room.total);
+        if room.free.bytes() - needs.bytes() < reserve.bytes() {
+            let text = format!(
+                "no room to make volume \"{name}\": {} are free, and pool.reserve keeps {reserve} so",
+                room.free
+            );
+            return Err(
+                Problem::new(Code::PoolFull, text).hint(format!("{hint}; or set a smaller pool.reserve"))
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses a copy of a volume for which there certainly is no room.
+    pub(crate) fn refuse_full_copy(&self, name: &str, of: VolumeId) -> Result<(), Problem> {
+        let pool = &self.0.ports.pool;
+        if pool.shares() {
+            return self.refuse_less(name, ByteSize::default());
+        }
+        let takes = pool.observe(of).ok().and_then(|seen| seen.file).map_or(0, |file| file.allocated.bytes());
+        self.refuse_less(name, ByteSize(takes))
+    }
+
+    /// What is to be said where a copy costs as much as what is copied.
+    pub(crate) fn slow_copy_warning(&self) -> Option<String> {
+        (!self.0.ports.pool.shares()).then(|| {
+            "the pool's file system cannot share blocks, so every byte is copied; on XFS with reflink or \
+             on Btrfs a copy takes no room and a moment"
+                .to_owned()
+        })
     }
 
     /// What is to be said about a pool that is nearly full; nothing about one that is not.
@@ -51,11 +86,13 @@ impl Engine {
         })
     }
 
-    /// What the pool lacks to its reserve: a hundredth of it, and at most 1 GiB. `None` if it has it.
+    /// What the pool lacks to its reserve: what is set, and at least a hundredth of it, of which 1 GiB is
+    /// enough. `None` if it has it.
     pub(crate) fn below_reserve(&self) -> Option<ByteSize> {
         let room = self.0.ports.pool.capacity().ok()?;
-        let reserve = ByteSize((room.total.bytes() / 100).min(ByteSize::gib(1).bytes()));
-        reserve.bytes().checked_sub(room.free.bytes()).filter(|short| *short > 0).map(ByteSize)
+        let least = (room.total.bytes() / 100).min(ByteSize::gib(1).bytes());
+        let reserve = self.0.settings.pool_reserve.of(room.total).bytes().max(least);
+        reserve.checked_sub(room.free.bytes()).filter(|short| *short > 0).map(ByteSize)
     }
 
     /// Says so in the log, once.
@@ -101,6 +138,26 @@ mod tests {
         assert_eq!(refused.code, Code::PoolFull);
         assert!(refused.hint.is_some());
         assert!(engine.room_warning().unwrap().contains("100 % full"));
+    }
+
+    #[test]
+    fn what_is_reserved_stays_free() {
+        let world = World::new();
+        // 500 of 1000 GiB are free.
+        for (reserve, refused) in [
+            (crate::Reserve::Percent(49), false),
+            (crate::Reserve::Percent(50), true),
+            (crate::Reserve::Bytes(ByteSize::gib(499)), false),
+            (crate::Reserve::Bytes(ByteSize::gib(500)), true),
+        ] {
+            let engine = world.boot(Settings { pool_reserve: reserve, ..Settings::default() }).unwrap();
+            let made = create(&engine);
+            assert_eq!(made.is_err(), refused, "{reserve:?}");
+            if let Err(p) = made {
+                assert_eq!(p.code, Code::PoolFull);
+                assert!(p.message.contains("pool.reserve"), "{p}");
+            }
+        }
     }
 
     #[test]

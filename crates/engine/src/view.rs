@@ -5,13 +5,13 @@ use crate::plan::machine::deaths;
 use crate::port::GuestObs;
 use crate::store::Limit;
 use crate::{Engine, OnOperation, key};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use types::image::{Image, ImageSpec};
 use types::machine::{Machine, MachineDisk, MachineSpec, Mount, Phase, Run, StallReason, phase};
 use types::network::{Network, NetworkSpec};
 
 use types::volume::{AttachStatus, Condition, Volume, VolumeRole, VolumeSource, VolumeSpec};
-use types::{Code, ImageId, MachineId, Name, Operation, OperationId, Problem, RunId, VolumeId};
+use types::{ByteSize, Code, ImageId, MachineId, Name, Operation, OperationId, Problem, RunId, VolumeId};
 
 /// Names by id, as far as a view needs them.
 #[derive(Default)]
@@ -21,6 +21,8 @@ struct Names {
     holders: HashMap<VolumeId, MachineId>,
     /// Volumes whose machine stands because a write to them failed.
     stalls: HashMap<VolumeId, (Condition, Problem)>,
+    /// Volumes whose file systems grow in their guests.
+    growing: HashSet<VolumeId>,
 }
 
 impl Names {
@@ -43,6 +45,7 @@ impl Engine {
     fn names(&self, volumes: &[VolumeRecord]) -> Result<Names, Problem> {
         let mut names = Names::default();
         for m in self.0.db.records::<MachineSpec>()? {
+            self.growing_in(&m, &mut names);
             names.machine(&m, |id| volumes.iter().find(|v| v.spec.id == id).map(|v| v.spec.name.clone()));
         }
         for i in self.0.db.records::<ImageSpec>()? {
@@ -54,6 +57,14 @@ impl Engine {
             }
         }
         Ok(names)
+    }
+
+    /// Adds those of a machine's volumes that its guest says are growing.
+    fn growing_in(&self, m: &MachineRecord, names: &mut Names) {
+        let Some(run) = &m.status.run else { return };
+        let growing = self.0.ports.guest.observe(m.spec.id, run.id).unwrap_or_default().growing;
+        let theirs = m.spec.disks.iter().map(|d| d.volume).filter(|v| growing.contains(&v.short()));
+        names.growing.extend(theirs);
     }
 
     /// All volumes but those that are going, by name.
@@ -94,10 +105,11 @@ impl Engine {
         }
         for id in holder.into_iter().chain(record.spec.owner) {
             if let Some(m) = self.0.db.record::<MachineSpec>(id.0)? {
+                self.growing_in(&m, &mut names);
                 names.machine(&m, |_| Some(record.spec.name.clone()));
             }
         }
-        if let VolumeSource::Image { image } = record.spec.source {
+        if let Some(image) = record.spec.source.image() {
             if let Some(i) = self.0.db.record::<ImageSpec>(image.0)? {
                 names.images.insert(image, i.spec.name.clone());
             }
@@ -157,6 +169,34 @@ impl Engine {
             )
             .hint(format!("`sistemo machine start {}` starts it", record.spec.name))),
         }
+    }
+
+    /// Every machine that has a run, with its name and that of its interface on the host.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn runs(&self) -> Result<Vec<(MachineId, RunId, Name, String)>, Problem> {
+        let all = self.0.db.records::<MachineSpec>()?;
+        let up = all.into_iter().filter_map(|r| {
+            let tap = crate::run::tap(r.spec.id, 0);
+            Some((r.spec.id, r.status.run.as_ref()?.id, r.spec.name.clone(), tap))
+        });
+        Ok(up.collect())
+    }
+
+    /// What each volume occupies in its pool; one that cannot be looked at is missing.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn volumes_allocated(&self) -> Result<Vec<(Name, ByteSize)>, Problem> {
+        let all = self.0.db.records::<VolumeSpec>()?;
+        let live = all.into_iter().filter(|r| r.spec.deleting.is_none());
+        Ok(live
+            .filter_map(|r| {
+                let file = self.0.ports.pool.observe(r.spec.id).ok()?.file?;
+                Some((r.spec.name.clone(), file.allocated))
+            })
+            .collect())
     }
 
     fn machine_view(&self, record: &MachineRecord) -> Result<Machine, Problem> {
@@ -241,7 +281,7 @@ impl Engine {
     pub fn images(&self) -> Result<Vec<Image>, Problem> {
         let mut uses: HashMap<ImageId, u64> = HashMap::new();
         for v in self.0.db.records::<VolumeSpec>()? {
-            if let VolumeSource::Image { image } = v.spec.source {
+            if let Some(image) = v.spec.source.image() {
                 *uses.entry(image).or_default() += u64::from(v.spec.deleting.is_none());
             }
         }
@@ -357,7 +397,7 @@ fn released(spec: &MachineSpec) -> bool {
 fn volume(r: &VolumeRecord, names: &Names) -> Volume {
     let (spec, status) = (&r.spec, &r.status);
     let holder = names.holders.get(&spec.id).copied();
-    let growing = status.filled && status.size < spec.size;
+    let growing = (status.filled && status.size < spec.size) || names.growing.contains(&spec.id);
     let condition = match (&spec.deleting, status.condition) {
         (Some(_), _) => Some(Condition::Deleting),
         (None, Some(condition)) => Some(condition),
@@ -377,9 +417,9 @@ fn volume(r: &VolumeRecord, names: &Names) -> Volume {
         size_bytes: spec.size.bytes(),
         node: spec.node.clone(),
         owner: spec.owner.and_then(|o| names.machines.get(&o).cloned()),
-        image: match spec.source {
-            VolumeSource::Image { image } => names.images.get(&image).cloned(),
-            VolumeSource::Blank { .. } => None,
+        image: match spec.source.image() {
+            Some(image) => names.images.get(&image).cloned(),
+            None => None,
         },
         created_at: spec.created_at,
         generation: spec.generation,

@@ -26,6 +26,7 @@ enum Ask {
     Attach(usize, usize),
     Detach(usize, usize),
     Resize(usize, u64),
+    Trim(usize),
     Create(usize, u64),
     DeleteVolume(usize),
     RestoreVolume(usize),
@@ -44,6 +45,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         3 => (m.clone(), v.clone()).prop_map(|(m, v)| Ask::Attach(m, v)),
         2 => (m.clone(), v.clone()).prop_map(|(m, v)| Ask::Detach(m, v)),
         3 => (v.clone(), size.clone()).prop_map(|(v, s)| Ask::Resize(v, s)),
+        1 => v.clone().prop_map(Ask::Trim),
         3 => (0..2usize, size).prop_map(|(v, s)| Ask::Create(v, s)),
         2 => v.clone().prop_map(Ask::DeleteVolume),
         2 => v.prop_map(Ask::RestoreVolume),
@@ -76,9 +78,10 @@ impl Ask {
             Self::Restart(m) => e.restart_machine(&who, MACHINES[m]),
             Self::Attach(m, v) => e.attach_volume(&who, MACHINES[m], join(v)),
             Self::Detach(m, v) => {
-                e.detach_volume(&who, MACHINES[m], DetachVolume { volume: VOLUMES[v].into() })
+                e.detach_volume(&who, MACHINES[m], DetachVolume { volume: VOLUMES[v].into(), force: false })
             }
             Self::Resize(v, s) => e.resize_volume(&who, VOLUMES[v], ResizeVolume { size_bytes: bytes(s) }),
+            Self::Trim(v) => e.trim_volume(&who, VOLUMES[v]),
             Self::Create(v, s) => e.create_volume(
                 &who,
                 CreateVolume { name: name(VOLUMES[v]), size_bytes: bytes(s), labels: Default::default() },
@@ -129,8 +132,10 @@ impl Model {
         if volume.holder.is_some() { Err(Code::VolumeInUse) } else { Ok(volume) }
     }
 
-    fn not_running(&mut self, m: usize) -> Result<(), Code> {
-        if self.machine(m)?.running { Err(Code::MachineRunning) } else { Ok(()) }
+    /// A guest gives back what it does not use, if there is one.
+    fn trim(&mut self, v: usize) -> Result<(), Code> {
+        let m = self.volume(v)?.holder.ok_or(Code::VolumeNotAttached)?;
+        if self.machine(m)?.running { Ok(()) } else { Err(Code::MachineNotRunning) }
     }
 
     fn join(&mut self, m: usize, v: usize) -> Result<(), Code> {
@@ -173,7 +178,7 @@ impl Model {
             Ask::Stop(m) => new.machine(m)?.running = false,
             Ask::Start(m) | Ask::Restart(m) => new.machine(m)?.running = true,
             Ask::Attach(m, v) => {
-                new.not_running(m)?;
+                new.machine(m)?;
                 new.join(m, v)?;
             }
             Ask::Detach(m, v) => {
@@ -186,7 +191,6 @@ impl Model {
                 if slot == 0 {
                     return Err(Code::VolumeInUse);
                 }
-                new.not_running(m)?;
                 new.machine(m)?.disks.remove(&slot);
                 new.volume(v)?.holder = None;
             }
@@ -195,11 +199,9 @@ impl Model {
                 if gib < volume.gib {
                     return Err(Code::CannotShrink);
                 }
-                if let Some(m) = volume.holder {
-                    new.not_running(m)?;
-                }
-                new.volume(v)?.gib = gib;
+                volume.gib = gib;
             }
+            Ask::Trim(v) => new.trim(v)?,
             Ask::Create(v, gib) => {
                 if new.volumes.contains_key(&v) {
                     return Err(Code::NameTaken);

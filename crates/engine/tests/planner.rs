@@ -4,13 +4,13 @@
 use engine::plan::machine::{self, DiskLook, Rules};
 use engine::plan::volume::{self, ImageLook};
 use engine::plan::{Answer, image, stall};
-use engine::port::{FileObs, GuestObs, Health, ImageObs, ProcessObs, VolumeObs};
+use engine::port::{DiskObs, FileObs, GuestObs, Health, ImageObs, ProcessObs, VolumeObs};
 use proptest::prelude::*;
 use std::time::Duration;
 use types::image::{ImageSource, ImageSpec, ImageStatus};
 use types::machine::{
-    Deaths, Desired, Exit, Held, LastExit, MachineDeletion, MachineSpec, MachineStatus, RestartPolicy, Run,
-    StallReason,
+    Deaths, Desired, Disk, Exit, Held, LastExit, Leaving, MachineDeletion, MachineSpec, MachineStatus, Mount,
+    RestartPolicy, Run, StallReason,
 };
 use types::volume::{VolumeDeletion, VolumeRole, VolumeSource, VolumeSpec, VolumeStatus};
 use types::{ByteSize, Code, ImageId, MachineId, Name, OperationId, Problem, RunId, Timestamp, VolumeId};
@@ -45,8 +45,29 @@ fn time() -> impl Strategy<Value = u64> {
     prop_oneof![0..2_000_000u64, Just(1u64 << 40)]
 }
 
+/// The volume in a slot.
+fn in_slot(slot: u8) -> VolumeId {
+    VolumeId(id(100 + u128::from(slot)))
+}
+
+prop_compose! {
+    fn disk(slot: u8)(leaving in proptest::option::of(any::<bool>())) -> Disk {
+        Disk {
+            volume: in_slot(slot),
+            slot,
+            role: VolumeRole::Data,
+            mount: Mount::Default,
+            read_only: false,
+            leaving: leaving.map(|force| Leaving { force }),
+        }
+    }
+}
+
 prop_compose! {
     fn machine_spec()(
+        disks in prop_oneof![
+            Just(vec![]), disk(1).prop_map(|d| vec![d]), (disk(1), disk(2)).prop_map(|(a, b)| vec![a, b]),
+        ],
         generation in generation(), running in any::<bool>(), epoch in generation(),
         tough in any::<bool>(),
         deleting in proptest::option::of((proptest::option::of(Just(at(9))), any::<bool>())),
@@ -64,7 +85,7 @@ prop_compose! {
             epoch,
             resumes: epoch % 2,
             restart: if tough { RestartPolicy::OnFailure } else { RestartPolicy::No },
-            disks: vec![],
+            disks,
             nics: vec![],
             uid: 1,
             protected: false, labels: Default::default(), deleting: deleting.map(|(keep_until, released)| MachineDeletion {
@@ -152,7 +173,9 @@ prop_compose! {
         now in 0..4_000_000_000_000u64, up in time(), process in process(), hello in any::<bool>(),
         root_mounted in any::<bool>(), sidecar in proptest::option::of(0..4u64), kernel in any::<bool>(),
         nics in any::<bool>(), halting in any::<bool>(), health in health(), room in any::<bool>(),
-        disks in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..4), expired in any::<bool>(),
+        disks in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..4),
+        open in proptest::collection::vec((1..4u8, any::<bool>()), 0..3), applied in 0..4u64,
+        expired in any::<bool>(),
     ) -> machine::Look {
         machine::Look {
             now: at(now),
@@ -162,15 +185,20 @@ prop_compose! {
             process,
             health,
             room,
-            guest: GuestObs { hello, root_mounted, ..GuestObs::default() },
+            guest: GuestObs { hello, root_mounted, generation: applied, ..GuestObs::default() },
             sidecar,
             kernel,
             nics,
             expired,
-            disks: disks.into_iter().map(|(settled, fault)| DiskLook {
-                id: VolumeId(id(4)),
+            disks: disks.into_iter().zip(1..).map(|((settled, fault), slot)| DiskLook {
+                id: in_slot(slot),
                 settled,
                 fault: (fault && !settled).then(problem),
+            }).collect(),
+            open: open.into_iter().map(|(slot, ready)| DiskObs {
+                serial: in_slot(slot).short(),
+                ready,
+                size: ByteSize::gib(1),
             }).collect(),
         }
     }
@@ -223,6 +251,23 @@ fn do_machine(
             s.held = None;
         }
         Step::Start => l.process = ProcessObs::Alive,
+        Step::Configure => l.guest.generation = spec.generation,
+        Step::Plug { volume } => {
+            l.open.retain(|d| d.serial != volume.short());
+            l.open.push(DiskObs { serial: volume.short(), ready: true, size: ByteSize::gib(1) });
+        }
+        Step::Unplug { volume, .. } => l.open.retain(|d| d.serial != volume.short()),
+        Step::Drop { volume } => {
+            assert!(s.run.is_none() || l.open.iter().all(|d| d.serial != volume.short()), "it is open");
+            spec.disks.retain(|d| d.volume != *volume);
+            spec.generation += 1;
+        }
+        Step::Keep { volume, .. } | Step::Refuse { volume, .. } => {
+            let force = matches!(step, Step::Refuse { .. });
+            let disk = spec.disks.iter_mut().find(|d| d.volume == *volume).expect("a disk it has");
+            disk.leaving = force.then_some(Leaving { force });
+            spec.generation += 1;
+        }
         Step::Kill => l.process = ProcessObs::Exited { clean: false },
         Step::Release => spec.deleting.as_mut().expect("it was deleted").released = true,
         Step::Expire => spec.deleting.as_mut().expect("it was deleted").keep_until = None,
@@ -280,7 +325,7 @@ fn wait(s: &MachineStatus, l: &mut machine::Look, until: Option<Timestamp>) {
 
 prop_compose! {
     fn volume_spec()(
-        generation in generation(), size in 1..5u64, from_image in any::<bool>(),
+        generation in generation(), size in 1..5u64, from in 0..3u8,
         deleting in proptest::option::of(any::<bool>()),
     ) -> VolumeSpec {
         VolumeSpec {
@@ -292,11 +337,12 @@ prop_compose! {
             role: VolumeRole::Data,
             pool: "default".into(),
             size: ByteSize::gib(size),
-            source: if from_image {
-                VolumeSource::Image { image: ImageId(id(7)) }
-            } else {
-                VolumeSource::Blank { fs_uuid: id(8) }
+            source: match from {
+                0 => VolumeSource::Image { image: ImageId(id(7)) },
+                1 => VolumeSource::Volume { volume: VolumeId(id(9)), image: None },
+                _ => VolumeSource::Blank { fs_uuid: id(8) },
             },
+            identity: None,
             owner: None,
             protected: false, labels: Default::default(), deleting: deleting.map(|keep| VolumeDeletion {
                 at: at(0),
@@ -335,7 +381,7 @@ fn do_volume(spec: &mut VolumeSpec, l: &mut volume::Look, step: &volume::Step) -
     use volume::Step;
     let file = |size| Some(FileObs { size, allocated: ByteSize::gib(0) });
     match step {
-        Step::CreateBlank { size, .. } | Step::Clone { size, .. } => {
+        Step::CreateBlank { size, .. } | Step::Clone { size, .. } | Step::Copy { size, .. } => {
             l.pool.file = file(*size);
             l.pool.sidecar = Some(spec.generation);
         }
@@ -394,6 +440,8 @@ proptest! {
                     prop_assert_eq!(up && !l.halting, s.run.is_some());
                     prop_assert_eq!(up && l.halting, machine::held(&spec, &s, &l).is_some());
                     prop_assert_eq!(l.sidecar, Some(spec.generation));
+                    let leaves = spec.disks.iter().any(|d| d.leaving.is_some());
+                    prop_assert!(!leaves || s.run.is_some(), "a disk has not left");
                     prop_assert!(spec.deleting.as_ref().is_none_or(|d| d.released && !l.expired));
                     return Ok(());
                 }

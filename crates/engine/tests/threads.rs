@@ -33,7 +33,7 @@ fn ask(e: &engine::Engine, dice: &mut u64) -> Result<Operation, Problem> {
         3 => e.delete_volume(&who, &volume, false),
         4 => e.resize_volume(&who, &volume, ResizeVolume { size_bytes }),
         5 => e.attach_volume(&who, &machine, AttachVolume { volume, mount: None, read_only: false }),
-        6 => e.detach_volume(&who, &machine, DetachVolume { volume }),
+        6 => e.detach_volume(&who, &machine, DetachVolume { volume, force: false }),
         7 => e.stop_machine(&who, &machine),
         8 => e.start_machine(&who, &machine),
         9 => e.delete_machine(&who, &machine, pick(2) == 0, false),

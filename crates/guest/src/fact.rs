@@ -8,7 +8,7 @@
 
 use proto::{Growth, GuestConfig, State};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -42,7 +42,7 @@ pub enum Fact {
         /// It cannot be grown.
         read_only: bool,
     },
-    /// A data disk was unmounted.
+    /// A data disk was unmounted, whoever wanted that.
     Unmounted {
         /// The disk's serial.
         serial: String,
@@ -128,6 +128,8 @@ pub struct Board {
     pub root: Option<(String, String)>,
     /// Mounted data disks by serial.
     pub volumes: BTreeMap<String, Volume>,
+    /// Disks that were mounted and were let go of.
+    pub released: BTreeSet<String>,
     /// The configuration that was applied last.
     pub applied: Option<GuestConfig>,
     /// PID 1 has handed over.
@@ -153,10 +155,13 @@ impl Board {
         match fact {
             Fact::RootMounted { serial, disk } => self.root = Some((serial, disk)),
             Fact::Mounted { serial, disk, path, read_only } => {
+                self.released.remove(&serial);
                 self.volumes.insert(serial, Volume { disk, path, read_only });
             }
             Fact::Unmounted { serial } => {
-                self.volumes.remove(&serial);
+                if self.volumes.remove(&serial).is_some() {
+                    self.released.insert(serial);
+                }
             }
             Fact::Failed(why) => self.error = Some(why),
             Fact::Note { about, text } => {
@@ -174,6 +179,11 @@ impl Board {
             Fact::Applied(config) => self.applied = Some(*config),
             Fact::Ready => self.ready = true,
         }
+    }
+
+    /// What is noted about something.
+    pub fn note(&self, about: &str) -> Option<String> {
+        self.notes.iter().find(|(a, _)| a == about).map(|(_, text)| text.clone())
     }
 
     /// What the host is told.

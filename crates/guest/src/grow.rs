@@ -27,8 +27,13 @@ pub fn run(serial: &str, disk: &str) -> io::Result<()> {
         Kind::Xfs => xfs(mounted, disk),
         Kind::Btrfs => btrfs(mounted),
     });
-    journal.outcome(&format!("growing the file system of disk {serial}"), grown);
+    journal.outcome(&growing(serial), grown);
     Ok(())
+}
+
+/// What a note about a growth is about.
+pub fn growing(serial: &str) -> String {
+    format!("growing the file system of disk {serial}")
 }
 
 fn ext4(mounted: BorrowedFd<'_>, serial: &str, disk: &str, journal: &Journal) -> io::Result<()> {

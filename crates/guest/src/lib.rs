@@ -18,9 +18,13 @@ pub mod init;
 pub mod inside;
 pub mod log;
 pub mod modules;
+pub mod mounted;
 pub mod net;
+pub mod release;
+mod renew;
 pub mod setup;
 pub mod superblock;
+pub mod trim;
 pub mod volumes;
 
 use std::io;

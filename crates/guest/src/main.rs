@@ -1,6 +1,6 @@
 //! The processes of `sistemo-agent`: without arguments PID 1, else the role that the first names.
 
-use guest::{agent, grow, init, log, setup};
+use guest::{agent, grow, init, log, release, setup, trim};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -9,12 +9,17 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
     // Else the kernel calls us `exe`, after the link that we were started by.
     let _ = rustix::thread::set_name(c"sistemo-agent");
+    let well = |()| ExitCode::SUCCESS;
     let outcome = match arguments[..] {
-        _ if rustix::process::getpid().is_init() => init::run(),
-        ["supervise"] => agent::supervise(),
-        ["serve"] => agent::serve(),
-        ["apply"] => setup::apply_wanted(),
-        ["grow", serial, disk] => grow::run(serial, disk),
+        _ if rustix::process::getpid().is_init() => init::run().map(well),
+        ["supervise"] => agent::supervise().map(well),
+        ["serve"] => agent::serve().map(well),
+        ["apply"] => setup::apply_wanted().map(well),
+        ["grow", serial, disk] => grow::run(serial, disk).map(well),
+        ["release", serial] => release::run(serial, false),
+        ["release", serial, "force"] => release::run(serial, true),
+        ["trim"] => trim::run(None),
+        ["trim", serial] => trim::run(Some(serial)),
         _ => {
             let version = env!("CARGO_PKG_VERSION");
             eprintln!(
@@ -24,9 +29,10 @@ fn main() -> ExitCode {
         }
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(e) => {
             log::complain(&format!("{}: {e}", arguments.join(" ")));
+            eprintln!("{e}");
             ExitCode::FAILURE
         }
     }

@@ -78,11 +78,80 @@ pub fn ext4(disk: &str) -> io::Result<Ext4> {
     parse_ext4(&bytes).ok_or_else(|| io::Error::other("its ext4 superblock is not understood"))
 }
 
+/// The UUID of the ext4 on a disk.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub fn uuid(disk: &str) -> io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    File::open(format!("/dev/{disk}"))?.read_exact_at(&mut bytes, 1024 + UUID as u64)?;
+    Ok(bytes)
+}
+
+/// Where an ext4 superblock has its UUID.
+const UUID: usize = 0x68;
+
+/// Gives the superblock of an ext4 that is not mounted another UUID, as `tune2fs -O
+/// metadata_csum_seed -U` does: where checksums are made with the UUID, what they were begun with is
+/// written down first, so that all of them stay right.
+///
+/// # Errors
+/// Why it cannot be done.
+pub fn renew(bytes: &mut [u8; 1024], uuid: &[u8; 16]) -> Result<(), &'static str> {
+    const INCOMPAT_RECOVER: u32 = 0x4;
+    const INCOMPAT_CSUM_SEED: u32 = 0x2000;
+    const RO_COMPAT_GDT_CSUM: u32 = 0x10;
+    const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
+    const SEED: usize = 0x270;
+    const CHECKSUM: usize = 0x3fc;
+    if bytes[0x38..0x3a] != [0x53, 0xef] {
+        return Err("it holds no ext4");
+    }
+    let (incompat, ro_compat) = (u32_at(bytes, 0x60), u32_at(bytes, 0x64));
+    if incompat & INCOMPAT_RECOVER != 0 {
+        return Err("its journal has to be replayed first");
+    }
+    let sums = ro_compat & RO_COMPAT_METADATA_CSUM != 0;
+    if sums && (bytes[0x175] != 1 || crc32c(!0, &bytes[..CHECKSUM]) != u32_at(bytes, CHECKSUM)) {
+        return Err("its superblock is damaged");
+    }
+    if !sums && ro_compat & RO_COMPAT_GDT_CSUM != 0 {
+        return Err("its checksums are of a kind that is bound to the UUID");
+    }
+    if sums && incompat & INCOMPAT_CSUM_SEED == 0 {
+        let seed = crc32c(!0, &bytes[UUID..UUID + 16]);
+        bytes[SEED..SEED + 4].copy_from_slice(&seed.to_le_bytes());
+        bytes[0x60..0x64].copy_from_slice(&(incompat | INCOMPAT_CSUM_SEED).to_le_bytes());
+    }
+    bytes[UUID..UUID + 16].copy_from_slice(uuid);
+    if sums {
+        let sum = crc32c(!0, &bytes[..CHECKSUM]);
+        bytes[CHECKSUM..].copy_from_slice(&sum.to_le_bytes());
+    }
+    Ok(())
+}
+
+fn u32_at(bytes: &[u8; 1024], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// CRC-32C as ext4 counts it (`crc32c_le`): without the inversions.
+fn crc32c(begin: u32, bytes: &[u8]) -> u32 {
+    let mut sum = begin;
+    for byte in bytes {
+        sum ^= u32::from(*byte);
+        for _ in 0..8 {
+            sum = (sum >> 1) ^ (0x82f6_3b78 & (sum & 1).wrapping_neg());
+        }
+    }
+    sum
+}
+
 /// Reads an ext4 superblock (`fs/ext4/ext4.h`, `struct ext4_super_block`).
 pub fn parse_ext4(bytes: &[u8; 1024]) -> Option<Ext4> {
     const INCOMPAT_64BIT: u32 = 0x80;
     const INCOMPAT_FLEX_BG: u32 = 0x200;
-    let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let u32_at = |at: usize| u32_at(bytes, at);
     if bytes[0x38..0x3a] != [0x53, 0xef] {
         return None;
     }
@@ -124,6 +193,31 @@ mod tests {
         let wanted =
             Ext4 { blocks: 76800, block_size: 4096, group: 32768, flex: 16, most: u64::from(u32::MAX) };
         assert_eq!(Ext4 { most: wanted.most, ..found }, wanted);
+    }
+
+    #[test]
+    fn a_renewed_one_is_whole_to_e2fsck() {
+        use std::process::Command;
+        // With checksums, with their seed written down, and with those that are bound to the UUID.
+        for features in
+            ["metadata_csum,^metadata_csum_seed", "metadata_csum_seed", "^metadata_csum,^uninit_bg"]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let image = dir.path().join("image");
+            File::create(&image).unwrap().set_len(64 << 20).unwrap();
+            let made = Command::new("mkfs.ext4").args(["-q", "-O", features]).arg(&image).status().unwrap();
+            assert!(made.success());
+            let file = File::options().read(true).write(true).open(&image).unwrap();
+            let mut bytes = [0; 1024];
+            file.read_exact_at(&mut bytes, 1024).unwrap();
+            renew(&mut bytes, b"0123456789abcdef").unwrap();
+            file.write_all_at(&bytes, 1024).unwrap();
+            let told = Command::new("dumpe2fs").arg("-h").arg(&image).output().unwrap();
+            let told = String::from_utf8_lossy(&told.stdout).into_owned();
+            assert!(told.contains("30313233-3435-3637-3839-616263646566"), "{features}: {told}");
+            let checked = Command::new("e2fsck").arg("-fn").arg(&image).output().unwrap();
+            assert!(checked.status.success(), "{features}: {}", String::from_utf8_lossy(&checked.stdout));
+        }
     }
 
     proptest! {

@@ -6,7 +6,7 @@
 use crate::fact::{Fact, Journal};
 use crate::inside::Inside;
 use crate::superblock::{Kind, detect};
-use crate::{disk, log, modules};
+use crate::{disk, log, modules, mounted, renew};
 use proto::Mount;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -30,10 +30,18 @@ pub fn mount_modules(inside: &Inside) -> io::Result<()> {
 
 /// Mounts a data disk, which has to appear until `end`; what goes wrong is a note.
 pub fn mount_data(inside: &Inside, journal: &Journal, wanted: &Mount, end: Instant) {
-    let Mount { serial, path, read_only } = wanted;
+    let Mount { serial, path, read_only, identity } = wanted;
     let mounted = disk::wait(serial, end).and_then(|disk| {
+        let place = path.trim_end_matches('/');
+        if mounted::points(&disk)?.iter().any(|p| p.path == place) {
+            return Ok(disk);
+        }
         let kind = detect(&disk)?;
         ensure_known(inside, kind)?;
+        if !identity.is_empty() && !read_only {
+            let renewed = renew::file_system(&disk, kind, identity);
+            journal.outcome(&format!("the UUID of disk {serial}"), renewed);
+        }
         mount_on(inside, &disk, kind, path, *read_only)?;
         Ok(disk)
     });
@@ -46,13 +54,20 @@ pub fn mount_data(inside: &Inside, journal: &Journal, wanted: &Mount, end: Insta
 
 /// Unmounts a data disk that the machine shall no longer have.
 pub fn unmount_data(inside: &Inside, journal: &Journal, gone: &Mount) {
-    if journal.outcome(&about(gone), unmount_from(inside, gone.path.trim_end_matches('/'))).is_some() {
+    if journal
+        .outcome(&about(gone), unmount_from(inside, gone.path.trim_end_matches('/'), UnmountFlags::empty()))
+        .is_some()
+    {
         log::say(&format!("unmounted disk {} from {}", gone.serial, gone.path));
         journal.post(&Fact::Unmounted { serial: gone.serial.clone() });
     }
 }
 
-fn unmount_from(inside: &Inside, path: &str) -> io::Result<()> {
+/// Takes off what is mounted at `path`; nothing is fine.
+///
+/// # Errors
+/// `EBUSY` while it is used; when the place cannot be reached.
+pub fn unmount_from(inside: &Inside, path: &str, flags: UnmountFlags) -> io::Result<()> {
     let (parent, name) = path.rsplit_once('/').ok_or(Errno::INVAL)?;
     if inside.link(path).is_some() {
         return Err(io::Error::other("it cannot be unmounted through a symbolic link"));
@@ -64,7 +79,7 @@ fn unmount_from(inside: &Inside, path: &str) -> io::Result<()> {
         Err(e) => return Err(e),
     };
     rustix::process::fchdir(&parent)?;
-    let unmounted = unmount(name, UnmountFlags::NOFOLLOW);
+    let unmounted = unmount(name, UnmountFlags::NOFOLLOW | flags);
     rustix::process::chdir("/")?;
     match unmounted {
         // Nothing is mounted there: somebody in the guest was quicker.

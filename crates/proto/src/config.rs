@@ -15,6 +15,8 @@ pub struct GuestConfig {
     pub hostname: String,
     /// Serial of the root disk.
     pub root: String,
+    /// The UUID that says who the root is, if it is a copy; else empty. See [`Mount::identity`].
+    pub root_identity: String,
     /// Whether the kernel's modules come on the disk [`crate::MODULES_SERIAL`].
     pub modules: bool,
     /// Data disks to mount.
@@ -39,6 +41,8 @@ pub struct Mount {
     pub path: String,
     /// Mount it read-only.
     pub read_only: bool,
+    /// The UUID that its file system shall have, if it is a copy of another; else empty.
+    pub identity: String,
 }
 
 /// An interface with a static IPv4 address.

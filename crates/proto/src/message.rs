@@ -23,6 +23,61 @@ pub mod paths {
     /// `POST`, body [`super::Clock`]: the guest has stood still and its clock with it; set it to this,
     /// never back. Answers [`super::ClockSet`].
     pub const CLOCK: &str = "/v1/clock";
+    /// `POST`, body [`super::ReleaseDisk`]: unmount a disk wherever it is mounted, and write out what
+    /// is not written. Answers 200 when nothing uses it, 409 with a refusal that names what does.
+    pub const RELEASE: &str = "/v1/release";
+    /// `POST`, body [`super::GrowDisk`]: a disk has become larger; fill it. Answers [`super::Grown`]
+    /// once it is filled, or after a few seconds while that goes on.
+    pub const GROW: &str = "/v1/grow";
+    /// `POST`, body [`super::TrimDisk`]: tell the host what of a mounted disk is not used. Answers
+    /// [`super::Trimmed`].
+    pub const TRIM: &str = "/v1/trim";
+}
+
+/// A disk to let go of.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReleaseDisk {
+    /// The disk's serial.
+    pub serial: String,
+    /// Also while it is used.
+    pub force: bool,
+}
+
+/// A disk that has become larger.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GrowDisk {
+    /// The disk's serial.
+    pub serial: String,
+    /// Bytes it has now.
+    pub bytes: u64,
+}
+
+/// What became of it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Grown {
+    /// The file system is still growing.
+    pub growing: bool,
+    /// What a person should know.
+    pub note: Option<String>,
+}
+
+/// A disk to trim.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrimDisk {
+    /// The disk's serial.
+    pub serial: String,
+}
+
+/// What was trimmed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trimmed {
+    /// Bytes that the guest told its disk it does not use.
+    pub bytes: u64,
 }
 
 /// The host's time.

@@ -15,10 +15,17 @@ fn the_announcement() {
          web-root     5.0GB   attached   web           root\n"
     );
     daemon.ok("volume create 2G --name appdata");
-    daemon.refused("machine volume attach web appdata", "machine-running", 4);
-    daemon.refused("volume resize web-root 10GB", "machine-running", 4);
+    daemon.ok("machine volume attach web appdata");
+    daemon.ok("volume resize appdata 3G");
+    daemon.refused("volume trim nothing", "volume-not-found", 3);
+    assert_eq!(daemon.json("volume trim appdata")["trimmed_bytes"], 0);
+    daemon.refused("machine volume detach web web-root", "volume-in-use", 4);
+    daemon.refused("machine volume detach web appdata --force", "not-confirmed", 4);
+    daemon.ok("machine volume detach web appdata");
+    daemon.refused("volume trim appdata", "volume-not-attached", 4);
     daemon.ok("machine stop web");
     daemon.ok("machine volume attach web appdata");
+    daemon.refused("volume trim appdata", "machine-not-running", 4);
     daemon.refused("volume delete appdata -y", "volume-in-use", 4);
     daemon.ok("machine start web");
     daemon.ok("machine stop web");
@@ -31,7 +38,7 @@ fn the_announcement() {
     assert_eq!(
         daemon.ok("volume ls"),
         "NAME         SIZE     STATUS     ATTACHED TO   TYPE\n\
-         appdata      2.0GB    detached   -             data\n\
+         appdata      3.0GB    detached   -             data\n\
          web-root     10.0GB   detached   -             root\n"
     );
     let machine = daemon.json("machine deploy --volume web-root --name web2");

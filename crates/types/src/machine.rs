@@ -67,6 +67,18 @@ pub struct Disk {
     /// The guest cannot write to it.
     #[serde(default)]
     pub read_only: bool,
+    /// Set once the machine shall no longer have it; it stays listed, and its volume claimed, until
+    /// no process has it open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<Leaving>,
+}
+
+/// The mark on a disk that its machine shall no longer have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Leaving {
+    /// Whether or not the guest lets go of it.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Where the guest mounts a disk.
@@ -351,6 +363,14 @@ impl fmt::Display for Phase {
     }
 }
 
+/// Asks for a copy of a machine with all of its volumes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloneMachine {
+    /// The copy's name; its volumes are called `NAME-root` and `NAME-<volume>`.
+    pub name: Name,
+}
+
 /// Computes the phase.
 pub fn phase(spec: &MachineSpec, status: &MachineStatus) -> Phase {
     if spec.deleting.is_some() {
@@ -477,6 +497,9 @@ pub struct AttachVolume {
 pub struct DetachVolume {
     /// The volume's id or name.
     pub volume: String,
+    /// Take it from a running machine also while the guest uses it, as pulling out a disk would.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Asks for a new machine.

@@ -43,13 +43,16 @@ verbs! {
     MachineStop = "machine.stop";
     MachineRestart = "machine.restart";
     MachineDelete = "machine.delete";
+    MachineClone = "machine.clone";
     MachineRestore = "machine.restore";
     MachineEdit = "machine.edit";
     VolumeAttach = "machine.volume.attach";
     VolumeDetach = "machine.volume.detach";
     VolumeCreate = "volume.create";
     VolumeResize = "volume.resize";
+    VolumeClone = "volume.clone";
     VolumeDelete = "volume.delete";
+    VolumeTrim = "volume.trim";
     VolumeRestore = "volume.restore";
     VolumeEdit = "volume.edit";
     ImagePull = "image.pull";
@@ -177,6 +180,9 @@ pub struct Operation {
     /// What it is doing now; only while it runs.
     #[serde(default)]
     pub progress: Option<Progress>,
+    /// What a `volume.trim` gave back to the host, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trimmed_bytes: Option<u64>,
     /// Of a delete: until when it can be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable_until: Option<Timestamp>,

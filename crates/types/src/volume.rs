@@ -48,6 +48,25 @@ pub enum VolumeSource {
         /// Which image.
         image: ImageId,
     },
+    /// A copy of another volume, as that was when no process had it open.
+    Volume {
+        /// Which volume; it is held from the request on until the copy is whole.
+        volume: VolumeId,
+        /// The image that the first of them was made from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image: Option<ImageId>,
+    },
+}
+
+impl VolumeSource {
+    /// The image that its content goes back to.
+    pub fn image(&self) -> Option<ImageId> {
+        match self {
+            Self::Blank { .. } => None,
+            Self::Image { image } => Some(*image),
+            Self::Volume { image, .. } => *image,
+        }
+    }
 }
 
 /// The mark on a volume that is going.
@@ -86,6 +105,11 @@ pub struct VolumeSpec {
     pub size: ByteSize,
     /// What it starts as.
     pub source: VolumeSource,
+    /// Who the content shall say it is, of a copy: the guest that mounts it gives it this UUID, and a
+    /// root a machine id and SSH host keys of its own. Decided before the effect, so that a second
+    /// try comes to the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Uuid>,
     /// The machine whose deploy made it and with which it goes.
     pub owner: Option<MachineId>,
     /// It cannot be deleted.
@@ -231,6 +255,18 @@ pub struct CreateVolume {
     /// What people sort it by.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
+}
+
+/// Asks for an independent copy of a volume.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloneVolume {
+    /// The copy's name; without one, Sistemo makes one up.
+    #[serde(default)]
+    pub name: Option<Name>,
+    /// Its size in bytes, rounded up to a MiB; without one, that of what is copied.
+    #[serde(default)]
+    pub size_bytes: Option<u64>,
 }
 
 /// Asks for a deleted volume or machine back.

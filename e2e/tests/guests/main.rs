@@ -1,9 +1,11 @@
 //! Tests that boot real guests; run by `scripts/test` in a network namespace.
 
 mod announcement;
+mod clones;
 mod daemon;
 mod exec;
 mod full;
+mod live;
 mod network;
 mod refusals;
 mod shutdown;

@@ -34,7 +34,9 @@ fn refusals_leave_no_trace() {
     host.refused("machine deploy --volume data --name x", "volume-not-bootable", 4);
     host.refused("machine deploy debian --name x --attach data --attach data", "volume-in-use", 4);
     host.refused("machine deploy debian --name x --attach nothing", "volume-not-found", 3);
-    host.refused("machine volume attach web data", "machine-running", 4);
+    host.refused("machine volume detach web web-root", "volume-in-use", 4);
+    host.refused("machine volume detach web web-root --force -y", "volume-in-use", 4);
+    host.refused("volume trim data", "volume-not-attached", 4);
     host.refused("machine volume detach web data", "volume-not-attached", 4);
     host.refused("machine volume attach web /etc/passwd", "invalid-name", 2);
     host.refused("volume delete web-root -y", "volume-in-use", 4);

@@ -87,6 +87,14 @@ fn a_guest_whose_agent_is_older_keeps_working() {
         });
         assert_eq!(hypervisor(&id).unwrap().0, process);
         assert_eq!(host.sh("old", "findmnt -no TARGET /mnt/data"), "/mnt/data");
+        // A disk that comes is mounted by its hello; it cannot let go of one, and says what helps.
+        host.ok("volume create 64M --name late");
+        host.ok("machine volume attach old late");
+        until("it is mounted", Duration::from_secs(60), || {
+            (host.run("machine exec old -- findmnt -no TARGET /mnt/late").code == 0).then_some(())
+        });
+        host.refused("machine volume detach old late", "guest-failed", 1);
+        assert!(host.run("machine volume detach old late").err.contains("restart the machine"));
         let ran = host.run("machine stop old");
         assert_eq!((ran.code, ran.err.contains("warning")), (0, false), "{ran:?}");
         assert!(crate::is_clean(&host.file_of("old-root")));

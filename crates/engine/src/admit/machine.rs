@@ -2,8 +2,7 @@
 
 use super::edit::protected;
 use super::volume::{
-    cannot_shrink, deleted, in_use, mark_deleting, refuse_deleting, refuse_lost, refuse_running, restorable,
-    size,
+    cannot_shrink, deleted, in_use, mark_deleting, refuse_deleting, refuse_lost, restorable, size,
 };
 use super::{Draft, made_up, network, taken};
 use crate::db::{Change, MachineRecord, Rev, VolumeRecord};
@@ -12,8 +11,8 @@ use crate::plan::volume::too_small;
 use crate::{Engine, key};
 use rand::Rng;
 use types::machine::{
-    AttachVolume, DISK_SLOTS, DeletePlan, DeployMachine, Desired, DetachVolume, Disk, MAX_MEMORY, MAX_VCPUS,
-    MIN_MEMORY, MachineDeletion, MachineSpec, Mount,
+    AttachVolume, DISK_SLOTS, DeletePlan, DeployMachine, Desired, DetachVolume, Disk, Leaving, MAX_MEMORY,
+    MAX_VCPUS, MIN_MEMORY, MachineDeletion, MachineSpec, Mount,
 };
 use types::network::NetworkSpec;
 use types::operation::Kind;
@@ -58,8 +57,8 @@ impl Engine {
                 format!("{memory} of memory: the most is {MAX_MEMORY}"),
             ));
         }
-        self.preflight()?;
-        self.refuse_halting(draft)?;
+        self.within_limits(vcpus, memory)?;
+        self.ready_for_runs(draft)?;
         let id = self.new_machine_id(draft)?;
         let name = match &req.name {
             Some(name) => Name::machine(name.as_str())?,
@@ -108,6 +107,7 @@ impl Engine {
                 role: VolumeRole::Root,
                 mount: Mount::Default,
                 read_only: false,
+                leaving: None,
             }],
             nics: vec![nic],
             uid: self.take_uid(draft, id)?,
@@ -171,26 +171,27 @@ impl Engine {
     ) -> Result<(Option<ImageId>, VolumeId), Problem> {
         let record = self.free_volume(draft, volume)?;
         let spec = &record.spec;
-        let VolumeSource::Image { image } = spec.source else {
+        if spec.role != VolumeRole::Root {
             return Err(Problem::new(
                 Code::VolumeNotBootable,
                 format!("volume \"{}\" is a data volume: there is no system on it to boot", spec.name),
             )
             .hint("give a root volume; `sistemo volume list` shows them"));
-        };
+        }
         let wanted = storage.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?.unwrap_or(spec.size);
         if wanted < spec.size {
             return Err(cannot_shrink(&spec.name, spec.size, wanted));
         }
         let mut new = spec.value.clone();
         if wanted > spec.size {
+            self.within_storage(&spec.name, wanted)?;
             new.size = wanted;
             new.generation += 1;
         }
         draft.change.update(spec, &new);
         draft.change.put(key::attach(new.id), &machine);
         draft.touch(Kind::Volume, new.id.0, new.name.as_str());
-        Ok((Some(image), new.id))
+        Ok((new.source.image(), new.id))
     }
 
     /// A volume that no machine holds; the draft takes its claim's absence.
@@ -208,6 +209,7 @@ impl Engine {
             return Err(in_use(&record.spec.name, &holder.spec.name));
         }
         refuse_lost(&record)?;
+        self.refuse_held(&mut draft.change, record.spec.id.0, &record.spec.name)?;
         Ok(record)
     }
 
@@ -248,6 +250,7 @@ impl Engine {
             role: VolumeRole::Data,
             mount,
             read_only: req.read_only,
+            leaving: None,
         });
         spec.disks.sort_by_key(|d| d.slot);
         draft.change.on(volume).put(key::attach(volume.id), &spec.id);
@@ -255,13 +258,47 @@ impl Engine {
         Ok(())
     }
 
+    /// Refuses more than the operator lets one machine have.
+    fn within_limits(&self, vcpus: u32, memory: ByteSize) -> Result<(), Problem> {
+        let settings = &self.0.settings;
+        let beyond = |what: String, key: &str, most: String| {
+            Err(Problem::new(Code::LimitExceeded, format!("{what}, and {key} allows {most}"))
+                .hint(format!("ask for less, or raise {key}")))
+        };
+        if vcpus > settings.max_vcpus {
+            return beyond(format!("{vcpus} vCPUs"), "limits.max_vcpus", settings.max_vcpus.to_string());
+        }
+        if memory > settings.max_memory {
+            return beyond(
+                format!("{memory} of memory"),
+                "limits.max_memory",
+                settings.max_memory.to_string(),
+            );
+        }
+        Ok(())
+    }
+
     /// Whether this host can run a machine at all.
+    pub(super) fn ready_for_runs(&self, draft: &mut Draft) -> Result<(), Problem> {
+        self.preflight()?;
+        self.refuse_halting(draft)
+    }
+
+    /// Refuses to begin a run of disks that somebody reads.
+    fn refuse_held_disks(&self, draft: &mut Draft, spec: &MachineSpec) -> Result<(), Problem> {
+        for disk in &spec.disks {
+            let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
+            self.refuse_held(&mut draft.change, disk.volume.0, &volume.spec.name)?;
+        }
+        Ok(())
+    }
+
     fn preflight(&self) -> Result<(), Problem> {
         self.0.ports.vmm.preflight()?;
         self.0.ports.images.check_kernel()
     }
 
-    fn new_machine_id(&self, draft: &mut Draft) -> Result<MachineId, Problem> {
+    pub(super) fn new_machine_id(&self, draft: &mut Draft) -> Result<MachineId, Problem> {
         loop {
             let id = MachineId(self.0.ports.clock.new_id());
             let tail = key::tail(&id.short());
@@ -272,7 +309,7 @@ impl Engine {
         }
     }
 
-    fn take_uid(&self, draft: &mut Draft, machine: MachineId) -> Result<u32, Problem> {
+    pub(super) fn take_uid(&self, draft: &mut Draft, machine: MachineId) -> Result<u32, Problem> {
         loop {
             let uid = FIRST_UID + rand::rng().random_range(0..UIDS);
             if self.0.db.0.get(&key::uid(uid))?.is_none() {
@@ -296,6 +333,7 @@ impl Engine {
             let boot = self.0.ports.clock.host_boot();
             let over = status.held.is_some() || status.run.as_ref().is_some_and(|r| r.host_boot != boot);
             if spec.desired == Desired::Stopped || ended || over {
+                self.refuse_held_disks(draft, spec)?;
                 spec.desired = Desired::Running;
                 spec.epoch += 1;
             } else if record.status.run.as_ref().is_some_and(|run| run.standing().is_some()) {
@@ -324,16 +362,17 @@ impl Engine {
         self.change_machine(actor, Verb::MachineRestart, machine, |draft, spec, _| {
             self.preflight()?;
             self.refuse_halting(draft)?;
+            self.refuse_held_disks(draft, spec)?;
             spec.desired = Desired::Running;
             spec.epoch += 1;
             Ok(())
         })
     }
 
-    /// Accepts to attach a volume to a stopped machine.
+    /// Accepts to attach a volume to a machine; one that runs gets it at once.
     ///
     /// # Errors
-    /// `machine-running`, `volume-in-use`, `volume-not-found`, `no-free-slot`, …
+    /// `being-deleted`, `volume-in-use`, `volume-not-found`, `no-free-slot`, …
     pub fn attach_volume(
         &self,
         actor: &Actor,
@@ -342,7 +381,7 @@ impl Engine {
     ) -> Result<Operation, Problem> {
         self.admit(actor, Verb::VolumeAttach, (Kind::Machine, machine), |draft| {
             let record = self.0.db.find::<MachineSpec>(machine)?;
-            refuse_running(draft, &record, "attach the volume")?;
+            refuse_going(&record)?;
             let mut spec = record.spec.value.clone();
             self.take_volume(draft, &mut spec, &req)?;
             spec.generation += 1;
@@ -352,10 +391,10 @@ impl Engine {
         })
     }
 
-    /// Accepts to detach a data volume from a stopped machine.
+    /// Accepts to detach a data volume from a machine. The guest of one that runs lets go of it first.
     ///
     /// # Errors
-    /// `machine-running`, `volume-not-attached`, `volume-not-found`, `volume-in-use` for its root.
+    /// `being-deleted`, `volume-not-attached`, `volume-not-found`, `volume-in-use` for its root.
     pub fn detach_volume(
         &self,
         actor: &Actor,
@@ -376,12 +415,19 @@ impl Engine {
                 )
                 .hint(format!("`sistemo machine delete {} --preserve-storage` keeps it", spec.name)));
             }
-            refuse_running(draft, &record, "detach the volume")?;
-            spec.disks.remove(at);
+            refuse_going(&record)?;
+            draft.change.on(&record.status);
+            self.refuse_held(&mut draft.change, volume.spec.id.0, &volume.spec.name)?;
+            if record.status.run.is_none() {
+                // No process holds the file, which this transaction checks.
+                spec.disks.remove(at);
+                draft.change.delete(key::attach(volume.spec.id));
+            } else {
+                let before = spec.disks[at].leaving.unwrap_or_default();
+                spec.disks[at].leaving = Some(Leaving { force: before.force || req.force });
+            }
             spec.generation += 1;
             draft.change.update(&record.spec, &spec);
-            // No process holds the file: `refuse_running` checked that in this transaction.
-            draft.change.delete(key::attach(volume.spec.id));
             draft.about(Kind::Machine, spec.id.0, spec.name.as_str(), spec.generation);
             draft.touch(Kind::Volume, volume.spec.id.0, volume.spec.name.as_str());
             Ok(())
@@ -426,7 +472,8 @@ impl Engine {
             for disk in &spec.disks {
                 let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
                 draft.touch(Kind::Volume, disk.volume.0, volume.spec.name.as_str());
-                if preserve_storage && volume.spec.owner == Some(spec.id) {
+                let stays = preserve_storage || volume.spec.role == VolumeRole::Data;
+                if stays && volume.spec.owner == Some(spec.id) {
                     let mut kept = volume.spec.value.clone();
                     kept.owner = None;
                     kept.generation += 1;
@@ -503,7 +550,8 @@ impl Engine {
         };
         for disk in &record.spec.disks {
             let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
-            let goes = volume.spec.owner == Some(record.spec.id) && !preserve_storage;
+            let owned = volume.spec.owner == Some(record.spec.id) && volume.spec.role == VolumeRole::Root;
+            let goes = owned && !preserve_storage;
             if goes { &mut plan.goes } else { &mut plan.stays }.push(volume.spec.name.clone());
         }
         Ok(plan)
@@ -579,6 +627,11 @@ fn not_attached(volume: &VolumeRecord, machine: &Name, holder: Option<MachineRec
         Some(other) => p.hint(format!("it is attached to machine \"{}\"", other.spec.name)),
         None => p.hint("it is not attached to any machine"),
     }
+}
+
+/// What the copy of a machine's data volume is called.
+pub(super) fn copy_name(machine: &Name, volume: &Name) -> Result<Name, Problem> {
+    Name::new(&format!("{machine}-{volume}")).map_err(|p| p.hint("choose a shorter name for the machine"))
 }
 
 /// What a made-up machine name begins with.

@@ -3,6 +3,7 @@
 //! Invariant: a request is decided on what was read, and what was read is checked in the one
 //! transaction that accepts it; a refused request leaves a line in the history and nothing else.
 
+mod copy;
 mod edit;
 mod host;
 mod image;
@@ -16,7 +17,9 @@ pub(crate) use machine::{
     mount, release as release_machine,
 };
 pub(crate) use network::DEFAULT as DEFAULT_NETWORK;
-pub(crate) use volume::{DEFAULT_POOL, go_for_good as discard_for_good, mark_deleting, restorable};
+pub(crate) use volume::{
+    DEFAULT_POOL, go_for_good as discard_for_good, mark_deleting, no_guest_to_trim, restorable,
+};
 
 use crate::condition::Before;
 use crate::db::Change;
@@ -125,6 +128,7 @@ impl Engine {
                 progress: None,
                 restorable_until: None,
                 created_at: self.0.ports.clock.now(),
+                trimmed_bytes: None,
                 ended_at: None,
             },
         };
@@ -137,7 +141,9 @@ impl Engine {
         self.mark_made(&mut change, expired.as_ref(), Some(id));
         change.put(key::operation(id), &operation);
         change.put(key::open(operation.target.kind, target, id), &id);
-        Ok(change.commit(&self.0.db).map(|_| operation))
+        let committed =
+            crate::sum::commit_if(change, &self.0.db, |have, new| self.within_overcommit(have, new))?;
+        Ok(committed.map(|_| operation))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::db::{Change, MachineRecord, VolumeRecord};
 use crate::plan::machine::after;
 use crate::{Engine, key};
 use types::label::Labels;
-use types::machine::{Desired, MachineSpec};
+use types::machine::{MachineSpec, Phase, phase};
 use types::operation::Kind;
 use types::volume::{CreateVolume, ResizeVolume, VolumeDeletion, VolumeRole, VolumeSource, VolumeSpec};
 use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, Timestamp, Verb, VolumeId};
@@ -71,6 +71,7 @@ impl Engine {
         owner: Option<MachineId>,
         labels: &Labels,
     ) -> Result<VolumeSpec, Problem> {
+        self.within_storage(&name, size)?;
         let claim = key::name(Kind::Volume, name.as_str());
         if self.0.db.0.get(&claim)?.is_some() {
             return Err(taken(Kind::Volume, name.as_str()));
@@ -85,6 +86,7 @@ impl Engine {
             pool: DEFAULT_POOL.into(),
             size,
             source,
+            identity: None,
             owner,
             protected: false,
             labels: labels.clone(),
@@ -94,6 +96,19 @@ impl Engine {
         draft.change.claim(key::spec(Kind::Volume, id.0), &spec);
         draft.touch(Kind::Volume, id.0, spec.name.as_str());
         Ok(spec)
+    }
+
+    /// Refuses a size beyond what the operator allows.
+    pub(super) fn within_storage(&self, name: &Name, size: ByteSize) -> Result<(), Problem> {
+        let most = self.0.settings.max_storage;
+        if size <= most {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Code::LimitExceeded,
+            format!("volume \"{name}\" would have {size}, and limits.max_storage allows {most}"),
+        )
+        .hint("ask for less, or raise limits.max_storage"))
     }
 
     /// A volume id whose random tail nobody has.
@@ -131,10 +146,11 @@ impl Engine {
         }
     }
 
-    /// Accepts a larger size. The same size is accepted and changes nothing.
+    /// Accepts a larger size, whether or not a machine that runs has the volume. The same size is
+    /// accepted and changes nothing.
     ///
     /// # Errors
-    /// `volume-not-found`, `invalid-size`, `cannot-shrink`, `machine-running`, `being-deleted`.
+    /// `volume-not-found`, `invalid-size`, `cannot-shrink`, `being-deleted`.
     pub fn resize_volume(
         &self,
         actor: &Actor,
@@ -150,11 +166,13 @@ impl Engine {
                 return Err(cannot_shrink(&spec.name, spec.size, size));
             }
             if let Some(machine) = self.holder(draft, spec.id)? {
-                refuse_running(draft, &machine, "resize its volumes")?;
+                super::machine::refuse_going(&machine)?;
             }
             refuse_lost(&record)?;
             let mut new = spec.value.clone();
             if size > spec.size {
+                self.within_storage(&spec.name, size)?;
+                self.refuse_held(&mut draft.change, spec.id.0, &spec.name)?;
                 new.size = size;
                 new.generation += 1;
                 draft.operation.warnings.extend(self.room_warning());
@@ -163,6 +181,28 @@ impl Engine {
                 draft.change.on(spec);
             }
             draft.about(Kind::Volume, new.id.0, new.name.as_str(), new.generation);
+            Ok(())
+        })
+    }
+
+    /// Accepts to let the guest that has a volume mounted give back what it does not use.
+    ///
+    /// # Errors
+    /// `volume-not-found`, `volume-not-attached`, `machine-not-running`, `being-deleted`.
+    pub fn trim_volume(&self, actor: &Actor, volume: &str) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::VolumeTrim, (Kind::Volume, volume), |draft| {
+            let record = self.0.db.find::<VolumeSpec>(volume)?;
+            refuse_deleting(&record)?;
+            let spec = &record.spec;
+            let Some(machine) = self.holder(draft, spec.id)? else {
+                return Err(no_guest_to_trim(&spec.name, None));
+            };
+            super::machine::refuse_going(&machine)?;
+            if phase(&machine.spec, &machine.status) != Phase::Running {
+                return Err(no_guest_to_trim(&spec.name, Some(&machine.spec.name)));
+            }
+            draft.change.on(spec);
+            draft.about(Kind::Volume, spec.id.0, spec.name.as_str(), spec.generation);
             Ok(())
         })
     }
@@ -184,6 +224,7 @@ impl Engine {
             if let Some(machine) = self.holder(draft, record.spec.id)? {
                 return Err(in_use(&record.spec.name, &machine.spec.name));
             }
+            self.refuse_held(&mut draft.change, record.spec.id.0, &record.spec.name)?;
             if record.spec.protected {
                 return Err(protected(Kind::Volume, &record.spec.name));
             }
@@ -237,6 +278,12 @@ pub(super) fn cannot_shrink(name: &Name, have: ByteSize, asked: ByteSize) -> Pro
         .hint("a volume only grows; copy the data to a smaller new volume instead")
 }
 
+/// The refusal of a copy that would be cut.
+pub(super) fn cannot_shrink_copy(name: &Name, have: ByteSize, asked: ByteSize) -> Problem {
+    Problem::new(Code::VolumeTooSmall, format!("\"{name}\" is {have}; a copy of {asked} would be less"))
+        .hint(format!("ask for --storage {}M or more", have.round_up_mib().bytes() / ByteSize::MIB))
+}
+
 /// The refusal of a volume that another machine holds.
 pub(super) fn in_use(volume: &Name, machine: &Name) -> Problem {
     Problem::new(Code::VolumeInUse, format!("volume \"{volume}\" is attached to machine \"{machine}\""))
@@ -276,20 +323,18 @@ pub(super) fn refuse_lost(record: &VolumeRecord) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Refuses while a machine runs or shall run; the draft holds only while it stays stopped.
-pub(super) fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
-    let name = &machine.spec.name;
-    if machine.spec.deleting.is_some() {
-        return super::machine::refuse_going(machine);
+/// The refusal of a trim without a guest that could do it.
+pub(crate) fn no_guest_to_trim(volume: &Name, machine: Option<&Name>) -> Problem {
+    match machine {
+        Some(machine) => Problem::new(
+            Code::MachineNotRunning,
+            format!("machine \"{machine}\", which has volume \"{volume}\", does not run"),
+        )
+        .hint(format!("only a guest knows what it does not use: `sistemo machine start {machine}` first")),
+        None => Problem::new(
+            Code::VolumeNotAttached,
+            format!("volume \"{volume}\" is not attached to any machine"),
+        )
+        .hint("only a guest knows what it does not use: attach it to a machine that runs"),
     }
-    let starting =
-        machine.spec.desired == Desired::Running && machine.status.ended_epoch < machine.spec.epoch;
-    if machine.status.run.is_some() || starting {
-        let held = machine.status.run.is_none() && machine.status.held.is_some();
-        let how = if held { "runs again once its host is back" } else { "is running" };
-        return Err(Problem::new(Code::MachineRunning, format!("machine \"{name}\" {how}"))
-            .hint(format!("stop it first: `sistemo machine stop {name}`, then {what}")));
-    }
-    draft.change.on(&machine.spec).on(&machine.status);
-    Ok(())
 }

@@ -5,8 +5,8 @@
 //! made only while every disk is settled; a guest is asked to shut down before the plug is pulled;
 //! the end of the host ends runs and changes nothing of what is wanted.
 
-use super::{Answer, Wait, stall};
-use crate::port::{GuestObs, Health, ProcessObs};
+use super::{Answer, Wait, disks, stall};
+use crate::port::{DiskObs, GuestObs, Health, ProcessObs};
 use std::time::Duration;
 use types::machine::{Deaths, Desired, Exit, Held, MachineSpec, MachineStatus, RestartPolicy, Run};
 use types::operation::Kind;
@@ -50,6 +50,39 @@ pub enum Step {
     SetClock,
     /// It has gone for a while: forget that it stood.
     ForgetStall,
+    /// Give the guest one more disk.
+    Plug {
+        /// Whose file.
+        volume: VolumeId,
+    },
+    /// Let the guest let go of a disk, and take it out.
+    Unplug {
+        /// Whose file.
+        volume: VolumeId,
+        /// Whether or not the guest lets go of it.
+        force: bool,
+    },
+    /// No process has a disk that leaves open: take it from the list and release its volume.
+    Drop {
+        /// Which.
+        volume: VolumeId,
+    },
+    /// A disk that should leave cannot: it stays.
+    Keep {
+        /// Which.
+        volume: VolumeId,
+        /// Why.
+        why: Problem,
+    },
+    /// A disk that should come cannot: it leaves again.
+    Refuse {
+        /// Which.
+        volume: VolumeId,
+        /// Why.
+        why: Problem,
+    },
+    /// Tell the agent what the machine has now.
+    Configure,
     /// No process is left, and nobody asked for that: remember how it ended.
     NoteExit(Exit),
     /// No process is left: remove what the run left, then forget the run.
@@ -105,8 +138,10 @@ pub struct Look {
     pub kernel: bool,
     /// Bridge and taps of `status.run` are there.
     pub nics: bool,
-    /// The disks.
+    /// The disks that matter: before a run all of them, in one those that its process has not.
     pub disks: Vec<DiskLook>,
+    /// What the process of `status.run` has open.
+    pub open: Vec<DiskObs>,
     /// It was deleted, and can be taken back no more.
     pub expired: bool,
 }
@@ -217,12 +252,18 @@ fn with_run(
         ProcessObs::Absent | ProcessObs::Starting if !look.nics => Answer::Do(Step::EnsureNetwork),
         ProcessObs::Absent | ProcessObs::Starting => Answer::Do(Step::Start),
         ProcessObs::Alive if run.kill => Answer::Do(Step::Kill),
-        ProcessObs::Alive if wanted => running(spec, run, look, rules.boot_timeout),
+        ProcessObs::Alive if wanted => running(spec, status, run, look, rules.boot_timeout),
         ProcessObs::Alive => stopping(spec, run, look),
     }
 }
 
-fn running(spec: &MachineSpec, run: &Run, look: &Look, boot_timeout: Duration) -> Answer<Step> {
+fn running(
+    spec: &MachineSpec,
+    status: &MachineStatus,
+    run: &Run,
+    look: &Look,
+    boot_timeout: Duration,
+) -> Answer<Step> {
     if !look.nics {
         return Answer::Do(Step::EnsureNetwork);
     }
@@ -230,8 +271,16 @@ fn running(spec: &MachineSpec, run: &Run, look: &Look, boot_timeout: Duration) -
         return Answer::Do(step);
     }
     if run.hello_at.is_some() {
+        if let Some(answer) = disks::step(spec, run, look) {
+            return answer;
+        }
         if look.sidecar != Some(spec.generation) {
             return Answer::Do(Step::WriteSidecar);
+        }
+        // An agent that was given up on is told at its next hello.
+        let told = look.guest.generation.max(status.observed_generation) >= spec.generation;
+        if !told && run.standing().is_none() {
+            return Answer::Do(Step::Configure);
         }
         return match run.standing() {
             Some(_) => wait_for(look, stall::PROBE),
@@ -283,6 +332,9 @@ fn stopping(spec: &MachineSpec, run: &Run, look: &Look) -> Answer<Step> {
 fn without_run(spec: &MachineSpec, status: &MachineStatus, look: &Look, rules: Rules) -> Answer<Step> {
     if spec.deleting.as_ref().is_some_and(|going| going.keep_until.is_none()) {
         return Answer::Do(Step::Forget);
+    }
+    if let Some(disk) = spec.disks.iter().find(|d| d.leaving.is_some()) {
+        return Answer::Do(Step::Drop { volume: disk.volume });
     }
     if look.sidecar != Some(spec.generation) {
         return Answer::Do(Step::WriteSidecar);
@@ -374,6 +426,7 @@ pub(super) mod tests {
                 role: VolumeRole::Root,
                 mount: Mount::Default,
                 read_only: false,
+                leaving: None,
             }],
             nics: vec![],
             uid: 0,
@@ -412,11 +465,16 @@ pub(super) mod tests {
             process: ProcessObs::Alive,
             health: Health::Running,
             room: true,
-            guest: GuestObs { hello: true, root_mounted: true, ..GuestObs::default() },
+            guest: GuestObs { hello: true, root_mounted: true, generation: 1, ..GuestObs::default() },
             sidecar: Some(1),
             kernel: true,
             nics: true,
             disks: vec![],
+            open: vec![DiskObs {
+                serial: VolumeId(Uuid::from_u128(2)).short(),
+                ready: true,
+                size: ByteSize::gib(2),
+            }],
             expired: false,
         }
     }

@@ -3,6 +3,8 @@
 //! Invariant: a planner is a pure, total function of a record and a look at the world. It knows no
 //! port and no store; start-up, retry, normal work and recovery all ask it the same question.
 
+pub mod disks;
+pub mod grow;
 pub mod image;
 pub mod machine;
 pub mod node;

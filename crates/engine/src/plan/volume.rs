@@ -8,7 +8,7 @@ use super::{Answer, Wait};
 use crate::port::VolumeObs;
 use types::operation::Kind;
 use types::volume::{VolumeSource, VolumeSpec, VolumeStatus};
-use types::{ByteSize, Code, ImageId, Problem, Timestamp};
+use types::{ByteSize, Code, ImageId, Problem, Timestamp, VolumeId};
 use uuid::Uuid;
 
 /// A step towards what is wanted of a volume.
@@ -25,6 +25,13 @@ pub enum Step {
     Clone {
         /// Which image.
         image: ImageId,
+        /// How large.
+        size: ByteSize,
+    },
+    /// Make the file from another volume's, and its sidecar.
+    Copy {
+        /// Which volume's.
+        from: VolumeId,
         /// How large.
         size: ByteSize,
     },
@@ -53,7 +60,7 @@ pub enum Step {
     Forget,
 }
 
-/// The image a volume starts from, as far as the volume cares.
+/// The image or volume that a volume starts from, as far as it cares.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ImageLook {
     /// Complete, of this size.
@@ -62,7 +69,7 @@ pub enum ImageLook {
     Coming,
     /// It cannot be made.
     Failed(Problem),
-    /// There is no such image.
+    /// There is no such thing.
     Missing,
 }
 
@@ -71,9 +78,9 @@ pub enum ImageLook {
 pub struct Look {
     /// The pool's view.
     pub pool: VolumeObs,
-    /// Whether a machine's claim holds it.
+    /// Whether a machine's claim holds it, or somebody reads it.
     pub claimed: bool,
-    /// Its image; only looked at while there is no file.
+    /// What it starts from; only looked at while there is no file.
     pub image: ImageLook,
     /// It was deleted, and its time in the trash is over.
     pub expired: bool,
@@ -119,6 +126,13 @@ fn make(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {
         return Answer::Stuck(lost(spec));
     }
     match &spec.source {
+        VolumeSource::Volume { volume, .. } => match &look.image {
+            ImageLook::Ready(size) if *size > spec.size => Answer::Stuck(too_small_copy(spec.size, *size)),
+            ImageLook::Ready(_) => Answer::Do(Step::Copy { from: *volume, size: spec.size }),
+            ImageLook::Coming => Answer::Wait(Wait { until: None, on: vec![(Kind::Volume, volume.0)] }),
+            ImageLook::Failed(problem) => Answer::Stuck(problem.clone()),
+            ImageLook::Missing => Answer::Stuck(cut_short(spec)),
+        },
         VolumeSource::Blank { fs_uuid } => {
             Answer::Do(Step::CreateBlank { size: spec.size, fs_uuid: *fs_uuid })
         }
@@ -152,6 +166,18 @@ fn cut(spec: &VolumeSpec, had: ByteSize, has: ByteSize) -> Problem {
 pub fn too_small(asked: ByteSize, image: ByteSize) -> Problem {
     Problem::new(Code::VolumeTooSmall, format!("{asked} is smaller than the image, which needs {image}"))
         .hint(format!("ask for --storage {}M or more", image.round_up_mib().bytes() / ByteSize::MIB))
+}
+
+/// The refusal of a copy that would be cut.
+pub fn too_small_copy(asked: ByteSize, source: ByteSize) -> Problem {
+    Problem::new(Code::VolumeTooSmall, format!("{asked} is smaller than what is copied, which has {source}"))
+        .hint(format!("ask for --storage {}M or more", source.round_up_mib().bytes() / ByteSize::MIB))
+}
+
+/// The fault of a copy whose source is not held for it any more: it may have changed since.
+fn cut_short(spec: &VolumeSpec) -> Problem {
+    Problem::new(Code::VolumeNotFound, format!("what volume \"{}\" is a copy of cannot be read", spec.name))
+        .hint("delete the volume and clone anew")
 }
 
 /// The fault of a volume whose content was once complete and is not there.

@@ -1,7 +1,7 @@
 //! The agents in the guests.
 
-use super::Fault;
-use types::{MachineId, RunId};
+use super::{Fault, RunPlan};
+use types::{ByteSize, MachineId, RunId};
 
 /// What is known of a run's agent. It comes from the guest: bounded, and believed for nothing but
 /// its own machine.
@@ -15,6 +15,19 @@ pub struct GuestObs {
     pub error: Option<String>,
     /// What a person should know: a mount that failed, a growth in progress.
     pub notes: Vec<String>,
+    /// The generation of the configuration that it has applied; 0 before the first.
+    pub generation: u64,
+    /// The serials of the disks whose file systems are growing.
+    pub growing: Vec<String>,
+}
+
+/// How far a guest has made use of a disk that has become larger.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Grown {
+    /// The file system is still on its way, and the agent sees to it by itself.
+    pub growing: bool,
+    /// What a person should know, such as that the disk is not mounted.
+    pub note: Option<String>,
 }
 
 /// The agents of one node.
@@ -38,4 +51,34 @@ pub trait Guest: Send + Sync {
     /// # Errors
     /// `guest-unreachable` (passing); `guest-failed` of an agent that cannot do it.
     fn set_clock(&self, machine: MachineId, run: RunId) -> Result<(), Fault>;
+
+    /// Tells the agent the plan as it is now, so that it mounts what is new; and keeps it for agents
+    /// that start later in this run, as after a reboot inside the guest. Returns once it was applied;
+    /// what of it failed is a note.
+    ///
+    /// # Errors
+    /// `guest-unreachable` (passing), `guest-failed`, `io-error`.
+    fn configure(&self, plan: &RunPlan) -> Result<(), Fault>;
+
+    /// Makes the guest let go of a disk: unmounts it wherever it is mounted and writes out what is
+    /// not written; with `force` also while it is in use, whose data is then lost. A disk that is not
+    /// there is let go of.
+    ///
+    /// # Errors
+    /// `busy` with the processes that use it, `guest-unreachable` (passing), `guest-failed` of an
+    /// agent that cannot do it.
+    fn release(&self, machine: MachineId, run: RunId, serial: &str, force: bool) -> Result<(), Fault>;
+
+    /// Grows the file system on a disk that has `to` bytes now, and waits for it a little.
+    ///
+    /// # Errors
+    /// `guest-unreachable` (passing), `guest-failed`.
+    fn grow(&self, machine: MachineId, run: RunId, serial: &str, to: ByteSize) -> Result<Grown, Fault>;
+
+    /// Makes the guest tell the host what of a mounted disk it does not use. Takes as long as that
+    /// takes, which is minutes at most.
+    ///
+    /// # Errors
+    /// `guest-unreachable` (passing), `guest-failed`.
+    fn trim(&self, machine: MachineId, run: RunId, serial: &str) -> Result<(), Fault>;
 }

@@ -12,18 +12,18 @@ mod pool;
 mod vmm;
 
 pub use clock::Clock;
-pub use guest::{Guest, GuestObs};
+pub use guest::{Grown, Guest, GuestObs};
 pub use images::{ImageObs, Images};
 pub use net::{Net, NicPlan};
-pub use pool::{Capacity, FileObs, Pool, VolumeObs};
-pub use vmm::{Health, ProcessObs, RunDisk, RunPlan, Vmm};
+pub use pool::{Capacity, Content, FileObs, Pool, VolumeObs};
+pub use vmm::{DiskObs, Health, ProcessObs, RunDisk, RunPlan, Vmm};
 
 use types::operation::{Kind, Progress};
 use types::{Code, Problem};
 
 /// What to do about a full pool.
-pub const MAKE_ROOM: &str = "make room in the file system of the data directory, or delete images; what a \
-    deleted volume takes is free once the trash lets go of it (the setting trash_keep)";
+pub const MAKE_ROOM: &str = "make room in the file system of the data directory, delete images, or delete volumes \
+    and let go of them with `sistemo trash empty`";
 
 /// Why a port could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -24,6 +24,13 @@ pub struct VolumeObs {
     pub trashed: bool,
 }
 
+/// Content in the pool that a copy is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// A volume's, which no process has open.
+    Volume(VolumeId),
+}
+
 /// Room in a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capacity {
@@ -66,6 +73,21 @@ pub trait Pool: Send + Sync {
         &self,
         volume: VolumeId,
         image: ImageId,
+        size: ByteSize,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault>;
+
+    /// Makes a file of `size` bytes that begins with other content of the pool (reflink where the file
+    /// system can, else its data ranges only), published as [`Pool::create_blank`] does. Nobody
+    /// writes to that content meanwhile.
+    ///
+    /// # Errors
+    /// `pool-full`, `volume-lost`, `volume-too-small`, `io-error`.
+    fn create_copy(
+        &self,
+        volume: VolumeId,
+        from: Content,
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,
@@ -117,6 +139,10 @@ pub trait Pool: Send + Sync {
     /// # Errors
     /// `image-not-found`, `io-error`.
     fn needs(&self, size: ByteSize, image: Option<ImageId>) -> Result<ByteSize, Fault>;
+
+    /// Whether copies share their blocks with what they are made of, so that they cost next to
+    /// nothing; where that depends, no.
+    fn shares(&self) -> bool;
 
     /// Room in the pool.
     ///

@@ -58,6 +58,19 @@ pub struct RunDisk {
     pub mount: Option<String>,
     /// The guest cannot write to it.
     pub read_only: bool,
+    /// Who the content shall say it is ([`types::volume::VolumeSpec::identity`]).
+    pub identity: Option<uuid::Uuid>,
+}
+
+/// A volume's file that a run's process has open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskObs {
+    /// The serial of the disk.
+    pub serial: String,
+    /// The guest has it as a disk; else it is on its way in or out.
+    pub ready: bool,
+    /// Its size as the guest is told.
+    pub size: ByteSize,
 }
 
 /// Everything that one run is made of; all of it was committed before.
@@ -119,6 +132,33 @@ pub trait Vmm: Send + Sync {
     /// # Errors
     /// `guest-unreachable` (passing).
     fn resume(&self, machine: MachineId, run: RunId) -> Result<(), Fault>;
+
+    /// The volumes' files that the process of a run that is alive has open, however far they have
+    /// come as disks.
+    ///
+    /// # Errors
+    /// `guest-unreachable` (passing), `io-error`.
+    fn disks(&self, machine: MachineId, run: RunId) -> Result<Vec<DiskObs>, Fault>;
+
+    /// Gives the guest of a run that is alive one more disk.
+    ///
+    /// # Errors
+    /// `no-free-slot` (until the next run), `volume-in-use`, `volume-lost`, `guest-unreachable`
+    /// (passing), `io-error`.
+    fn plug(&self, machine: MachineId, run: RunId, disk: &RunDisk) -> Result<(), Fault>;
+
+    /// Takes a disk from the guest of a run that is alive, and closes its file. The guest has a part
+    /// in it, and a bounded time for that.
+    ///
+    /// # Errors
+    /// `guest-failed` if the guest keeps it, `guest-unreachable` (passing).
+    fn unplug(&self, machine: MachineId, run: RunId, serial: &str) -> Result<(), Fault>;
+
+    /// Tells the guest of a run that is alive that a disk has `to` bytes now, which its file has.
+    ///
+    /// # Errors
+    /// `guest-failed` if the hypervisor does not take it, `guest-unreachable` (passing).
+    fn stretch(&self, machine: MachineId, run: RunId, serial: &str, to: ByteSize) -> Result<(), Fault>;
 
     /// Pulls the plug: kills every process of the run and returns once none is left.
     ///

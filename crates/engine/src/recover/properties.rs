@@ -49,7 +49,7 @@ prop_compose! {
         let disk = |(v, slot, data): (u128, u8, bool)| Disk {
             volume: VolumeId(Uuid::from_u128(v)), slot,
             role: if data { VolumeRole::Data } else { VolumeRole::Root },
-            mount: Mount::At("/proc".into()), read_only: false,
+            mount: Mount::At("/proc".into()), read_only: false, leaving: None,
         };
         let spec = MachineSpec {
             id, name: Name::new(&name).unwrap(), generation: 1, node: "localhost".into(), created_at: NOW,

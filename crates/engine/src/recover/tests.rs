@@ -219,6 +219,7 @@ pub(super) fn volume(n: u128, name: &str) -> VolumeSpec {
         pool: "default".into(),
         size: ByteSize::gib(1),
         source: VolumeSource::Blank { fs_uuid: Uuid::nil() },
+        identity: None,
         owner: None,
         protected: false,
         labels: Default::default(),

@@ -16,7 +16,7 @@ use uuid::Uuid;
 /// Bytes of one transaction: far from the limit, since keys count too.
 const MAX_BYTES: usize = 512 << 10;
 /// What is written anew, and so removed first.
-const RECORDS: &[&str] = &["machine/", "volume/", "image/", "network/", "claim/"];
+const RECORDS: &[&str] = &["machine/", "volume/", "image/", "network/", "claim/", key::HOLDS];
 
 /// What a store holds, as far as a recovery cares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

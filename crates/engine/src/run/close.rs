@@ -21,17 +21,24 @@ pub(super) struct Ending {
     pub problem: Option<Problem>,
     /// What went differently than hoped.
     pub warnings: Vec<String>,
+    /// What a trim gave back, in bytes.
+    pub trimmed_bytes: Option<u64>,
 }
 
 impl Ending {
     /// It went as asked.
     pub fn well() -> Self {
-        Self { problem: None, warnings: vec![] }
+        Self { problem: None, warnings: vec![], trimmed_bytes: None }
     }
 
     /// It failed.
     pub fn failed(problem: Problem) -> Self {
-        Self { problem: Some(problem), warnings: vec![] }
+        Self { problem: Some(problem), ..Self::well() }
+    }
+
+    /// It went as asked, and these things are to be known.
+    pub fn with(warnings: Vec<String>) -> Self {
+        Self { warnings, ..Self::well() }
     }
 }
 
@@ -69,6 +76,7 @@ impl Engine {
             };
             op.problem = end.problem;
             op.warnings.extend(end.warnings);
+            op.trimmed_bytes = end.trimmed_bytes;
             op.ended_at = Some(self.0.ports.clock.now());
             let line = self.0.ports.clock.new_id();
             change.update(&read, &op);

@@ -1,15 +1,16 @@
 //! Machines: looking and doing.
 
 use super::close::Ending;
+use super::disks::{attached, of_the_guest, touches};
 use super::pass::Networks;
 use super::{Broken, Next};
 use crate::admit::{abandon_machine, forget_for_good, forget_machine, release_machine};
 use crate::db::{Change, MachineRecord, VolumeRecord, encode};
 use crate::plan::Answer;
 use crate::plan::machine::{DiskLook, Look, Rules, Step, after, held, one_more_death, plan, wants_run};
-use crate::port::{GuestObs, Health, NicPlan, ProcessObs, RunDisk, RunPlan};
+use crate::port::{DiskObs, GuestObs, Health, NicPlan, ProcessObs, RunPlan};
 use crate::{Engine, key};
-use types::machine::{Desired, LastExit, MachineSpec, MachineStatus, Mount, Phase, Run, phase};
+use types::machine::{Desired, LastExit, MachineSpec, MachineStatus, Phase, Run, phase};
 use types::network::NetworkSpec;
 use types::operation::{Kind, Progress};
 use types::volume::{VolumeRole, VolumeSpec};
@@ -24,7 +25,7 @@ impl Engine {
             Answer::Wait(wait) => {
                 if let Some(stall) = record.status.run.as_ref().and_then(Run::standing) {
                     let problem = self.standing_problem(&record.spec, stall)?;
-                    self.answer_starts(&record, &problem)?;
+                    self.answer_starts(&record, &look, &problem)?;
                 }
                 Ok(self.wait((Kind::Machine, id.0), &wait))
             }
@@ -67,6 +68,7 @@ impl Engine {
             kernel: false,
             nics: true,
             disks: vec![],
+            open: vec![],
             expired: self.machine_expired(spec)?,
         };
         match &status.run {
@@ -75,6 +77,9 @@ impl Engine {
                 if look.process == ProcessObs::Alive {
                     look.guest = ports.guest.observe(spec.id, run.id)?;
                     self.look_at_health(spec.id, run, &mut look)?;
+                    if run.hello_at.is_some() && wants_run(spec, status) {
+                        self.look_at_disks(record, run, &mut look)?;
+                    }
                 }
                 for (network, nic) in nics {
                     look.nics &= ports.net.has_nic(&network, &nic)?;
@@ -100,6 +105,29 @@ impl Engine {
         Rules { boot_timeout: settings.boot_timeout, restart_after_boot: settings.restart_after_boot }
     }
 
+    /// What the process has open, and how far those are that it lacks.
+    fn look_at_disks(&self, record: &MachineRecord, run: &Run, look: &mut Look) -> Result<(), Broken> {
+        let spec = &record.spec;
+        look.open = match self.0.ports.vmm.disks(spec.id, run.id) {
+            // A hypervisor that does not answer has what it had, as long as nobody wants it changed.
+            Err(fault) if fault.passing && record.status.observed_generation == spec.generation => {
+                let as_wanted = |d: &types::machine::Disk| DiskObs {
+                    serial: d.volume.short(),
+                    ready: true,
+                    size: types::ByteSize::default(),
+                };
+                spec.disks.iter().map(as_wanted).collect()
+            }
+            other => other?,
+        };
+        for disk in &spec.disks {
+            if !look.open.iter().any(|d| d.ready && d.serial == disk.volume.short()) {
+                look.disks.push(self.disk_look(disk.volume)?);
+            }
+        }
+        Ok(())
+    }
+
     fn disk_look(&self, id: types::VolumeId) -> Result<DiskLook, Problem> {
         let Some(v) = self.0.db.record::<VolumeSpec>(id.0)? else {
             let gone = Problem::new(Code::VolumeNotFound, "one of its volumes does not exist any more");
@@ -107,6 +135,7 @@ impl Engine {
         };
         let fault = v.status.fault.clone();
         let settled = fault.is_none()
+            && self.0.db.0.get(&key::hold(id.0))?.is_none()
             && v.status.filled
             && v.spec.deleting.is_none()
             && v.status.observed_generation == v.spec.generation;
@@ -205,6 +234,15 @@ impl Engine {
             (Step::NoteStall | Step::Resume | Step::NoteGoing | Step::SetClock | Step::ForgetStall, _) => {
                 return self.do_stall(record, look, step);
             }
+            (
+                Step::Plug { .. }
+                | Step::Unplug { .. }
+                | Step::Drop { .. }
+                | Step::Keep { .. }
+                | Step::Refuse { .. }
+                | Step::Configure,
+                _,
+            ) => return self.do_disk(record, look, step),
             (Step::Release, _) => return self.release(record),
             (Step::Expire, _) => {
                 let mut change = Change::system();
@@ -239,6 +277,9 @@ impl Engine {
                 return Err(Broken::Raced);
             };
             change.on(&volume.spec).on(&volume.status);
+            if !self.readers(&mut change, disk.volume.0)?.is_empty() {
+                return Err(Broken::Raced);
+            }
         }
         let mut new = status.value.clone();
         new.run = Some(Run {
@@ -263,25 +304,10 @@ impl Engine {
         Ok(Next::Again)
     }
 
-    fn run_plan(&self, spec: &MachineSpec, run: &Run) -> Result<RunPlan, Problem> {
+    pub(super) fn run_plan(&self, spec: &MachineSpec, run: &Run) -> Result<RunPlan, Problem> {
         let mut disks = Vec::new();
         for disk in &spec.disks {
-            let volume = self.0.db.find::<VolumeSpec>(&disk.volume.to_string())?.spec;
-            let mount = match (&disk.mount, disk.role) {
-                (_, VolumeRole::Root) => Some("/".to_owned()),
-                (Mount::Default, _) => Some(format!("/mnt/{}", volume.name)),
-                (Mount::At(path), _) => Some(path.clone()),
-                (Mount::None, _) => None,
-            };
-            disks.push(RunDisk {
-                volume: disk.volume,
-                name: volume.name.clone(),
-                slot: disk.slot,
-                serial: disk.volume.short(),
-                role: disk.role,
-                mount,
-                read_only: disk.read_only,
-            });
+            disks.push(self.run_disk(disk)?);
         }
         Ok(RunPlan {
             machine: spec.id,
@@ -320,17 +346,27 @@ impl Engine {
         let phase = phase(spec, &status);
         self.commit_and_close(change, Kind::Machine, spec.id.0, |op| {
             (op.generation <= spec.generation).then(|| ending(op, phase, &status, notes, spec))
-        })
+        })?;
+        // Volumes that grow in it wait for what it has come to.
+        self.0.queue.settled((Kind::Machine, spec.id.0));
+        Ok(())
     }
 
-    /// A guest that said hello and stands is there; who asked for it learns that it stands.
-    fn answer_starts(&self, record: &MachineRecord, problem: &Problem) -> Result<(), Broken> {
+    /// A guest that said hello and stands is there; who asked for it learns that it stands, and who
+    /// attached a disk that it has, that it will be mounted later.
+    fn answer_starts(&self, record: &MachineRecord, look: &Look, problem: &Problem) -> Result<(), Broken> {
         let (spec, status) = (&record.spec, &record.status);
         if phase(spec, status) != Phase::Running {
             return Ok(());
         }
         self.commit_and_close(Change::system(), Kind::Machine, spec.id.0, |op| {
-            let starts = matches!(op.verb, Verb::MachineDeploy | Verb::MachineStart | Verb::MachineRestart);
+            let starts = starts(op.verb);
+            let there = |v: types::VolumeId| look.open.iter().any(|d| d.ready && d.serial == v.short());
+            if op.verb == Verb::VolumeAttach
+                && spec.disks.iter().any(|d| touches(op, d.volume) && there(d.volume))
+            {
+                return Some(Ending::with(vec![format!("{problem}: the volume is mounted once it goes on")]));
+            }
             (starts && op.generation <= spec.generation).then(|| Ending::failed(problem.clone()))
         })
     }
@@ -349,8 +385,7 @@ impl Engine {
         }
         if let Some(run) = &status.run {
             if self.0.ports.vmm.observe(id, run.id)? == ProcessObs::Alive {
-                self.fail_machine(&record, new, problem)?;
-                return Ok(false);
+                return self.give_up_running(&record, new, problem);
             }
             self.0.ports.vmm.kill(id, run.id)?;
             self.clear_away(spec, run.id)?;
@@ -359,7 +394,7 @@ impl Engine {
         }
         new.ended_epoch = new.ended_epoch.max(spec.epoch);
         let open = self.open_operations(Kind::Machine, id.0)?;
-        match open.iter().find(|op| op.verb == Verb::MachineDeploy) {
+        match open.iter().find(|op| matches!(op.verb, Verb::MachineDeploy | Verb::MachineClone)) {
             Some(op) if !status.booted => {
                 let mut change = Change::system();
                 change.update(status, &new);
@@ -372,6 +407,50 @@ impl Engine {
                 Ok(false)
             }
         }
+    }
+
+    /// Disks that could not come or go are as they were; a guest that was not told of a new one has
+    /// it all the same, and mounts it when it next boots.
+    fn give_up_running(
+        &self,
+        record: &MachineRecord,
+        status: MachineStatus,
+        problem: &Problem,
+    ) -> Result<bool, Broken> {
+        let (spec, run) = (&record.spec, record.status.run.as_ref());
+        let up = run.is_some_and(|r| r.hello_at.is_some() && r.stop_deadline.is_none());
+        if !up {
+            self.fail_machine(record, status, problem)?;
+            return Ok(false);
+        }
+        let open =
+            run.map(|r| self.0.ports.vmm.disks(spec.id, r.id)).and_then(Result::ok).unwrap_or_default();
+        let there = |v: types::VolumeId| open.iter().any(|d| d.ready && d.serial == v.short());
+        let missing: Vec<_> = spec.disks.iter().map(|d| d.volume).filter(|v| !there(*v)).collect();
+        if self.send_away(record, &missing, problem)? {
+            return Ok(true);
+        }
+        if self.keep_disk(record, None, problem)? {
+            return Ok(true);
+        }
+        if !of_the_guest(problem) {
+            self.fail_machine(record, status, problem)?;
+            return Ok(false);
+        }
+        let said = vec![format!("{problem}: what is new is made use of when it next boots")];
+        let phase = phase(spec, &status);
+        let told = MachineStatus { observed_generation: spec.generation, fault: None, ..status.clone() };
+        let mut change = Change::system();
+        change.update(&record.status, &told).on(spec);
+        self.commit_and_close(change, Kind::Machine, spec.id.0, |op| {
+            let ends = |op: &Operation| match op.verb {
+                Verb::VolumeAttach => Ending::with(said.clone()),
+                _ => ending(op, phase, &status, &said, spec),
+            };
+            (op.generation <= spec.generation).then(|| ends(op))
+        })?;
+        self.0.queue.settled((Kind::Machine, spec.id.0));
+        Ok(false)
     }
 
     fn fail_machine(
@@ -443,8 +522,9 @@ impl Engine {
         self.commit_and_close(change, Kind::Machine, spec.id.0, |op| {
             Some(match (op.verb, &because) {
                 (Verb::MachineDelete, _) => {
-                    Ending { problem: None, warnings: if killed { vec![plug_pulled(spec)] } else { vec![] } }
+                    Ending::with(if killed { vec![plug_pulled(spec)] } else { vec![] })
                 }
+                (Verb::VolumeDetach, _) => Ending::well(),
                 (_, Some(problem)) => Ending::failed(problem.clone()),
                 (_, None) => Ending::failed(superseded(spec)),
             })
@@ -456,19 +536,22 @@ impl Engine {
     }
 }
 
+/// The host's end of a machine's interface. 2 + 12 characters for the first: a name holds 15.
+pub(crate) fn tap(machine: MachineId, n: usize) -> String {
+    match n {
+        0 => format!("st{}", machine.short()),
+        n => format!("s{n}{}", machine.short()),
+    }
+}
+
 /// A machine's interfaces, each with its network; `None` if there is one without.
 pub(super) fn nics_in(
     spec: &MachineSpec,
     network: impl Fn(NetworkId) -> Option<NetworkSpec>,
 ) -> Option<Vec<(NetworkSpec, NicPlan)>> {
     let plan = |(n, nic): (usize, &types::machine::Nic)| {
-        // 2 + 12 characters for the first interface: a name holds 15.
-        let tap = match n {
-            0 => format!("st{}", spec.id.short()),
-            n => format!("s{n}{}", spec.id.short()),
-        };
-        let plan =
-            NicPlan { machine: spec.id, tap, uid: spec.uid, mac: nic.mac.clone(), address: nic.address };
+        let (tap, mac) = (tap(spec.id, n), nic.mac.clone());
+        let plan = NicPlan { machine: spec.id, tap, uid: spec.uid, mac, address: nic.address };
         Some((network(nic.network)?, plan))
     };
     spec.nics.iter().enumerate().map(plan).collect()
@@ -483,6 +566,12 @@ pub(super) fn plug_pulled(spec: &MachineSpec) -> String {
     format!("machine \"{}\" did not shut down in time; the plug was pulled", spec.name)
 }
 
+/// Whether a request is for a machine that runs.
+fn starts(verb: Verb) -> bool {
+    use Verb::{MachineClone, MachineDeploy, MachineRestart, MachineStart};
+    matches!(verb, MachineDeploy | MachineClone | MachineStart | MachineRestart)
+}
+
 /// How an operation ends, now that its machine is as it shall be.
 fn ending(
     op: &Operation,
@@ -492,10 +581,8 @@ fn ending(
     spec: &MachineSpec,
 ) -> Ending {
     match (op.verb, phase) {
-        (Verb::MachineDeploy | Verb::MachineStart | Verb::MachineRestart, Phase::Running) => {
-            Ending { problem: None, warnings: notes.to_vec() }
-        }
-        (Verb::MachineDeploy | Verb::MachineStart | Verb::MachineRestart, _) => {
+        (verb, Phase::Running) if starts(verb) => Ending::with(notes.to_vec()),
+        (verb, _) if starts(verb) => {
             let ended = status.ended_epoch >= spec.epoch && spec.desired == Desired::Running;
             Ending::failed(match &status.fault {
                 Some(problem) => problem.clone(),
@@ -516,8 +603,9 @@ fn ending(
         (Verb::MachineStop, _) => {
             let killed =
                 status.last_exit.as_ref().is_some_and(|e| e.how == "killed" && e.at >= op.created_at);
-            Ending { problem: None, warnings: if killed { vec![plug_pulled(spec)] } else { vec![] } }
+            Ending::with(if killed { vec![plug_pulled(spec)] } else { vec![] })
         }
+        (Verb::VolumeAttach, Phase::Running) => Ending::with(attached(op, spec, notes)),
         _ => Ending::well(),
     }
 }

@@ -4,7 +4,9 @@
 //! never assumed: the next look sees it or not.
 
 mod close;
+mod disks;
 mod ending;
+mod grow;
 mod image;
 mod machine;
 mod named;
@@ -15,6 +17,8 @@ mod stall;
 pub mod steady;
 mod trash;
 mod volume;
+
+pub(crate) use machine::tap;
 
 use crate::Engine;
 use crate::plan::Wait;

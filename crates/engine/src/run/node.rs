@@ -36,12 +36,10 @@ impl Engine {
             Some(match (op.verb, &problem, &mark.host_boot) {
                 (Verb::HostShutdown, Some(problem), _) => Ending::failed(problem.clone()),
                 (Verb::HostShutdown, None, None) => Ending::failed(called_off()),
-                (Verb::HostShutdown, None, Some(_)) if halting => {
-                    Ending { problem: None, warnings: pulled(&machines, op) }
-                }
+                (Verb::HostShutdown, None, Some(_)) if halting => Ending::with(pulled(&machines, op)),
                 (Verb::HostShutdown, None, Some(_)) => {
                     let warning = "the host went down before the end of every guest was seen".into();
-                    Ending { problem: None, warnings: vec![warning] }
+                    Ending::with(vec![warning])
                 }
                 _ => Ending::well(),
             })

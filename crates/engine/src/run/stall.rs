@@ -45,6 +45,10 @@ impl Engine {
                         return Ok(Next::Later(Duration::from_secs(1)));
                     }
                 }
+                // A disk may have grown while nobody heard of it: a hello makes the agent look.
+                if let Err(fault) = self.0.ports.guest.configure(&self.run_plan(spec, run)?) {
+                    tracing::warn!(machine = %spec.name, code = %fault.problem.code, "its disks: {fault}");
+                }
             }
             _ => {}
         }

@@ -6,6 +6,7 @@ use crate::admit::{discard_for_good, mark_deleting, restorable};
 use crate::db::{Change, VolumeRecord, encode};
 use crate::plan::Answer;
 use crate::plan::volume::{ImageLook, Look, Step, plan};
+use crate::port::Content;
 use crate::{Engine, key};
 use types::operation::{Kind, Progress};
 use types::volume::{Condition, VolumeDeletion, VolumeSource, VolumeSpec, VolumeStatus};
@@ -40,7 +41,7 @@ impl Engine {
                     condition: None,
                 };
                 self.conclude_volume(&record, status)?;
-                Ok(Next::Idle)
+                self.look_at_growth(&record)
             }
             Answer::Stuck(problem) => {
                 let again = self.give_up_volume(id, &problem)?;
@@ -54,11 +55,36 @@ impl Engine {
         let pool = self.0.ports.pool.observe(spec.id)?;
         let image = match spec.source {
             VolumeSource::Image { image } if pool.file.is_none() => self.image_look(image)?,
+            VolumeSource::Volume { volume, .. } if pool.file.is_none() => {
+                self.source_look(spec.id, volume)?
+            }
             _ => ImageLook::Missing,
         };
-        let claimed = spec.deleting.is_some() && self.0.db.0.get(&key::attach(spec.id))?.is_some();
+        let there = |key: String| self.0.db.0.get(&key).map(|found| found.is_some());
+        let claimed =
+            spec.deleting.is_some() && (there(key::attach(spec.id))? || there(key::hold(spec.id.0))?);
         let expired = restorable(record).is_some_and(|until| self.let_go(until));
         Ok(Look { pool, claimed, image, expired })
+    }
+
+    /// The volume that `copy` is to be a copy of: without the hold, it may have changed since.
+    fn source_look(&self, copy: VolumeId, source: VolumeId) -> Result<ImageLook, Broken> {
+        let held = self.is_held_by(source.0, (Kind::Volume, copy.0))?;
+        let Some(record) = self.0.db.record::<VolumeSpec>(source.0)?.filter(|_| held) else {
+            return Ok(ImageLook::Missing);
+        };
+        let (spec, status) = (&record.spec, &record.status);
+        Ok(match &status.fault {
+            Some(fault) => ImageLook::Failed(fault.clone()),
+            // One that is to go stays for as long as it is held.
+            None if status.filled
+                && (status.observed_generation == spec.generation || spec.deleting.is_some()) =>
+            {
+                ImageLook::Ready(status.size)
+            }
+            None if spec.deleting.is_some() => ImageLook::Missing,
+            None => ImageLook::Coming,
+        })
     }
 
     fn do_volume(&self, record: &VolumeRecord, step: &Step) -> Result<Next, Broken> {
@@ -71,6 +97,9 @@ impl Engine {
             }
             Step::Clone { image, size } => {
                 pool.create_from_image(spec.id, *image, *size, &encode(&spec.value), &tell)?;
+            }
+            Step::Copy { from, size } => {
+                pool.create_copy(spec.id, Content::Volume(*from), *size, &encode(&spec.value), &tell)?;
             }
             Step::Grow { to } => pool.grow(spec.id, *to)?,
             Step::WriteSidecar => pool.write_sidecar(spec.id, &encode(&spec.value))?,
@@ -115,6 +144,7 @@ impl Engine {
             .delete(spec.key.clone())
             .delete(record.status.key.clone())
             .delete(key::tail(&spec.id.short()));
+        self.end_copy(&mut change, record)?;
         let because = spec.deleting.as_ref().and_then(|d| d.because.clone());
         self.commit_and_close(change, Kind::Volume, spec.id.0, |op| {
             Some(match (&because, op.verb) {
@@ -125,10 +155,31 @@ impl Engine {
                 }
             })
         })?;
+        self.after_copy(record);
         self.0.queue.settled((Kind::Volume, spec.id.0));
         // What this freed may not have been enough.
         self.make_room();
         Ok(Next::Idle)
+    }
+
+    /// Lets go of what a copy was made of, if it was not whole before.
+    fn end_copy(&self, change: &mut Change, record: &VolumeRecord) -> Result<(), Problem> {
+        match record.spec.source {
+            VolumeSource::Volume { volume, .. } if !record.status.filled => {
+                self.release_hold(change, volume.0, (Kind::Volume, record.spec.id.0))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whoever waited for what was held looks again.
+    fn after_copy(&self, record: &VolumeRecord) {
+        if let VolumeSource::Volume { volume, .. } = record.spec.source {
+            if !record.status.filled {
+                self.wake(Kind::Volume, volume.0);
+                self.0.queue.settled((Kind::Volume, volume.0));
+            }
+        }
     }
 
     fn conclude_volume(&self, record: &VolumeRecord, status: VolumeStatus) -> Result<(), Broken> {
@@ -136,20 +187,29 @@ impl Engine {
         if status != record.status.value {
             change.update(&record.status, &status).on(&record.spec);
         }
+        if status.filled {
+            self.end_copy(&mut change, record)?;
+        }
         let generation = record.spec.generation;
         self.commit_and_close(change, Kind::Volume, record.spec.id.0, |op| {
-            (op.generation <= generation).then(|| match (&status.fault, op.verb) {
-                (Some(problem), _) => Ending::failed(problem.clone()),
-                (None, Verb::VolumeDelete) if record.spec.deleting.is_none() => {
-                    Ending::failed(Problem::new(Code::Superseded, "the volume was taken back meanwhile"))
-                }
-                (None, Verb::VolumeDelete) => Ending::well(),
-                (None, _) if record.spec.deleting.is_some() => {
-                    Ending::failed(Problem::new(Code::Superseded, "the volume was deleted meanwhile"))
-                }
-                (None, _) => Ending::well(),
-            })
+            let superseded = |how| {
+                Ending::failed(Problem::new(Code::Superseded, format!("the volume was {how} meanwhile")))
+            };
+            let deleted = record.spec.deleting.is_some();
+            match (&status.fault, op.verb) {
+                _ if op.generation > generation => None,
+                (Some(problem), _) => Some(Ending::failed(problem.clone())),
+                (None, Verb::VolumeDelete) if !deleted => Some(superseded("taken back")),
+                (None, Verb::VolumeDelete) => Some(Ending::well()),
+                (None, _) if deleted => Some(superseded("deleted")),
+                // What is well here may have to be done in a guest, too.
+                (None, Verb::VolumeResize | Verb::VolumeTrim) => None,
+                (None, _) => Some(Ending::well()),
+            }
         })?;
+        if status.filled {
+            self.after_copy(record);
+        }
         self.0.queue.settled((Kind::Volume, record.spec.id.0));
         self.wake_holder(record.spec.id)?;
         Ok(())
@@ -174,8 +234,11 @@ impl Engine {
             })?;
             return Ok(false);
         }
+        if self.give_up_growth(&record, problem)? {
+            return Ok(false);
+        }
         let open = self.open_operations(Kind::Volume, id.0)?;
-        let creating = open.iter().find(|op| op.verb == Verb::VolumeCreate);
+        let creating = open.iter().find(|op| matches!(op.verb, Verb::VolumeCreate | Verb::VolumeClone));
         if let (false, Some(op)) = (record.status.filled, creating) {
             return self.release_volume(&record, op, problem).map(|()| true);
         }

@@ -48,6 +48,11 @@ pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
         Err(p) => wrong.push(format!("the host's mark cannot be read: {p}")),
     }
     claims_agree(world, &machines, &volumes, &mut wrong);
+    let sum = volumes.iter().filter(|(v, _)| v.deleting.is_none()).map(|(v, _)| v.size.bytes()).sum::<u64>();
+    match engine.committed() {
+        Ok(counted) if counted.bytes() == sum => {}
+        counted => wrong.push(format!("the volumes add up to {sum}, and {counted:?} is counted")),
+    }
     if let Err(p) = engine.volumes().and_then(|_| engine.machines()).and_then(|_| engine.images()) {
         wrong.push(format!("a list cannot be read: {p}"));
     }
@@ -55,6 +60,9 @@ pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
 }
 
 fn operations_ended(world: &World, wrong: &mut Vec<String>) {
+    for e in world.disk().scan(key::HOLDS, Limit::All).expect("memory does not fail") {
+        wrong.push(format!("nothing is copied and this is held: {}", e.key));
+    }
     for e in world.disk().scan(key::OPEN, Limit::All).expect("memory does not fail") {
         wrong.push(format!("an operation has not ended: {}", e.key));
     }
@@ -153,10 +161,7 @@ fn machines_agree(
         }
         match (&status.run, process) {
             (Some(run), Some(p)) if p.run == run.id && !p.exited => {
-                let disks: Vec<_> = m.disks.iter().map(|d| d.volume).collect();
-                if p.volumes != disks {
-                    wrong.push(format!("{name} runs with other disks than it has"));
-                }
+                disks(&s, m, run, p, wrong);
                 standing(&s, m, run, p, wrong);
                 taps.insert(format!("st{}", m.id.short()));
             }
@@ -173,6 +178,39 @@ fn machines_agree(
     }
     if s.taps != taps {
         wrong.push(format!("taps are {:?} and should be {taps:?}", s.taps));
+    }
+}
+
+/// A machine that is up has open what it has, and its guest makes use of all of it.
+fn disks(s: &super::State, m: &MachineSpec, run: &Run, p: &super::Process, wrong: &mut Vec<String>) {
+    let name = &m.name;
+    let want: BTreeSet<_> = m.disks.iter().map(|d| d.volume).collect();
+    let open: BTreeSet<_> = p.volumes.iter().copied().collect();
+    let has: BTreeSet<_> = p.disks.keys().copied().collect();
+    if open != want || has != want || p.volumes.len() != want.len() {
+        wrong.push(format!("{name} runs with other disks than it has"));
+    }
+    if m.disks.iter().any(|d| d.leaving.is_some()) {
+        wrong.push(format!("a disk of {name} has not left"));
+    }
+    let hears = run.hello_at.is_some() && p.stands.is_none() && s.guests != super::Guests::Deaf;
+    if !hears {
+        return;
+    }
+    if p.applied != m.generation {
+        wrong.push(format!("the agent of {name} was told of generation {}, not {}", p.applied, m.generation));
+    }
+    for d in m.disks.iter().filter(|d| d.mount != types::machine::Mount::None) {
+        if !p.mounted.contains_key(&d.volume) {
+            wrong.push(format!("{name} has a disk that is not mounted"));
+        }
+    }
+    for (v, size) in &p.disks {
+        let file = s.files.get(v).map(|f| f.size);
+        let fills = p.mounted.get(v).is_none_or(|m| m == size);
+        if file.is_some_and(|f| f > *size) || !fills {
+            wrong.push(format!("{name} does not make use of all of {v:?}: {size} of {file:?}"));
+        }
     }
 }
 

@@ -52,8 +52,14 @@ pub struct Process {
     pub since: i64,
     /// When the guest was asked to shut down, likewise.
     pub asked: Option<i64>,
-    /// The volumes it has open.
+    /// The volumes it has open, by slot.
     pub volumes: Vec<VolumeId>,
+    /// Those of them that the guest has as disks, and how large it is told that they are.
+    pub disks: BTreeMap<VolumeId, ByteSize>,
+    /// Those of these that it has mounted, and the size of what is in them.
+    pub mounted: BTreeMap<VolumeId, ByteSize>,
+    /// The generation of the configuration that its agent has applied.
+    pub applied: u64,
     /// It is gone; what it left has not been cleaned.
     pub exited: bool,
     /// The guest powered off in order.
@@ -74,6 +80,12 @@ pub enum Guests {
     Silent,
     /// Hello, but never down by themselves.
     Stubborn,
+    /// Good, but they use every disk that they have mounted.
+    Busy,
+    /// Good, but they never let go of a disk that is to be taken out.
+    Clinging,
+    /// Good, but their agent hears nothing after its hello.
+    Deaf,
 }
 
 /// What exists.

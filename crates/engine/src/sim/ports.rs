@@ -2,9 +2,10 @@
 
 use super::{File, Guests, Process, World};
 use crate::port::{
-    Capacity, Clock, Fault, FileObs, Guest, GuestObs, Health, ImageObs, Images, Net, NicPlan, OnProgress,
-    Pool, ProcessObs, RunPlan, Vmm, VolumeObs,
+    Capacity, Clock, Content, DiskObs, Fault, FileObs, Grown, Guest, GuestObs, Health, ImageObs, Images, Net,
+    NicPlan, OnProgress, Pool, ProcessObs, RunDisk, RunPlan, Vmm, VolumeObs,
 };
+use std::collections::BTreeMap;
 use types::image::ImageSource;
 use types::network::NetworkSpec;
 use types::operation::Progress;
@@ -48,6 +49,25 @@ impl World {
         let mut s = self.state();
         s.files.insert(volume, file);
         s.parts.remove(&volume);
+    }
+}
+
+impl super::State {
+    /// The process of a run that is alive.
+    fn alive(&mut self, machine: MachineId, run: RunId) -> Result<&mut Process, Fault> {
+        let p = self.processes.get_mut(&machine).filter(|p| p.run == run && p.started && !p.exited);
+        p.ok_or_else(|| Fault::passing(Code::GuestUnreachable, "there is no process"))
+    }
+
+    /// The process of a run whose agent hears what it is told.
+    fn heard(&mut self, machine: MachineId, run: RunId) -> Result<&mut Process, Fault> {
+        let deaf = matches!(self.guests, Guests::Deaf | Guests::Silent);
+        let up = self.up();
+        let p = self.alive(machine, run)?;
+        if deaf || p.stands.is_some() || up < p.since + super::HELLO {
+            return Err(Fault::passing(Code::GuestUnreachable, "the agent does not answer"));
+        }
+        Ok(p)
     }
 }
 
@@ -117,6 +137,40 @@ impl Pool for World {
         self.room()?;
         self.publish(volume, File { size, marks: vec![image.to_string()] }, sidecar, progress);
         self.tick("cloned");
+        Ok(())
+    }
+
+    fn create_copy(
+        &self,
+        volume: VolumeId,
+        from: Content,
+        size: ByteSize,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        self.begin("create_copy")?;
+        let Content::Volume(source) = from;
+        let whole = |w: &Self| {
+            let mut s = w.state();
+            if s.processes.values().any(|p| !p.exited && p.volumes.contains(&source)) {
+                s.violations.push(format!("{source:?} is copied while a process has it open"));
+            }
+            s.files.get(&source).cloned()
+        };
+        let Some(was) = whole(self) else {
+            return Err(Fault::lasting(Code::VolumeLost, "what is copied is gone"));
+        };
+        if size < was.size {
+            return Err(Fault::lasting(Code::VolumeTooSmall, "the copy would be cut"));
+        }
+        self.room()?;
+        progress(Progress { what: "copying".into(), done: 0, total: None, unit: "bytes".into() });
+        self.tick("half copied");
+        if whole(self) != Some(was.clone()) {
+            self.state().violations.push(format!("{source:?} changed while it was copied"));
+        }
+        self.publish(volume, File { size, marks: was.marks }, sidecar, progress);
+        self.tick("copied");
         Ok(())
     }
 
@@ -194,6 +248,10 @@ impl Pool for World {
 
     fn needs(&self, size: ByteSize, _: Option<ImageId>) -> Result<ByteSize, Fault> {
         Ok(ByteSize(size.bytes() >> 17))
+    }
+
+    fn shares(&self) -> bool {
+        false
     }
 
     fn capacity(&self) -> Result<Capacity, Fault> {
@@ -316,12 +374,17 @@ impl Vmm for World {
                 }
             }
             let since = s.up();
+            let size = |v: &VolumeId| (*v, s.files.get(v).map(|f| f.size).unwrap_or_default());
+            let disks: BTreeMap<_, _> = volumes.iter().map(size).collect();
             s.processes.entry(plan.machine).or_insert(Process {
                 run: plan.run,
                 started: false,
                 since,
                 asked: None,
                 volumes,
+                mounted: disks.clone(),
+                disks,
+                applied: plan.generation,
                 exited: false,
                 clean: false,
                 stands: None,
@@ -357,6 +420,72 @@ impl Vmm for World {
         }
         drop(s);
         self.tick("resumed");
+        Ok(())
+    }
+
+    fn disks(&self, machine: MachineId, run: RunId) -> Result<Vec<DiskObs>, Fault> {
+        let s = self.state();
+        let Some(p) = s.processes.get(&machine).filter(|p| p.run == run && !p.exited) else {
+            return Err(Fault::passing(Code::GuestUnreachable, "there is no process"));
+        };
+        let one = |v: &VolumeId| DiskObs {
+            serial: v.short(),
+            ready: p.disks.contains_key(v),
+            size: p.disks.get(v).copied().unwrap_or_default(),
+        };
+        Ok(p.volumes.iter().map(one).collect())
+    }
+
+    fn plug(&self, machine: MachineId, run: RunId, disk: &RunDisk) -> Result<(), Fault> {
+        self.begin("plug")?;
+        let volume = disk.volume;
+        let mut s = self.state();
+        if s.processes.iter().any(|(m, p)| *m != machine && !p.exited && p.volumes.contains(&volume)) {
+            s.violations.push(format!("{volume:?} is open in two processes"));
+        }
+        let Some(size) = s.files.get(&volume).map(|f| f.size) else {
+            return Err(Fault::lasting(Code::VolumeLost, "its file is gone"));
+        };
+        let p = s.alive(machine, run)?;
+        if !p.volumes.contains(&volume) {
+            p.volumes.push(volume);
+        }
+        drop(s);
+        self.tick("file opened");
+        self.state().alive(machine, run)?.disks.entry(volume).or_insert(size);
+        self.tick("plugged");
+        Ok(())
+    }
+
+    fn unplug(&self, machine: MachineId, run: RunId, serial: &str) -> Result<(), Fault> {
+        self.begin("unplug")?;
+        let mut s = self.state();
+        let clings = s.guests == Guests::Clinging;
+        let p = s.alive(machine, run)?;
+        let Some(volume) = p.volumes.iter().copied().find(|v| v.short() == serial) else { return Ok(()) };
+        if clings && p.disks.contains_key(&volume) {
+            return Err(Fault::lasting(Code::GuestFailed, "the guest keeps it"));
+        }
+        p.disks.remove(&volume);
+        p.mounted.remove(&volume);
+        drop(s);
+        self.tick("pulled out");
+        self.state().alive(machine, run)?.volumes.retain(|v| *v != volume);
+        self.tick("unplugged");
+        Ok(())
+    }
+
+    fn stretch(&self, machine: MachineId, run: RunId, serial: &str, to: ByteSize) -> Result<(), Fault> {
+        self.begin("stretch")?;
+        let mut s = self.state();
+        let short = s.files.iter().any(|(v, f)| v.short() == serial && f.size < to);
+        if short {
+            s.violations.push("a guest was told of more than there is".into());
+        }
+        let p = s.alive(machine, run)?;
+        p.disks.iter_mut().filter(|(v, _)| v.short() == serial).for_each(|(_, size)| *size = to);
+        drop(s);
+        self.tick("stretched");
         Ok(())
     }
 
@@ -422,7 +551,8 @@ impl Guest for World {
         let up = s.processes.get(&machine).filter(|p| p.run == run && p.started && !p.exited);
         let hello = up.is_some_and(|p| p.stands.map_or(s.up(), |(_, t)| t) >= p.since + super::HELLO)
             && s.guests != Guests::Silent;
-        Ok(GuestObs { hello, root_mounted: hello, ..GuestObs::default() })
+        let generation = up.map_or(0, |p| p.applied);
+        Ok(GuestObs { hello, root_mounted: hello, generation, ..GuestObs::default() })
     }
 
     fn shutdown(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
@@ -449,6 +579,56 @@ impl Guest for World {
             p.behind = 0;
         }
         self.tick("clock set");
+        Ok(())
+    }
+
+    fn configure(&self, plan: &RunPlan) -> Result<(), Fault> {
+        self.begin("configure")?;
+        let mut s = self.state();
+        let p = s.heard(plan.machine, plan.run)?;
+        for disk in plan.disks.iter().filter(|d| d.mount.is_some()) {
+            if let Some(size) = p.disks.get(&disk.volume).copied() {
+                p.mounted.insert(disk.volume, size);
+            }
+        }
+        p.applied = plan.generation;
+        drop(s);
+        self.tick("configured");
+        Ok(())
+    }
+
+    fn release(&self, machine: MachineId, run: RunId, serial: &str, force: bool) -> Result<(), Fault> {
+        self.begin("release")?;
+        let mut s = self.state();
+        let busy = s.guests == Guests::Busy && !force;
+        let p = s.heard(machine, run)?;
+        if busy && p.mounted.keys().any(|v| v.short() == serial) {
+            return Err(Fault::lasting(Code::Busy, "the guest uses it"));
+        }
+        p.mounted.retain(|v, _| v.short() != serial);
+        drop(s);
+        self.tick("released");
+        Ok(())
+    }
+
+    fn grow(&self, machine: MachineId, run: RunId, serial: &str, to: ByteSize) -> Result<Grown, Fault> {
+        self.begin("guest grows")?;
+        let mut s = self.state();
+        let p = s.heard(machine, run)?;
+        if p.disks.iter().any(|(v, size)| v.short() == serial && *size < to) {
+            s.violations.push("a guest was to fill more than it has".into());
+            return Ok(Grown::default());
+        }
+        p.mounted.iter_mut().filter(|(v, _)| v.short() == serial).for_each(|(_, size)| *size = to);
+        drop(s);
+        self.tick("guest has grown");
+        Ok(Grown::default())
+    }
+
+    fn trim(&self, machine: MachineId, run: RunId, _: &str) -> Result<(), Fault> {
+        self.begin("trim")?;
+        self.state().heard(machine, run).map(drop)?;
+        self.tick("trimmed");
         Ok(())
     }
 }

@@ -6,8 +6,10 @@
 use super::{Guests, World};
 use crate::Engine;
 use types::label::Edit;
-use types::machine::{AttachVolume, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy};
-use types::volume::{Condition, CreateVolume, ResizeVolume, Restore, Volume};
+use types::machine::{
+    AttachVolume, CloneMachine, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy,
+};
+use types::volume::{CloneVolume, Condition, CreateVolume, ResizeVolume, Restore, Volume};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem};
 
 /// One command.
@@ -105,6 +107,10 @@ fn create(e: &Engine, who: &Actor, volume: &str) -> Result<Operation, Problem> {
     )
 }
 
+fn clone(e: &Engine, who: &Actor, volume: &str, copy: &str) -> Result<Operation, Problem> {
+    e.clone_volume(who, volume, CloneVolume { name: name(copy), size_bytes: None })
+}
+
 fn resize(e: &Engine, who: &Actor, volume: &str, gib: u64) -> Result<Operation, Problem> {
     e.resize_volume(who, volume, ResizeVolume { size_bytes: ByteSize::gib(gib).bytes() })
 }
@@ -114,7 +120,7 @@ fn attach(e: &Engine, who: &Actor, machine: &str, volume: &str) -> Result<Operat
 }
 
 fn detach(e: &Engine, who: &Actor, machine: &str, volume: &str) -> Result<Operation, Problem> {
-    e.detach_volume(who, machine, DetachVolume { volume: volume.into() })
+    e.detach_volume(who, machine, DetachVolume { volume: volume.into(), force: false })
 }
 
 const TOUGH: Command = |e, a| {
@@ -133,6 +139,9 @@ const JOIN_API: Command = |e, a| attach(e, a, "api", "appdata");
 const PART: Command = |e, a| detach(e, a, "web", "appdata");
 const GROW: Command = |e, a| resize(e, a, "web-root", 10);
 const GROW_DATA: Command = |e, a| resize(e, a, "appdata", 4);
+const PULL: Command =
+    |e, a| e.detach_volume(a, "web", DetachVolume { volume: "appdata".into(), force: true });
+const TRIM: Command = |e, a| e.trim_volume(a, "web-root");
 const DELETE: Command = |e, a| e.delete_machine(a, "web", false, false);
 const DELETE_DATA: Command = |e, a| e.delete_volume(a, "appdata", false);
 const PRESERVE: Command = |e, a| e.delete_machine(a, "web", true, false);
@@ -153,6 +162,13 @@ const RENAME_DATA: Command =
     |e, a| e.edit_volume(a, "appdata", &Edit { name: name("logs"), ..Edit::default() });
 const PROTECT_DATA: Command =
     |e, a| e.edit_volume(a, "appdata", &Edit { protected: Some(true), ..Edit::default() });
+const COPY: Command = |e, a| clone(e, a, "appdata", "copy");
+const COPY_ROOT: Command = |e, a| clone(e, a, "web-root", "copy");
+const TWIN: Command = |e, a| {
+    let Some(name) = name("twin") else { return e.delete_volume(a, "twin", false) };
+    e.clone_machine(a, "web", CloneMachine { name })
+};
+const TWIN_AWAY: Command = |e, a| e.delete_machine(a, "twin", false, false);
 const HALT: Command = |e, a| e.shut_down_host(a);
 const RESUME: Command = |e, a| e.resume_host(a);
 const REUSE: Command = |e, a| {
@@ -197,6 +213,16 @@ pub fn pairs() -> Vec<Scenario> {
         pair("stop and delete", vec![WEB], vec![STOP], vec![PRESERVE]),
         pair("deploy and delete", vec![], vec![WEB], vec![DELETE]),
         pair("deploy, boot its root", vec![], vec![WEB, PRESERVE], vec![REUSE, REUSE]),
+        pair("clone and delete", stopped.clone(), vec![COPY], vec![DELETE_DATA]),
+        pair("clone and grow", stopped.clone(), vec![COPY], vec![GROW_DATA]),
+        pair("clone and start", stopped.clone(), vec![COPY_ROOT], vec![START]),
+        pair("start and clone", stopped.clone(), vec![START], vec![COPY_ROOT]),
+        pair("clone, delete the machine", stopped.clone(), vec![COPY_ROOT], vec![DELETE]),
+        pair("clone, join and start", stopped.clone(), vec![COPY], vec![JOIN, START]),
+        pair("create and clone", vec![], vec![APPDATA], vec![COPY]),
+        pair("clone a machine, start it", stopped.clone(), vec![JOIN, TWIN], vec![START]),
+        pair("clone a machine, delete it", stopped.clone(), vec![TWIN], vec![DELETE, TWIN_AWAY]),
+        pair("two clones", stopped.clone(), vec![COPY], vec![|e, a| clone(e, a, "appdata", "copy2")]),
         pair("halt and deploy", vec![], vec![WEB, HALT], vec![APPDATA, API]),
         pair("deploy and halt", vec![], vec![WEB], vec![HALT]),
         pair("halt and start", stopped.clone(), vec![HALT], vec![START]),
@@ -205,6 +231,17 @@ pub fn pairs() -> Vec<Scenario> {
         pair("halt and stop", vec![WEB], vec![HALT, RESUME], vec![STOP]),
         pair("halt and delete", vec![WEB], vec![HALT], vec![DELETE]),
         pair("halt, halt and resume", vec![TOUGH], vec![HALT, RESUME], vec![HALT, RESUME]),
+        pair("attach and stop", vec![WEB, APPDATA], vec![JOIN], vec![STOP]),
+        pair("attach and restart", vec![WEB, APPDATA], vec![JOIN], vec![RESTART]),
+        pair("attach and detach", vec![WEB, APPDATA], vec![JOIN], vec![PART, PULL]),
+        pair("detach and stop", vec![WEB, APPDATA, JOIN], vec![PART], vec![STOP]),
+        pair("detach and delete", vec![WEB, APPDATA, JOIN], vec![PART], vec![DELETE]),
+        pair("detach, attach elsewhere", vec![WEB, API, APPDATA, JOIN], vec![PART], vec![JOIN_API, JOIN_API]),
+        pair("grow and restart", vec![WEB], vec![GROW], vec![RESTART]),
+        pair("grow and detach", vec![WEB, APPDATA, JOIN], vec![GROW_DATA], vec![PART]),
+        pair("attach and grow", vec![WEB, APPDATA], vec![JOIN], vec![GROW_DATA]),
+        pair("trim and stop", vec![WEB], vec![TRIM], vec![STOP]),
+        one(pair("one volume, two running machines", vec![WEB, API, APPDATA], vec![JOIN], vec![JOIN_API])),
         pair(
             "whole lives",
             vec![],
@@ -421,6 +458,17 @@ pub fn surprised() -> Vec<Scenario> {
             w.state().bridges.clear();
             w.state().taps.clear();
         }),
+        of("killed during an attach", vec![WEB, APPDATA], vec![JOIN], World::kill_hypervisors),
+        of("killed during an attach, comes back", vec![TOUGH, APPDATA], vec![JOIN], World::kill_hypervisors),
+        of("killed during a detach", vec![WEB, APPDATA, JOIN], vec![PART], World::kill_hypervisors),
+        of("killed during a live resize", vec![TOUGH], vec![GROW], World::kill_hypervisors),
+        of("powers off during a detach", vec![WEB, APPDATA, JOIN], vec![PART], World::power_off),
+        of("lost during an attach", vec![WEB, APPDATA], vec![JOIN], |w| {
+            w.state().files.retain(|_, f| f.marks.iter().all(|m| m != "ext4"));
+        }),
+        filled("full during an attach", vec![WEB, APPDATA], vec![JOIN]),
+        filled("full during a detach", vec![WEB, APPDATA, JOIN], vec![PART]),
+        filled("full during a live resize", vec![WEB], vec![GROW]),
         filled("full during a deploy", vec![], vec![WEB]),
         filled("full during a start", vec![WEB, STOP], vec![START]),
         filled("full during a stop", vec![WEB], vec![STOP]),
@@ -450,10 +498,48 @@ pub fn all() -> Vec<Scenario> {
                 delete,
             ],
         ),
+        plain("live", vec![web, appdata, join, GROW_DATA, grow, TRIM, part, stop, start, join, delete]),
+        plain("live, pulled out", vec![web, appdata, join, PULL, DELETE_DATA]),
+        Scenario {
+            guests: Guests::Busy,
+            holds: Some(|_, e| expect(e, "it is still attached", |_, v| v[0].attached_to.is_some())),
+            ..plain("live, busy", vec![web, appdata, join, part])
+        },
+        Scenario {
+            guests: Guests::Busy,
+            holds: Some(|_, e| expect(e, "it is detached", |_, v| v[0].attached_to.is_none())),
+            ..plain("live, busy, pulled out", vec![web, appdata, join, PULL])
+        },
+        Scenario {
+            guests: Guests::Clinging,
+            holds: Some(|_, e| expect(e, "it is still attached", |_, v| v[0].attached_to.is_some())),
+            ..plain("live, clinging", vec![web, appdata, join, part, PULL])
+        },
+        Scenario {
+            guests: Guests::Deaf,
+            holds: Some(|_, e| expect(e, "it is attached", |_, v| v[0].attached_to.is_some())),
+            ..plain("live, deaf", vec![web, appdata, join, grow, GROW_DATA, TRIM, part])
+        },
+        Scenario {
+            fault: Some(("plug", Code::NoFreeSlot)),
+            holds: Some(|_, e| expect(e, "it is detached", |_, v| v[0].attached_to.is_none())),
+            ..plain("no free port", vec![web, appdata, join, join])
+        },
+        Scenario {
+            fault: Some(("stretch", Code::GuestFailed)),
+            ..plain("live, not stretched", vec![web, grow, RESTART])
+        },
         plain("volume life", vec![appdata, GROW_DATA, DELETE_DATA]),
         plain("restart", vec![web, RESTART, delete]),
         plain("renamed", vec![web, appdata, RENAME_DATA, appdata, RENAME, web]),
         plain("protected", vec![appdata, PROTECT_DATA, DELETE_DATA]),
+        plain("clone", vec![appdata, COPY, DELETE_DATA, |e, a| e.delete_volume(a, "copy", false)]),
+        plain("clone a machine", vec![web, appdata, stop, join, TWIN, start, TWIN_AWAY]),
+        Scenario {
+            fault: Some(("create_copy", Code::PoolFull)),
+            setup: asks(vec![web, appdata, stop, join]),
+            ..plain("no room to clone", vec![TWIN, COPY_ROOT, start])
+        },
         plain("volume taken back", vec![appdata, DELETE_DATA, BACK_DATA, GROW_DATA, DELETE_DATA, GONE_DATA]),
         plain("machine taken back", vec![web, appdata, stop, join, delete, BACK, start, delete, GONE]),
         plain("machine taken back under another name", vec![web, delete, web, BACK_RENAMED]),

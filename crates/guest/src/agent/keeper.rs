@@ -7,10 +7,11 @@ use super::power;
 use super::server::{Agent, Wish};
 use crate::exec::Commands;
 use crate::fact::{Board, Fact, JOURNAL, Journal, RUN};
+use crate::grow::growing;
 use crate::inside::Inside;
 use crate::setup::{CHANGE, Change};
 use crate::{again, disk, log};
-use proto::{GuestConfig, State};
+use proto::{GrowDisk, Grown, GuestConfig, State};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
@@ -44,6 +45,8 @@ struct Keeper {
     applying: bool,
     /// Per serial: nothing while a growth runs, else the size that the last one was for.
     grown: BTreeMap<String, Option<u64>>,
+    /// Those who wait for a disk to be filled.
+    waiting: Vec<(GrowDisk, oneshot::Sender<Grown>)>,
     ended: mpsc::Sender<Ended>,
 }
 
@@ -72,6 +75,7 @@ pub fn start() -> io::Result<Arc<Agent>> {
         wanted: None,
         applying: false,
         grown: BTreeMap::new(),
+        waiting: Vec::new(),
         ended,
     };
     keeper.news();
@@ -101,6 +105,10 @@ impl Keeper {
                 }
                 Some(wish) = wishes.recv() => match wish {
                     Wish::Hello(config, answer) => self.hello(config, answer),
+                    Wish::Grow(disk, answer) => {
+                        self.waiting.push((disk, answer));
+                        self.news();
+                    }
                     Wish::Shutdown => {
                         log::say("the host asks for a shutdown");
                         let off = || tokio::spawn(power::off(self.root.borrow().clone(), commands.clone()));
@@ -124,6 +132,7 @@ impl Keeper {
             self.apply();
         }
         self.grow();
+        self.answer();
         let state = self.board.state();
         self.state.send_if_modified(|now| std::mem::replace(now, state.clone()) != state);
     }
@@ -168,7 +177,8 @@ impl Keeper {
             return;
         }
         let Some(root) = self.root.borrow().clone() else { return };
-        let change = Change { new: *new, old: self.board.applied.clone() };
+        let released = self.board.released.iter().cloned().collect();
+        let change = Change { new: *new, old: self.board.applied.clone(), released };
         let begun = serde_json::to_vec(&change)
             .map_err(io::Error::from)
             .and_then(|json| std::fs::write(format!("{RUN}/{CHANGE}"), json))
@@ -211,6 +221,26 @@ impl Keeper {
                 }
                 Err(e) => log::complain(&format!("growing disk {serial} cannot begin: {e}")),
             }
+        }
+    }
+
+    /// Answers those whose disk is filled, or is none that could be.
+    fn answer(&mut self) {
+        for (asked, answer) in std::mem::take(&mut self.waiting) {
+            if answer.is_closed() {
+                continue;
+            }
+            let root = self.board.root.as_ref().is_some_and(|(serial, _)| *serial == asked.serial);
+            let volume = self.board.volumes.get(&asked.serial).is_some_and(|v| !v.read_only);
+            let note = match self.grown.get(&asked.serial) {
+                _ if !root && !volume => Some("it is not mounted for writing in the guest".to_owned()),
+                Some(Some(size)) if *size >= asked.bytes => self.board.note(&growing(&asked.serial)),
+                _ => {
+                    self.waiting.push((asked, answer));
+                    continue;
+                }
+            };
+            let _ = answer.send(Grown { growing: false, note });
         }
     }
 

@@ -3,6 +3,7 @@
 //! Invariant: it begins before the root is mounted and never waits for it. SIGTERM ends it and its
 //! supervisor at once, because an init that shuts down waits for everybody who does not end.
 
+mod disks;
 mod keeper;
 mod port;
 mod power;
@@ -31,6 +32,7 @@ pub fn serve() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let agent = keeper::start()?;
+        tokio::spawn(crate::trim::weekly(agent.root.clone()));
         loop {
             let port = port::find().await;
             let over = match port {

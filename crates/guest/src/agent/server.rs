@@ -11,13 +11,13 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use proto::{GuestConfig, State, paths};
+use proto::{GrowDisk, Grown, GuestConfig, State, paths};
 use serde::Serialize;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 /// Silence after which the host is asked whether it is there, and how long it may take to answer.
 const PING: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const SEND_BUFFER: usize = 64 << 10;
 const HEADERS: u32 = 16 << 10;
 
-type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+pub(super) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// What the host wishes.
 pub enum Wish {
@@ -35,6 +35,8 @@ pub enum Wish {
     Hello(Box<GuestConfig>, oneshot::Sender<State>),
     /// A shutdown.
     Shutdown,
+    /// That a disk which has become larger is filled; answered once it is.
+    Grow(GrowDisk, oneshot::Sender<Grown>),
 }
 
 /// What the endpoints need.
@@ -47,6 +49,8 @@ pub struct Agent {
     pub wishes: mpsc::Sender<Wish>,
     /// Those that run.
     pub commands: Arc<Commands>,
+    /// Held while a helper works on a disk.
+    pub disks: Mutex<()>,
 }
 
 impl Agent {
@@ -56,7 +60,7 @@ impl Agent {
         root: watch::Receiver<Option<Arc<Inside>>>,
         wishes: mpsc::Sender<Wish>,
     ) -> Arc<Self> {
-        Arc::new(Self { state, root, wishes, commands: Commands::new() })
+        Arc::new(Self { state, root, wishes, commands: Commands::new(), disks: Mutex::default() })
     }
 
     /// One that knows nothing and does nothing.
@@ -75,7 +79,11 @@ impl Agent {
                 Err(_) => broken(),
             },
             (&Method::POST, paths::CLOCK) => clock(request.into_body()).await,
-            (_, paths::HELLO | paths::EVENTS | paths::EXEC | paths::SHUTDOWN | paths::CLOCK) => {
+            (&Method::POST, paths::RELEASE) => self.release(request.into_body()).await,
+            (&Method::POST, paths::GROW) => self.grow(request.into_body()).await,
+            (&Method::POST, paths::TRIM) => self.trim(request.into_body()).await,
+            (_, paths::HELLO | paths::EVENTS | paths::EXEC | paths::SHUTDOWN | paths::CLOCK)
+            | (_, paths::RELEASE | paths::GROW | paths::TRIM) => {
                 refuse(refusal(405, "this is not done so", None))
             }
             _ => refuse(refusal(404, "this agent does not know this path", None)),
@@ -135,14 +143,14 @@ async fn clock(body: Incoming) -> Answer {
     }
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     let mut answer =
         Response::new(UnsyncBoxBody::new(Full::from(serde_json::to_vec(value).unwrap_or_default())));
     *answer.status_mut() = status;
     answer
 }
 
-fn broken() -> Answer {
+pub(super) fn broken() -> Answer {
     refuse(refusal(500, "the agent is ending", None))
 }
 

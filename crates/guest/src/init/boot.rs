@@ -6,7 +6,7 @@ use super::{NEW_ROOT, entry, mounts};
 use crate::agent::shutdown_signal;
 use crate::fact::{Fact, Journal};
 use crate::inside::Inside;
-use crate::{again, disk, log, modules, net, setup, superblock, volumes};
+use crate::{again, disk, log, modules, net, renew, setup, superblock, volumes};
 use proto::GuestConfig;
 use rustix::mount::{MountFlags, mount};
 use std::io;
@@ -63,8 +63,22 @@ fn root(journal: &Journal, config: &GuestConfig) -> io::Result<Inside> {
     let kind = superblock::detect(&disk).map_err(|e| told("holds no root", e))?;
     std::fs::create_dir_all(NEW_ROOT)?;
     let options = volumes::options(kind);
-    mount(format!("/dev/{disk}"), NEW_ROOT, kind.name(), MountFlags::empty(), options)
-        .map_err(|e| told(&format!("with its {} cannot be mounted", kind.name()), e.into()))?;
+    let mount_it = || {
+        mount(format!("/dev/{disk}"), NEW_ROOT, kind.name(), MountFlags::empty(), options)
+            .map_err(|e| told(&format!("with its {} cannot be mounted", kind.name()), e.into()))
+    };
+    mount_it()?;
+    let wanted = &config.root_identity;
+    if !wanted.is_empty() && !renew::is_renewed(&Inside::at(NEW_ROOT)?, wanted) {
+        // The table of file systems first: it names the UUID that is there until then.
+        let old = superblock::uuid(&disk).map(renew::text).unwrap_or_default();
+        let root = renew::root(&Inside::at(NEW_ROOT)?, wanted, &old);
+        rustix::mount::unmount(NEW_ROOT, rustix::mount::UnmountFlags::empty())?;
+        let renewed = root.and_then(|()| renew::file_system(&disk, kind, wanted));
+        mount_it()?;
+        let renewed = renewed.and_then(|()| renew::finish(&Inside::at(NEW_ROOT)?, wanted));
+        journal.outcome("the machine's identity", renewed);
+    }
     log::say(&format!("mounted the root disk {serial} ({disk}, {})", kind.name()));
     let inside = Inside::at(NEW_ROOT)?;
     journal.post(&Fact::RootMounted { serial: serial.clone(), disk });
@@ -82,7 +96,7 @@ fn prepare(inside: &Inside, journal: &Journal, config: &GuestConfig) {
         journal.outcome("the runtime directory", mounts::spare_modules(inside));
         journal.outcome("the disk of kernel modules", volumes::mount_modules(inside));
     }
-    setup::disks(inside, journal, config, None, DISKS);
+    setup::disks(inside, journal, config, None, &[], DISKS);
     journal.post(&Fact::Applied(Box::new(config.clone())));
 }
 

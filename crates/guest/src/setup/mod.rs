@@ -55,6 +55,7 @@ pub fn disks(
     journal: &Journal,
     new: &GuestConfig,
     old: Option<&GuestConfig>,
+    released: &[String],
     patience: Duration,
 ) {
     let end = Instant::now() + patience;
@@ -63,7 +64,9 @@ pub fn disks(
     let mut gone: Vec<_> = former.iter().filter(|m| !new.mounts.contains(m)).collect();
     gone.sort_by_key(depth);
     gone.iter().rev().for_each(|mount| volumes::unmount_data(inside, journal, mount));
-    let mut fresh: Vec<_> = new.mounts.iter().filter(|m| !former.contains(m)).collect();
+    let mut fresh: Vec<_> = new.mounts.iter().collect();
+    // What was let go of and did not leave is mounted again.
+    fresh.retain(|m| !former.contains(m) || released.contains(&m.serial));
     fresh.sort_by_key(depth);
     fresh.iter().for_each(|mount| volumes::mount_data(inside, journal, mount, end));
 }
@@ -75,6 +78,9 @@ pub struct Change {
     pub new: GuestConfig,
     /// What was applied last.
     pub old: Option<GuestConfig>,
+    /// Serials of disks that were let go of.
+    #[serde(default)]
+    pub released: Vec<String>,
 }
 
 /// Where the agent leaves a [`Change`] for its helper.
@@ -85,12 +91,12 @@ pub const CHANGE: &str = "change.json";
 /// # Errors
 /// When there is no change to apply.
 pub fn apply_wanted() -> io::Result<()> {
-    let Change { new, old } = serde_json::from_slice(&std::fs::read(format!("{RUN}/{CHANGE}"))?)?;
+    let Change { new, old, released } = serde_json::from_slice(&std::fs::read(format!("{RUN}/{CHANGE}"))?)?;
     let inside = Inside::from(rustix::stdio::stdin().try_clone_to_owned()?);
     let journal = Journal::open();
     files(&inside, &journal, &new, old.as_ref());
     interfaces(&journal, &new, old.as_ref());
-    disks(&inside, &journal, &new, old.as_ref(), PLUGGING);
+    disks(&inside, &journal, &new, old.as_ref(), &released, PLUGGING);
     log::say(&format!("applied the configuration of generation {}", new.generation));
     journal.post(&Fact::Applied(Box::new(new)));
     Ok(())

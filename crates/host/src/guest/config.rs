@@ -1,6 +1,6 @@
 //! A run's plan as its guest is told it.
 
-use engine::port::RunPlan;
+use engine::port::{RunDisk, RunPlan};
 use proto::{GuestConfig, Mount, Nic};
 use types::volume::VolumeRole;
 
@@ -20,16 +20,9 @@ pub fn describe(plan: &RunPlan, extras: &Extras) -> GuestConfig {
         generation: plan.generation,
         hostname: plan.name.to_string(),
         root: root.map(|d| d.serial.clone()).unwrap_or_default(),
+        root_identity: root.map(identity).unwrap_or_default(),
         modules: true,
-        mounts: plan
-            .disks
-            .iter()
-            .filter(|d| d.role == VolumeRole::Data)
-            .filter_map(|d| {
-                let path = d.mount.clone()?;
-                Some(Mount { serial: d.serial.clone(), path, read_only: d.read_only })
-            })
-            .collect(),
+        mounts: mounts(plan),
         nics: plan
             .nics
             .iter()
@@ -44,6 +37,20 @@ pub fn describe(plan: &RunPlan, extras: &Extras) -> GuestConfig {
         authorized_keys: extras.authorized_keys.clone(),
         entry: None,
     }
+}
+
+fn identity(disk: &RunDisk) -> String {
+    disk.identity.map(|id| id.hyphenated().to_string()).unwrap_or_default()
+}
+
+/// The data disks to mount.
+pub fn mounts(plan: &RunPlan) -> Vec<Mount> {
+    let data = plan.disks.iter().filter(|d| d.role == VolumeRole::Data);
+    let one = |d: &RunDisk| {
+        let path = d.mount.clone()?;
+        Some(Mount { serial: d.serial.clone(), path, read_only: d.read_only, identity: identity(d) })
+    };
+    data.filter_map(one).collect()
 }
 
 /// The host's name servers, as far as a guest can reach them: not those on loopback.

@@ -7,6 +7,7 @@
 mod body;
 mod config;
 mod connect;
+mod disks;
 mod exec;
 mod session;
 mod state;
@@ -17,12 +18,12 @@ pub use exec::ExecStream;
 pub use state::observation;
 
 use crate::Layout;
-use engine::port::{Fault, Guest, GuestObs, Wake};
+use engine::port::{Fault, Grown, Guest, GuestObs, RunPlan, Wake};
 use session::Session;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use types::{Code, MachineId, Problem, RunId};
+use types::{ByteSize, Code, MachineId, Problem, RunId};
 
 /// How long a request to an agent may wait for a session that is being made anew.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -112,5 +113,21 @@ impl Guest for Agents {
             let passing = problem.code == Code::GuestUnreachable;
             Fault { problem, passing }
         })
+    }
+
+    fn configure(&self, plan: &RunPlan) -> Result<(), Fault> {
+        self.tell_plan(plan)
+    }
+
+    fn release(&self, machine: MachineId, run: RunId, serial: &str, force: bool) -> Result<(), Fault> {
+        self.release_disk(machine, run, serial, force)
+    }
+
+    fn grow(&self, machine: MachineId, run: RunId, serial: &str, to: ByteSize) -> Result<Grown, Fault> {
+        self.grow_disk(machine, run, serial, to)
+    }
+
+    fn trim(&self, machine: MachineId, run: RunId, serial: &str) -> Result<(), Fault> {
+        self.trim_disk(machine, run, serial)
     }
 }

@@ -118,7 +118,8 @@ impl Session {
         self.listen(sender, wake).await
     }
 
-    fn news(&self, state: &State, wake: &Wake) {
+    /// Takes in what the agent says of itself.
+    pub fn news(&self, state: &State, wake: &Wake) {
         let new = observation(state);
         let changed = {
             let mut seen = self.seen();
@@ -157,10 +158,15 @@ impl Session {
     }
 }
 
-fn failed(why: &str) -> Problem {
-    tracing::debug!("agent: {why}");
+/// What is to be said of an agent that is not understood.
+pub fn nonsense() -> Problem {
     Problem::new(Code::GuestFailed, "the agent in the guest answers nonsense, or stopped answering")
         .hint(super::ANEW)
+}
+
+fn failed(why: &str) -> Problem {
+    tracing::debug!("agent: {why}");
+    nonsense()
 }
 
 /// Sends one request.
@@ -183,6 +189,12 @@ pub async fn send(
 pub async fn post(sender: Sender, path: &str, body: Vec<u8>) -> Result<Bytes, Problem> {
     let body = Outgoing::Whole(Some(Bytes::from(body)));
     whole(refused(send(sender, Method::POST, path, body).await?).await?).await
+}
+
+/// Sends a document; the answer with its status, refusals too.
+pub async fn ask(sender: Sender, path: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), Problem> {
+    let answer = send(sender, Method::POST, path, Outgoing::Whole(Some(Bytes::from(body)))).await?;
+    Ok((answer.status(), whole(answer).await?))
 }
 
 async fn whole(answer: Response<Incoming>) -> Result<Bytes, Problem> {

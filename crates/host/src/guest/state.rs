@@ -33,6 +33,8 @@ pub fn observation(state: &State) -> GuestObs {
         // applied its first configuration, it names none.
         root_mounted: state.root_mounted && state.generation > 0,
         error: state.error.as_deref().map(clean),
+        generation: state.generation,
+        growing: state.growing.iter().map(|g| clean(&g.serial)).take(NOTES).collect(),
         notes: state.notes.iter().map(|n| clean(n)).chain(growing).take(NOTES).collect(),
     }
 }

@@ -8,16 +8,18 @@
 
 mod fill;
 mod sizes;
+mod source;
 mod trash;
 
 use crate::image::record;
 use crate::{Layout, copy, durable, fault};
-use engine::port::{Capacity, Fault, FileObs, OnProgress, Pool, VolumeObs};
+use engine::port::{Capacity, Content, Fault, FileObs, OnProgress, Pool, VolumeObs};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use types::operation::Progress;
 use types::{ByteSize, Code, ImageId, Problem, Timestamp, VolumeId};
 use uuid::Uuid;
@@ -30,6 +32,8 @@ const MAX_SIDECAR: u64 = 1 << 20;
 pub struct FilePool {
     layout: Layout,
     sizes: sizes::Sizes,
+    /// Whether files here can share their blocks, once that was tried.
+    shares: Arc<OnceLock<bool>>,
 }
 
 impl FilePool {
@@ -38,7 +42,7 @@ impl FilePool {
     /// # Errors
     /// `pool-full`, `io-error`.
     pub fn open(layout: Layout) -> Result<Self, Problem> {
-        let pool = Self { layout, sizes: sizes::Sizes::default() };
+        let pool = Self { layout, sizes: sizes::Sizes::default(), shares: Arc::default() };
         for dir in [pool.layout.volumes(), pool.layout.trash()] {
             // A killed daemon may have renamed without syncing; what is seen from now on is durable.
             let made = durable::make_dir(&dir).and_then(|()| durable::sync_dir(&dir));
@@ -139,6 +143,32 @@ impl Pool for FilePool {
         Ok(())
     }
 
+    fn create_copy(
+        &self,
+        volume: VolumeId,
+        from: Content,
+        size: ByteSize,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        if self.published(volume)? {
+            return Ok(());
+        }
+        let Content::Volume(source) = from;
+        let (content, length) = source::open(&self.layout.volume(source))?;
+        if size.bytes() < length {
+            let text = format!("{size} is smaller than what is copied, which has {}", ByteSize(length));
+            return Err(Fault::lasting(Code::VolumeTooSmall, text));
+        }
+        fill::fill(&self.layout, volume, sidecar, |file, path, text| {
+            let mut tell = |done, total| progress(doing("copying", done, Some(total)));
+            copy::content(&content, file, length, size.bytes(), &mut tell)
+                .map_err(|e| fault::io(text, path, &e))
+        })?;
+        self.sizes.note(volume, size.bytes());
+        Ok(())
+    }
+
     fn grow(&self, volume: VolumeId, to: ByteSize) -> Result<(), Fault> {
         let file = match File::options().write(true).open(self.layout.volume(volume)) {
             Ok(file) => file,
@@ -210,6 +240,10 @@ impl Pool for FilePool {
         let copies = crate::filesystem::of(&self.layout.volumes()).is_ok_and(|f| f.reflink == Some(false));
         let occupied = content.metadata().map_or(0, |seen| seen.blocks().saturating_mul(512));
         Ok(ByteSize(if copies { occupied } else { 0 }))
+    }
+
+    fn shares(&self) -> bool {
+        *self.shares.get_or_init(|| source::shares(&self.layout.volumes()))
     }
 
     fn capacity(&self) -> Result<Capacity, Fault> {

@@ -162,12 +162,16 @@ impl Arguments {
     fn disk(&mut self, n: usize, disk: &Disk) {
         let on = |yes: bool| if yes { "on" } else { "off" };
         let (read_only, direct, serial) = (on(disk.read_only), on(disk.direct), &disk.serial);
-        // Sets are numbered as disks are.
-        self.put("-add-fd", format!("fd={},set={n}", disk.fd));
+        // Sets are numbered as disks are; the label and the node's name are what a disk is found by.
+        let (label, node) = match disk.slot {
+            Some(_) => (format!(",opaque={serial}"), super::hotplug::node(serial)),
+            None => (String::new(), "modules".to_owned()),
+        };
+        self.put("-add-fd", format!("fd={},set={n}{label}", disk.fd));
         self.put(
             "-blockdev",
             format!(
-                "driver=file,node-name=disk{n},filename=/dev/fdset/{n},locking=on,aio=threads,read-only={read_only},\
+                "driver=file,node-name={node},filename=/dev/fdset/{n},locking=on,aio=threads,read-only={read_only},\
                  auto-read-only=off,cache.direct={direct},cache.no-flush=off,discard=unmap,detect-zeroes=off"
             ),
         );
@@ -178,7 +182,7 @@ impl Arguments {
         // A write that fails stops the machine, so that the guest never sees it; a read that fails is
         // told to the guest, as a disk would: it has lost nothing, and goes on with the rest.
         self.device(format!(
-            "virtio-blk-pci,id={id},{place},drive=disk{n},serial={serial},werror=stop,rerror=report"
+            "virtio-blk-pci,id={id},{place},drive={node},serial={serial},werror=stop,rerror=report"
         ));
     }
 }
@@ -217,11 +221,11 @@ mod tests {
             "spawn=deny",
             "-m 512M",
             "-smp 2",
-            "-add-fd fd=20,set=0",
+            "-add-fd fd=20,set=0,opaque=0123456789ab",
             "filename=/dev/fdset/0,locking=on",
             "cache.no-flush=off",
-            "bus=port0,drive=disk0,serial=0123456789ab,werror=stop",
-            "id=modules,bus=pcie.0,addr=0xa,drive=disk1",
+            "bus=port0,drive=vol-0123456789ab,serial=0123456789ab,werror=stop",
+            "id=modules,bus=pcie.0,addr=0xa,drive=modules",
             "-kernel /proc/self/fd/10",
             "tap,id=net0,fd=15,vhost=off",
             "mac=52:54:00:01:02:03",

@@ -7,12 +7,13 @@
 //! Invariant: QEMU is asked only after something has happened; what it says of a guest is believed
 //! for nothing but its own machine.
 
+use super::hotplug::{self, Seen};
 use super::qmp::{Failed, Qmp};
 use super::{ANSWER, status};
 use engine::port::Health;
 use serde_json::Value;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use types::machine::{DISK_SLOTS, StallReason};
 
@@ -24,12 +25,17 @@ pub struct Known {
     /// Something has happened since it was last asked.
     stale: AtomicBool,
     last: Mutex<Health>,
+    /// Its disks, unless something has happened since they were looked at.
+    disks: Mutex<Option<Vec<Seen>>>,
+    /// How often something has happened.
+    events: AtomicU64,
 }
 
 impl Default for Known {
     /// A daemon that has just come knows nothing.
     fn default() -> Self {
-        Self { stale: AtomicBool::new(true), last: Mutex::default() }
+        let (last, disks) = (Mutex::default(), Mutex::default());
+        Self { stale: AtomicBool::new(true), last, disks, events: AtomicU64::default() }
     }
 }
 
@@ -37,6 +43,24 @@ impl Known {
     /// Something has happened.
     pub fn forget(&self) {
         self.stale.store(true, Ordering::SeqCst);
+        let mut disks = super::lock(&self.disks);
+        self.events.fetch_add(1, Ordering::SeqCst);
+        *disks = None;
+    }
+
+    /// What the process has open; asks if something has happened.
+    pub fn disks(&self, qmp: &Qmp) -> Result<Vec<Seen>, Failed> {
+        if let Some(known) = &*super::lock(&self.disks) {
+            return Ok(known.clone());
+        }
+        let events = self.events.load(Ordering::SeqCst);
+        let seen = hotplug::look(qmp)?;
+        let mut disks = super::lock(&self.disks);
+        // What happened meanwhile may not be in it.
+        if self.events.load(Ordering::SeqCst) == events {
+            *disks = Some(seen.clone());
+        }
+        Ok(seen)
     }
 
     /// What the guest does; asks if something has happened. Without an answer, what was so before.

@@ -175,8 +175,7 @@ pub fn diagnose(plan: &RunPlan, said: &str) -> Fault {
     let name = &plan.name;
     // QEMU: `Failed to get "write" lock`, and for shared ones as well.
     if said.contains("Failed to get") && said.contains("lock") {
-        let one = said.split("disk").nth(1).and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
-        let disk = one.and_then(|n| n.parse::<usize>().ok()).and_then(|n| plan.disks.get(n));
+        let disk = plan.disks.iter().find(|d| said.contains(&super::hotplug::node(&d.serial)));
         return disk::in_use(disk.or(plan.disks.first()).map_or("of the machine", |d| d.name.as_str()));
     }
     if said.contains("Cannot allocate memory") {
@@ -205,9 +204,10 @@ mod tests {
             volume: VolumeId(Uuid::nil()),
             name: name.parse().unwrap(),
             slot,
-            serial: String::new(),
+            serial: format!("{slot:012}"),
             role: types::volume::VolumeRole::Data,
             mount: None,
+            identity: None,
             read_only: false,
         };
         RunPlan {
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn last_words_become_a_sentence_of_ours() {
         // As QEMU 7.2 says it.
-        let locked = "qemu-system-x86_64: -device virtio-blk-pci,id=slot3,bus=port3,drive=disk1,serial=x: \
+        let locked = "qemu-system-x86_64: -device virtio-blk-pci,id=slot3,bus=port3,drive=vol-000000000003,serial=x: \
                       Failed to get \"write\" lock\nIs another process using the image [/dev/fdset/1]?\n";
         let fault = diagnose(&plan(), locked);
         assert_eq!(fault.problem.code, Code::VolumeInUse);

@@ -13,6 +13,7 @@ mod cgroup;
 mod console;
 mod disk;
 mod health;
+mod hotplug;
 mod initrd;
 mod launch;
 mod life;
@@ -21,11 +22,13 @@ mod port;
 mod process;
 mod qmp;
 mod sidecar;
+mod usage;
 mod watch;
 
 pub use accel::Setting as Accel;
 #[doc(hidden)]
 pub use message::{Lines, parse as message};
+pub use usage::Usage;
 
 use crate::Layout;
 use crate::kernel::BootFiles;
@@ -175,6 +178,22 @@ impl Qemu {
         let mut runs = lock(&self.runs);
         let attached = runs.entry(id).or_insert_with(make);
         (attached.qmp(), attached.known())
+    }
+}
+
+impl Qemu {
+    /// Changes disks of a run; what was known of them is not any more, however that ends.
+    fn with_disks(
+        &self,
+        machine: MachineId,
+        run: RunId,
+        change: impl FnOnce(&Qmp) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let at = self.run(machine, run)?;
+        let (qmp, known) = self.hold(run, &at);
+        let done = change(&qmp);
+        known.forget();
+        done
     }
 }
 

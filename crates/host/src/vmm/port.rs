@@ -2,11 +2,11 @@
 //!
 //! Invariant: see [`engine::port::Vmm`].
 
-use super::{Qemu, accel, console, launch, lock, process, sidecar, unreachable};
+use super::{Qemu, accel, console, hotplug, launch, lock, process, sidecar, unreachable};
 use crate::fault;
-use engine::port::{Fault, Health, ProcessObs, RunPlan, Vmm};
+use engine::port::{DiskObs, Fault, Health, ProcessObs, RunDisk, RunPlan, Vmm};
 use std::fs::File;
-use types::{Code, MachineId, Problem, RunId};
+use types::{ByteSize, Code, MachineId, Problem, RunId};
 
 impl Vmm for Qemu {
     fn preflight(&self) -> Result<(), Problem> {
@@ -48,6 +48,24 @@ impl Vmm for Qemu {
         let at = self.run(machine, run)?;
         let (qmp, known) = self.hold(run, &at);
         known.resume(&qmp).map_err(unreachable)
+    }
+
+    fn disks(&self, machine: MachineId, run: RunId) -> Result<Vec<DiskObs>, Fault> {
+        let at = self.run(machine, run)?;
+        let (qmp, known) = self.hold(run, &at);
+        Ok(known.disks(&qmp).map_err(unreachable)?.iter().map(DiskObs::from).collect())
+    }
+
+    fn plug(&self, machine: MachineId, run: RunId, disk: &RunDisk) -> Result<(), Fault> {
+        self.with_disks(machine, run, |qmp| hotplug::plug(qmp, &self.layout, disk))
+    }
+
+    fn unplug(&self, machine: MachineId, run: RunId, serial: &str) -> Result<(), Fault> {
+        self.with_disks(machine, run, |qmp| hotplug::unplug(qmp, serial))
+    }
+
+    fn stretch(&self, machine: MachineId, run: RunId, serial: &str, to: ByteSize) -> Result<(), Fault> {
+        self.with_disks(machine, run, |qmp| hotplug::stretch(qmp, serial, to))
     }
 
     fn start(&self, plan: &RunPlan) -> Result<(), Fault> {

@@ -4,14 +4,17 @@
 //! what is held of a peer is bounded.
 
 use super::message::{Lines, Message, parse};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
@@ -35,6 +38,8 @@ type OnEvent = Arc<dyn Fn(&str, &Value) + Send + Sync>;
 struct Request {
     command: &'static str,
     arguments: Value,
+    /// Goes along, and is closed here once it is gone.
+    fd: Option<OwnedFd>,
     answer: SyncSender<Answer>,
 }
 
@@ -57,8 +62,22 @@ impl Qmp {
     /// # Errors
     /// [`Failed`]; after `deadline` it counts as silent, and may yet be done.
     pub fn execute(&self, command: &'static str, arguments: Value, deadline: Duration) -> Answer {
+        self.execute_with(command, arguments, None, deadline)
+    }
+
+    /// As [`Qmp::execute`], with a descriptor for QEMU.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn execute_with(
+        &self,
+        command: &'static str,
+        arguments: Value,
+        fd: Option<OwnedFd>,
+        deadline: Duration,
+    ) -> Answer {
         let (answer, answered) = sync_channel(1);
-        self.requests.try_send(Request { command, arguments, answer }).map_err(|_| Failed::Silent)?;
+        self.requests.try_send(Request { command, arguments, fd, answer }).map_err(|_| Failed::Silent)?;
         answered.recv_timeout(deadline).map_err(|_| Failed::Silent)?
     }
 }
@@ -80,7 +99,7 @@ impl Session {
         loop {
             while let Some(line) = lines.take()? {
                 match parse(&line)? {
-                    Message::Greeting => send(&mut stream, 0, "qmp_capabilities", Value::Null).await?,
+                    Message::Greeting => send(&mut stream, 0, "qmp_capabilities", Value::Null, None).await?,
                     Message::Return { id: Some(0), .. } => ready = true,
                     Message::Return { id, value } => tell(&mut waiting, id, Ok(value)),
                     Message::Error { id, description } => {
@@ -98,7 +117,7 @@ impl Session {
                     if waiting.len() >= MAX_WAITING {
                         return Err(ErrorKind::TimedOut.into());
                     }
-                    send(&mut stream, next, request.command, request.arguments).await?;
+                    send(&mut stream, next, request.command, request.arguments, request.fd).await?;
                     waiting.insert(next, request.answer);
                     next += 1;
                 }
@@ -114,13 +133,37 @@ fn tell(waiting: &mut HashMap<u64, SyncSender<Answer>>, id: Option<u64>, answer:
     }
 }
 
-async fn send(stream: &mut UnixStream, id: u64, command: &str, arguments: Value) -> io::Result<()> {
+async fn send(
+    stream: &mut UnixStream,
+    id: u64,
+    command: &str,
+    arguments: Value,
+    fd: Option<OwnedFd>,
+) -> io::Result<()> {
     let mut message = json!({ "execute": command, "id": id });
     if !arguments.is_null() {
         message["arguments"] = arguments;
     }
     let line = format!("{message}\r\n");
-    tokio::time::timeout(WRITE, stream.write_all(line.as_bytes())).await?
+    let write = async {
+        let begun = match fd {
+            Some(fd) => stream.async_io(Interest::WRITABLE, || pass(stream, line.as_bytes(), &fd)).await?,
+            None => 0,
+        };
+        stream.write_all(&line.as_bytes()[begun..]).await
+    };
+    tokio::time::timeout(WRITE, write).await?
+}
+
+/// Writes as much as goes at once, and a descriptor with it.
+fn pass(stream: &UnixStream, bytes: &[u8], fd: &OwnedFd) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd.as_fd()];
+    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    Ok(sendmsg(stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
 }
 
 #[cfg(test)]

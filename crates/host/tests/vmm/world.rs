@@ -106,6 +106,7 @@ impl World {
             serial: volume.short(),
             role: if slot == 0 { VolumeRole::Root } else { VolumeRole::Data },
             mount: None,
+            identity: None,
             read_only: false,
         }
     }

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use types::label::Edit;
-use types::machine::{AttachVolume, DeletePlan, DeployMachine, DetachVolume, Machine, Phase};
+use types::machine::{AttachVolume, CloneMachine, DeletePlan, DeployMachine, DetachVolume, Machine, Phase};
 use types::operation::{Kind, Verb};
 use types::volume::Restore;
 use types::{List, Operation};
@@ -27,6 +27,16 @@ pub struct DeleteArgs {
     /// For good: it cannot be taken back, nor what goes with it.
     #[serde(default)]
     now: bool,
+}
+
+/// How a disk is taken from a machine that runs.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct DetachArgs {
+    /// Also while the guest uses it, as pulling out a disk would.
+    #[serde(default)]
+    force: bool,
 }
 
 /// Which machines: those of which every field that is given has that value.
@@ -239,7 +249,30 @@ pub async fn restart(
     change(&app, move |engine| who.on(engine).restart_machine(&who.0, &machine)).await
 }
 
-/// Attaches a volume to a stopped machine.
+/// Copies a machine that does not run, with all of its volumes, and starts the copy.
+#[utoipa::path(
+    post,
+    path = "/v1/machines/{machine}/clone",
+    tag = "machines",
+    operation_id = "machines_clone",
+    params(("machine" = String, Path, description = "Id or name")),
+    request_body = CloneMachine,
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn clone(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(machine): Seg<String>,
+    raw: Raw,
+) -> Result<Response, Failure> {
+    let asked: CloneMachine = raw.change(&app, &who, Verb::MachineClone, Kind::Machine, &machine).await?;
+    change(&app, move |engine| who.on(engine).clone_machine(&who.0, &machine, asked)).await
+}
+
+/// Attaches a volume to a machine; one that runs gets it at once.
 #[utoipa::path(
     post,
     path = "/v1/machines/{machine}/volumes",
@@ -262,13 +295,14 @@ pub async fn attach(
     change(&app, move |engine| who.on(engine).attach_volume(&who.0, &machine, asked)).await
 }
 
-/// Detaches a volume from a stopped machine.
+/// Detaches a volume from a machine. The guest of one that runs lets go of it first, and is left alone
+/// while it uses it, unless forced.
 #[utoipa::path(
     delete,
     path = "/v1/machines/{machine}/volumes/{volume}",
     tag = "machines",
     operation_id = "machines_detach",
-    params(("machine" = String, Path, description = "Id or name"), ("volume" = String, Path, description = "Id or name")),
+    params(("machine" = String, Path, description = "Id or name"), ("volume" = String, Path, description = "Id or name"), DetachArgs),
     responses(
         (status = 202, description = "Accepted", body = Operation),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
@@ -278,8 +312,10 @@ pub async fn detach(
     State(app): State<Shared>,
     who: Who,
     Seg((machine, volume)): Seg<(String, String)>,
+    Args(args): Args<DetachArgs>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| who.on(engine).detach_volume(&who.0, &machine, DetachVolume { volume })).await
+    let asked = DetachVolume { volume, force: args.force };
+    change(&app, move |engine| who.on(engine).detach_volume(&who.0, &machine, asked)).await
 }
 
 /// Changes what a machine is called and marked with.

@@ -30,6 +30,7 @@ mod serve;
 mod ssh;
 mod status;
 mod tokens;
+mod usage;
 mod users;
 mod volumes;
 
@@ -87,6 +88,11 @@ pub trait Guests: Send + Sync {
         machine: MachineId,
         follow: bool,
     ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Problem>;
+
+    /// What a run has used of the host, as far as the host can tell; `tap` is its interface there.
+    fn usage(&self, _machine: MachineId, _run: RunId, _tap: &str) -> Option<::host::vmm::Usage> {
+        None
+    }
 }
 
 /// What a daemon tells of itself.
@@ -146,6 +152,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(machines::start))
         .routes(routes!(machines::stop))
         .routes(routes!(machines::restart))
+        .routes(routes!(machines::clone))
         .routes(routes!(machines::attach))
         .routes(routes!(machines::detach))
         .routes(routes!(exec::exec))
@@ -154,6 +161,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(volumes::list, volumes::create))
         .routes(routes!(volumes::show, volumes::delete, volumes::edit))
         .routes(routes!(volumes::resize))
+        .routes(routes!(volumes::clone))
+        .routes(routes!(volumes::trim))
         .routes(routes!(volumes::restore))
         .routes(routes!(images::list, images::pull))
         .routes(routes!(images::show, images::delete))

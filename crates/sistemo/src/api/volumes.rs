@@ -10,7 +10,9 @@ use axum::response::Response;
 use serde::Deserialize;
 use types::label::Edit;
 use types::operation::{Kind, Verb};
-use types::volume::{AttachStatus, Condition, CreateVolume, ResizeVolume, Restore, Volume, VolumeRole};
+use types::volume::{
+    AttachStatus, CloneVolume, Condition, CreateVolume, ResizeVolume, Restore, Volume, VolumeRole,
+};
 use types::{List, Operation};
 use utoipa::IntoParams;
 
@@ -162,6 +164,29 @@ pub async fn restore(
     change(&app, move |engine| who.on(engine).restore_volume(&who.0, &volume, &asked)).await
 }
 
+/// Makes an independent copy of a volume that no running machine has.
+#[utoipa::path(
+    post,
+    path = "/v1/volumes/{volume}/clone",
+    tag = "volumes",
+    operation_id = "volumes_clone",
+    params(("volume" = String, Path, description = "Id or name")),
+    request_body = CloneVolume,
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn clone(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(volume): Seg<String>,
+    raw: Raw,
+) -> Result<Response, Failure> {
+    let asked: CloneVolume = raw.change(&app, &who, Verb::VolumeClone, Kind::Volume, &volume).await?;
+    change(&app, move |engine| who.on(engine).clone_volume(&who.0, &volume, asked)).await
+}
+
 /// Makes a volume larger.
 #[utoipa::path(
     post,
@@ -206,4 +231,25 @@ pub async fn edit(
 ) -> Result<Response, Failure> {
     let asked: Edit = raw.change(&app, &who, Verb::VolumeEdit, Kind::Volume, &volume).await?;
     change(&app, move |engine| who.on(engine).edit_volume(&who.0, &volume, &asked)).await
+}
+
+/// Lets the guest that has a volume mounted give back what it does not use. The operation's
+/// `trimmed_bytes` tells how much that was.
+#[utoipa::path(
+    post,
+    path = "/v1/volumes/{volume}/trim",
+    tag = "volumes",
+    operation_id = "volumes_trim",
+    params(("volume" = String, Path, description = "Id or name")),
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn trim(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(volume): Seg<String>,
+) -> Result<Response, Failure> {
+    change(&app, move |engine| who.on(engine).trim_volume(&who.0, &volume)).await
 }

@@ -3,14 +3,22 @@
 //! Every line is a ratio, or a count that does not depend on the machine's speed; absolute times stand
 //! behind it only so that a reader sees the order of magnitude. Run by `scripts/bench`.
 
+mod copies;
 mod figure;
+mod http;
 mod listing;
+mod live;
 mod machine;
 mod volumes;
 
 use e2e::Host;
 
 fn main() {
+    if let [_, serve, file] = &*std::env::args().collect::<Vec<_>>() {
+        if serve == http::SERVE {
+            return http::serve(file.as_ref());
+        }
+    }
     println!("{:<58} {:>8} {:>8}   measured", "figure", "ratio", "at most");
     let only: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|o| o == name);
@@ -22,11 +30,18 @@ fn main() {
     if wanted("clone") {
         volumes::clone_on("ext4", 1.1);
         volumes::clone_on("xfs", 2.0);
+        copies::of_volumes();
     }
     if wanted("machine") {
         machine::start(&Host::seeded("bench-machine"));
     }
+    if wanted("live") {
+        live::attach_and_grow(&Host::seeded("bench-live"));
+    }
     if wanted("listing") {
         listing::many();
+    }
+    if wanted("http") {
+        http::lists();
     }
 }

@@ -116,15 +116,16 @@ fn fill(path: &Path) {
     file.sync_all().expect("there is room");
 }
 
-/// A file system of 6 GiB in a file of its own, mounted; unmounted when dropped.
-struct Mounted(PathBuf, PathBuf);
+/// A file system in a file of its own, mounted; unmounted when dropped.
+pub struct Mounted(PathBuf, pub PathBuf);
 
 impl Mounted {
-    fn new(kind: &str) -> Self {
+    /// Makes it, of so many GiB.
+    pub fn new(kind: &str, gib: u64) -> Self {
         let image = e2e::scratch().join(format!("bench-{kind}.img"));
         let dir = e2e::scratch().join(format!("bench-{kind}"));
         std::fs::create_dir_all(&dir).expect("scratch is writable");
-        run(Command::new("fallocate").args(["-l", "6G"]).arg(&image));
+        run(Command::new("fallocate").args(["-l", &format!("{gib}G")]).arg(&image));
         let force = if kind == "xfs" { "-f" } else { "-F" };
         run(Command::new(format!("mkfs.{kind}")).args(["-q", force]).arg(&image));
         run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&dir));
@@ -140,13 +141,14 @@ impl Drop for Mounted {
     }
 }
 
-fn run(command: &mut Command) {
+/// Runs a command that has to go well.
+pub fn run(command: &mut Command) {
     assert!(command.status().expect("it can be run").success(), "{command:?}");
 }
 
 /// A root volume from an image of 1 GiB against `cp`, on a file system of its own.
 pub fn clone_on(kind: &str, limit: f64) {
-    let mounted = Mounted::new(kind);
+    let mounted = Mounted::new(kind, 6);
     let layout = host::Layout::new(&mounted.1, &mounted.1);
     let pool = host::storage::FilePool::open(layout.clone()).expect("the pool opens");
     std::fs::create_dir_all(layout.images()).expect("there is room");

@@ -1,6 +1,7 @@
 //! `sistemo machine`, or `vm`.
 
 mod change;
+mod clone;
 mod delete;
 mod deploy;
 mod exec;
@@ -35,6 +36,8 @@ pub enum Machine {
     Stop(change::Which),
     /// Shut a machine down and start it
     Restart(change::Which),
+    /// Copy a machine that does not run, with all of its volumes, and start the copy
+    Clone(clone::Clone),
     /// Delete a machine; data volumes always stay
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
@@ -79,6 +82,7 @@ impl Machine {
             Self::Start(which) => which.run(context, "start").await,
             Self::Stop(which) => which.run(context, "stop").await,
             Self::Restart(which) => which.run(context, "restart").await,
+            Self::Clone(verb) => verb.run(context).await,
             Self::Delete(verb) => verb.run(context).await,
             Self::Restore(verb) => verb.run(context).await,
             Self::Rename(verb) => verb.run(context, Kind::Machine).await,

@@ -1,5 +1,6 @@
 //! `sistemo machine volume attach|detach NAME VOL`.
 
+use crate::cli::confirm::confirm;
 use crate::cli::context::Context;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, render};
@@ -8,9 +9,9 @@ use clap::{Args, Subcommand};
 /// The verbs.
 #[derive(Subcommand)]
 pub enum Volume {
-    /// Attach a volume to a stopped machine
+    /// Attach a volume to a machine; one that runs gets it at once
     Attach(Attach),
-    /// Detach a volume from a stopped machine
+    /// Detach a volume from a machine; the guest of one that runs unmounts it first
     Detach(Detach),
 }
 
@@ -31,6 +32,12 @@ pub struct Detach {
     machine: String,
     /// The volume's name or id
     volume: String,
+    /// Pull it out also while the guest uses it; what is not written is lost
+    #[arg(long)]
+    force: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
 }
 
 impl Volume {
@@ -47,10 +54,19 @@ impl Volume {
                     format!("volume \"{}\" is attached to machine \"{machine}\"\n", asked.volume)
                 })
             }
-            Self::Detach(Detach { machine, volume }) => {
+            Self::Detach(Detach { machine, volume, force, yes }) => {
                 let machine = input::reference(&machine)?;
                 let volume = input::reference(&volume)?;
-                let accepted = client.delete(&["machines", machine, "volumes", volume], "").await?;
+                if force {
+                    let warning = "programs in the guest that use it lose what they have not written";
+                    confirm(
+                        yes,
+                        &format!("Pull volume \"{volume}\" out of machine \"{machine}\""),
+                        &[format!("warning: {warning}")],
+                    )?;
+                }
+                let query = if force { "force=true" } else { "" };
+                let accepted = client.delete(&["machines", machine, "volumes", volume], query).await?;
                 let ended = wait(context, &client, accepted).await?;
                 render::one(context.format(), &ended, |_| {
                     format!("volume \"{volume}\" is detached from machine \"{machine}\"\n")

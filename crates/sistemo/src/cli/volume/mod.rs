@@ -1,11 +1,13 @@
 //! `sistemo volume`: the disks.
 
+mod clone;
 mod create;
 pub mod delete;
 mod list;
 mod resize;
 mod restore;
 mod show;
+mod trim;
 
 use super::context::Context;
 use super::{Ended, edit};
@@ -17,6 +19,8 @@ use types::operation::Kind;
 pub enum Volume {
     /// Create an empty data volume
     Create(create::Create),
+    /// Make an independent copy of a volume that no running machine has
+    Clone(clone::Clone),
     /// List the volumes
     #[command(visible_alias = "ls")]
     List(list::List),
@@ -25,6 +29,8 @@ pub enum Volume {
     Show(show::Show),
     /// Make a volume larger
     Resize(resize::Resize),
+    /// Give back to the host what the guest does not use of an attached volume
+    Trim(trim::Trim),
     /// Delete a detached volume; the trash keeps it for a while
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
@@ -45,9 +51,11 @@ impl Volume {
     pub async fn run(self, context: &Context) -> Ended {
         match self {
             Self::Create(verb) => verb.run(context).await,
+            Self::Clone(verb) => verb.run(context).await,
             Self::List(verb) => verb.run(context).await,
             Self::Show(verb) => verb.run(context).await,
             Self::Resize(verb) => verb.run(context).await,
+            Self::Trim(verb) => verb.run(context).await,
             Self::Delete(verb) => verb.run(context).await,
             Self::Restore(verb) => verb.run(context).await,
             Self::Rename(verb) => verb.run(context, Kind::Volume).await,

@@ -18,7 +18,8 @@ pub struct Resize {
 }
 
 impl Resize {
-    /// Resizes it; the guest's file system follows when it next boots.
+    /// Resizes it, in a machine that runs too; the file system of one that is stopped follows at its
+    /// next boot.
     pub async fn run(self, context: &Context) -> Ended {
         let volume = input::reference(&self.volume)?;
         let asked = ResizeVolume { size_bytes: input::size(&self.size)? };

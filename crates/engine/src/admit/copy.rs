@@ -1,0 +1,146 @@
+//! Requests for copies: of a volume, and of a machine with all of its volumes.
+//!
+//! Invariant: what is copied is held in the transaction that accepts the copy, and no process has it
+//! open then; a copy has its own identity from the first moment.
+
+use super::machine::{copy_name, refuse_going};
+use super::volume::{cannot_shrink_copy, refuse_deleting, refuse_lost, size};
+use super::{Draft, made_up, taken};
+use crate::db::{MachineRecord, VolumeRecord};
+use crate::{Engine, key};
+use types::machine::{CloneMachine, Desired, Disk, MachineSpec};
+use types::network::NetworkSpec;
+use types::operation::Kind;
+use types::volume::{CloneVolume, VolumeRole, VolumeSource, VolumeSpec};
+use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, Verb, VolumeId};
+use uuid::Uuid;
+
+impl Engine {
+    /// Accepts an independent copy of a volume that no machine has running.
+    ///
+    /// # Errors
+    /// `volume-not-found`, `machine-running`, `volume-too-small`, `name-taken`, `pool-full`, …
+    pub fn clone_volume(&self, actor: &Actor, volume: &str, req: CloneVolume) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::VolumeClone, (Kind::Volume, volume), |draft| {
+            let source = self.0.db.find::<VolumeSpec>(volume)?;
+            let id = self.new_volume_id(draft)?;
+            let name = match &req.name {
+                Some(name) => name.clone(),
+                None => Name::new(&made_up("vol", id.0))?,
+            };
+            if let Some(machine) = self.holder(draft, source.spec.id)? {
+                refuse_running(draft, &machine, "clone its volumes")?;
+            }
+            let spec = self.new_copy(draft, id, name, &source, req.size_bytes, None)?;
+            draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
+            Ok(())
+        })
+    }
+
+    /// Puts a copy of a volume that no process has open into a draft, which holds only while that
+    /// stays so.
+    fn new_copy(
+        &self,
+        draft: &mut Draft,
+        id: VolumeId,
+        name: Name,
+        source: &VolumeRecord,
+        bytes: Option<u64>,
+        owner: Option<MachineId>,
+    ) -> Result<VolumeSpec, Problem> {
+        refuse_deleting(source)?;
+        refuse_lost(source)?;
+        let from = &source.spec;
+        let wanted = bytes.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?.unwrap_or(from.size);
+        if wanted < from.size {
+            return Err(cannot_shrink_copy(&from.name, from.size, wanted));
+        }
+        self.refuse_full_copy(name.as_str(), from.id)?;
+        draft.operation.warnings.extend(self.room_warning());
+        draft.operation.warnings.extend(self.slow_copy_warning());
+        let content = VolumeSource::Volume { volume: from.id, image: from.source.image() };
+        let mut spec = self.new_volume(draft, id, name, from.role, wanted, content, owner, &from.labels)?;
+        spec.identity = Some(Uuid::from_u128(rand::random()));
+        draft.change.put(key::spec(Kind::Volume, id.0), &spec);
+        draft.change.on(&source.spec).on(&source.status);
+        self.take_hold(&mut draft.change, from.id.0, (Kind::Volume, id.0))?;
+        Ok(spec)
+    }
+
+    /// Accepts a copy of a machine that does not run: its volumes are copied, it gets addresses and
+    /// an identity of its own, and runs.
+    ///
+    /// # Errors
+    /// `machine-not-found`, `machine-running`, `name-taken`, `pool-full`, what a deploy is refused for.
+    pub fn clone_machine(
+        &self,
+        actor: &Actor,
+        machine: &str,
+        req: CloneMachine,
+    ) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::MachineClone, (Kind::Machine, machine), |draft| {
+            let record = self.0.db.find::<MachineSpec>(machine)?;
+            refuse_running(draft, &record, "clone it")?;
+            self.ready_for_runs(draft)?;
+            let id = self.new_machine_id(draft)?;
+            let name = Name::machine(req.name.as_str())?;
+            let claim = key::name(Kind::Machine, name.as_str());
+            if self.0.db.0.get(&claim)?.is_some() {
+                return Err(taken(Kind::Machine, name.as_str()));
+            }
+            draft.change.claim(claim, &id);
+            draft.about(Kind::Machine, id.0, name.as_str(), 1);
+            let mut nics = vec![];
+            for nic in &record.spec.nics {
+                let network = self.0.db.find::<NetworkSpec>(&nic.network.to_string())?.spec;
+                nics.push(self.take_nic(draft, &network, id)?);
+            }
+            let mut disks = vec![];
+            for disk in &record.spec.disks {
+                let source = self.0.db.find::<VolumeSpec>(&disk.volume.to_string())?;
+                let volume = self.new_volume_id(draft)?;
+                let called = match disk.role {
+                    VolumeRole::Root => name.root_volume(),
+                    VolumeRole::Data => copy_name(&name, &source.spec.name)?,
+                };
+                // A data volume goes with it only if this request fails.
+                self.new_copy(draft, volume, called, &source, None, Some(id))?;
+                draft.change.claim(key::attach(volume), &id);
+                disks.push(Disk { volume, leaving: None, ..disk.clone() });
+            }
+            let spec = MachineSpec {
+                id,
+                name,
+                generation: 1,
+                created_at: self.now(),
+                desired: Desired::Running,
+                epoch: 1,
+                resumes: 0,
+                disks,
+                nics,
+                uid: self.take_uid(draft, id)?,
+                protected: false,
+                deleting: None,
+                ..record.spec.value.clone()
+            };
+            draft.change.claim(key::spec(Kind::Machine, id.0), &spec);
+            Ok(())
+        })
+    }
+}
+
+/// Refuses while a machine runs or shall run; the draft holds only while it stays stopped.
+fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
+    refuse_going(machine)?;
+    let name = &machine.spec.name;
+    let starting =
+        machine.spec.desired == Desired::Running && machine.status.ended_epoch < machine.spec.epoch;
+    if machine.status.run.is_some() || starting {
+        let held = machine.status.run.is_none() && machine.status.held.is_some();
+        let how = if held { "runs again once its host is back" } else { "is running" };
+        return Err(Problem::new(Code::MachineRunning, format!("machine \"{name}\" {how}"))
+            .hint(format!("stop it first: `sistemo machine stop {name}`, then {what}")));
+    }
+    draft.change.on(&machine.spec).on(&machine.status);
+    Ok(())
+}

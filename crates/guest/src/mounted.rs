@@ -1,0 +1,156 @@
+//! Where a disk is mounted in the machine, and who uses it.
+//!
+//! Invariant: what is read of processes is bounded and believed for words only; nothing of it decides
+//! whether a disk is free, which the kernel alone says.
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, major, minor, openat, stat};
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::io;
+
+/// The most users that are named.
+const NAMED: usize = 8;
+
+/// A mount of a disk, as PID 1 sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Point {
+    /// Where, in the machine's root.
+    pub path: String,
+    /// The device number of what is mounted, as `major:minor`.
+    pub dev: String,
+    /// Nobody can write there.
+    pub read_only: bool,
+}
+
+/// The device numbers of a disk and its partitions.
+fn devices(disk: &str) -> BTreeSet<String> {
+    let base = format!("/sys/block/{disk}");
+    let read = |path: String| std::fs::read_to_string(path).ok().map(|t| t.trim().to_owned());
+    let parts = std::fs::read_dir(&base).into_iter().flatten().flatten();
+    let parts = parts.filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.starts_with(disk));
+    let all = parts.map(|n| format!("{base}/{n}/dev")).chain([format!("{base}/dev")]);
+    all.filter_map(read).collect()
+}
+
+/// Where a disk is mounted, inner mounts first.
+///
+/// # Errors
+/// When the list of mounts cannot be read.
+pub fn points(disk: &str) -> io::Result<Vec<Point>> {
+    Ok(parse(&std::fs::read_to_string("/proc/1/mountinfo")?, disk, &devices(disk)))
+}
+
+/// Reads proc(5), `mountinfo`.
+fn parse(mountinfo: &str, disk: &str, devices: &BTreeSet<String>) -> Vec<Point> {
+    let one = |line: &str| {
+        let (mount, fs) = line.split_once(" - ")?;
+        let mount: Vec<&str> = mount.split(' ').collect();
+        let source = fs.split(' ').nth(1)?;
+        // Btrfs has device numbers of its own.
+        let ours = source.strip_prefix("/dev/").and_then(|s| s.strip_prefix(disk));
+        let ours = ours.is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
+        (ours || devices.contains(*mount.get(2)?)).then_some(())?;
+        Some(Point {
+            path: unescape(mount.get(4)?),
+            dev: (*mount.get(2)?).to_owned(),
+            read_only: mount.get(5)?.split(',').any(|o| o == "ro"),
+        })
+    };
+    let mut all: Vec<Point> = mountinfo.lines().filter_map(one).collect();
+    all.reverse();
+    all
+}
+
+/// The kernel writes space, tab, newline and backslash as three octal digits.
+fn unescape(text: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// Whether nothing in the guest holds the disk: no mount, no swap, no device made of it.
+pub fn is_free(disk: &str) -> bool {
+    // open(2): O_EXCL on a block device says EBUSY while the system uses it.
+    let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
+    !matches!(openat(CWD, format!("/dev/{disk}"), flags, Mode::empty()), Err(Errno::BUSY))
+}
+
+/// Those who have something open on these file systems or on the disk itself, in words.
+pub fn users(disk: &str, points: &[Point]) -> Vec<String> {
+    let file_systems: BTreeSet<String> = points.iter().map(|p| p.dev.clone()).collect();
+    let raw = devices(disk);
+    let ours = std::process::id().to_string();
+    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|e| e.file_name().into_string().ok());
+    let pids = pids.filter(|n| n.bytes().all(|b| b.is_ascii_digit()) && *n != ours);
+    pids.filter(|pid| uses(pid, &file_systems, &raw)).take(NAMED).map(|pid| describe(&pid)).collect()
+}
+
+fn number(dev: u64) -> String {
+    format!("{}:{}", major(dev), minor(dev))
+}
+
+fn uses(pid: &str, file_systems: &BTreeSet<String>, raw: &BTreeSet<String>) -> bool {
+    let on = |path: String| {
+        stat(path).is_ok_and(|s| {
+            let block = FileType::from_raw_mode(s.st_mode) == FileType::BlockDevice;
+            file_systems.contains(&number(s.st_dev)) || (block && raw.contains(&number(s.st_rdev)))
+        })
+    };
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    ["cwd", "root", "exe"].iter().any(|what| on(format!("/proc/{pid}/{what}")))
+        || fds.filter_map(|e| e.file_name().into_string().ok()).any(|n| on(format!("/proc/{pid}/fd/{n}")))
+        || maps(pid, file_systems)
+}
+
+/// Whether a process has mapped a file of these file systems (proc(5), `maps`).
+fn maps(pid: &str, file_systems: &BTreeSet<String>) -> bool {
+    if file_systems.is_empty() {
+        return false;
+    }
+    let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    text.lines().filter_map(|l| l.split_whitespace().nth(3)).any(|dev| {
+        let (Some((major, minor)), false) = (dev.split_once(':'), dev == "00:00") else { return false };
+        let hex = |n| u32::from_str_radix(n, 16).unwrap_or_default();
+        file_systems.contains(&format!("{}:{}", hex(major), hex(minor)))
+    })
+}
+
+fn describe(pid: &str) -> String {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line).replace('\0', " ");
+    let name = match line.trim() {
+        "" => std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned(),
+        line => line.chars().filter(|c| !c.is_control()).take(60).collect(),
+    };
+    format!("process {pid} ({name})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_found_by_number_and_by_name() {
+        let text = "22 1 254:0 / / rw - ext4 /dev/vda rw\n\
+                    30 22 254:16 / /mnt/a\\040b rw,noatime shared:3 - ext4 /dev/disk/by-id/x rw\n\
+                    31 22 0:44 / /mnt/c ro - btrfs /dev/vdb1 rw\n\
+                    32 30 254:16 /d /mnt/e rw - ext4 /dev/vdb rw\n\
+                    33 22 0:45 / /mnt/f rw - ext4 /dev/vdbx rw\nrubbish - x\n";
+        let found = parse(text, "vdb", &["254:16".to_owned()].into());
+        let paths: Vec<_> = found.iter().map(|p| (p.path.as_str(), p.read_only)).collect();
+        assert_eq!(paths, [("/mnt/e", false), ("/mnt/c", true), ("/mnt/a b", false)]);
+    }
+
+    #[test]
+    fn a_process_that_uses_a_file_system_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child =
+            std::process::Command::new("sleep").arg("300").current_dir(dir.path()).spawn().unwrap();
+        let dev = number(stat(dir.path()).unwrap().st_dev);
+        assert!(uses(&child.id().to_string(), &[dev].into(), &BTreeSet::new()));
+        assert_eq!(describe(&child.id().to_string()), format!("process {} (sleep 300)", child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,119 @@
+//! What an agent is asked about the disks of its guest.
+//!
+//! Invariant: every question has a deadline; a guest's words are cleaned before a person reads them.
+
+use super::state::clean;
+use super::{Agents, PATIENCE, config, session, unreachable};
+use crate::durable;
+use bytes::Bytes;
+use engine::port::{Fault, Grown, RunPlan};
+use hyper::StatusCode;
+use proto::{GrowDisk, GuestConfig, Refusal, ReleaseDisk, State, TrimDisk, paths};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use types::{ByteSize, Code, MachineId, Problem, RunId};
+
+/// How long an agent may take for what it does itself.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How long it may take to write out what was not written when a disk is unmounted.
+const WRITE_OUT: Duration = Duration::from_secs(120);
+/// How long a trim may take.
+const TRIM: Duration = Duration::from_secs(600);
+
+impl Agents {
+    pub(super) fn tell_plan(&self, plan: &RunPlan) -> Result<(), Fault> {
+        // For an agent that says hello later, too.
+        let path = self.inner.layout.guest_config(plan.machine, plan.run);
+        let kept = std::fs::read(&path).and_then(|json| {
+            let mut told: GuestConfig = serde_json::from_slice(&json)?;
+            told.generation = plan.generation;
+            told.mounts = config::mounts(plan);
+            durable::write(&path, &serde_json::to_vec(&told)?, 0o600)?;
+            Ok(told)
+        });
+        let told = kept.map_err(|e| {
+            tracing::error!(error = %e, "cannot write down what a guest is told");
+            Fault::passing(Code::IoError, format!("cannot write down what machine \"{}\" is told", plan.name))
+        })?;
+        let state: State = self.question(plan.machine, plan.run, paths::HELLO, &told, ANSWER)?;
+        self.session(plan.machine, plan.run).news(&state, &self.inner.wake);
+        if state.generation < plan.generation {
+            return Err(Fault::passing(
+                Code::GuestFailed,
+                format!("the agent in machine \"{}\" has not done yet what it was told", plan.name),
+            )
+            .hint(super::ANEW));
+        }
+        Ok(())
+    }
+
+    pub(super) fn release_disk(
+        &self,
+        machine: MachineId,
+        run: RunId,
+        serial: &str,
+        force: bool,
+    ) -> Result<(), Fault> {
+        let asked = ReleaseDisk { serial: serial.to_owned(), force };
+        self.question::<_, serde_json::Value>(machine, run, paths::RELEASE, &asked, WRITE_OUT).map(drop)
+    }
+
+    pub(super) fn grow_disk(
+        &self,
+        machine: MachineId,
+        run: RunId,
+        serial: &str,
+        to: ByteSize,
+    ) -> Result<Grown, Fault> {
+        let asked = GrowDisk { serial: serial.to_owned(), bytes: to.bytes() };
+        let said: proto::Grown = self.question(machine, run, paths::GROW, &asked, ANSWER)?;
+        Ok(Grown { growing: said.growing, note: said.note.as_deref().map(clean) })
+    }
+
+    pub(super) fn trim_disk(&self, machine: MachineId, run: RunId, serial: &str) -> Result<(), Fault> {
+        let asked = TrimDisk { serial: serial.to_owned() };
+        let said: proto::Trimmed = self.question(machine, run, paths::TRIM, &asked, TRIM)?;
+        tracing::debug!(%machine, %serial, bytes = said.bytes, "the guest has trimmed a disk");
+        Ok(())
+    }
+
+    /// Asks a run's agent something, and waits for what it says; blocks.
+    fn question<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        machine: MachineId,
+        run: RunId,
+        path: &str,
+        asked: &Q,
+        patience: Duration,
+    ) -> Result<A, Fault> {
+        let session = self.session(machine, run);
+        let body = serde_json::to_vec(asked).unwrap_or_default();
+        let asking = async {
+            let sender = session.sender(PATIENCE).await.ok_or_else(unreachable)?;
+            let answer = tokio::time::timeout(patience, session::ask(sender, path, body));
+            answer.await.map_err(|_| unreachable())?
+        };
+        // Whatever came in the way of an answer may pass: an agent that ended is started again.
+        let passing = |problem| Fault { problem, passing: true };
+        let (status, said) = self.inner.runtime.block_on(asking).map_err(passing)?;
+        match status {
+            StatusCode::OK | StatusCode::ACCEPTED => serde_json::from_slice(&said)
+                .map_err(|_| Fault { problem: session::nonsense(), passing: false }),
+            _ => Err(refused(status, &said)),
+        }
+    }
+}
+
+fn refused(status: StatusCode, said: &Bytes) -> Fault {
+    let words = clean(&serde_json::from_slice::<Refusal>(said).unwrap_or_default().message);
+    match status {
+        StatusCode::CONFLICT => Problem::new(Code::Busy, words).into(),
+        StatusCode::NOT_FOUND => {
+            Problem::new(Code::GuestFailed, "the agent in the guest is too old for this")
+                .hint("restart the machine: it then gets the agent of this version")
+                .into()
+        }
+        _ => Problem::new(Code::GuestFailed, format!("the guest refused: {words}")).hint(super::ANEW).into(),
+    }
+}

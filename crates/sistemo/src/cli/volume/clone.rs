@@ -1,0 +1,40 @@
+//! `sistemo volume clone V [--name N] [--storage SIZE]`.
+
+use crate::cli::context::Context;
+use crate::cli::wait::wait;
+use crate::cli::{Ended, input, render};
+use clap::Args;
+use types::volume::{CloneVolume, Volume};
+use types::{ByteSize, Name};
+
+/// What to copy, and as what.
+#[derive(Args)]
+pub struct Clone {
+    /// Name or id
+    volume: String,
+    /// The copy's name [default: made up]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The copy's size, never less than what is copied has [default: the same]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    storage: Option<String>,
+}
+
+impl Clone {
+    /// Copies it and waits until the copy is whole.
+    pub async fn run(self, context: &Context) -> Ended {
+        let volume = input::reference(&self.volume)?;
+        let asked = CloneVolume {
+            name: self.name.as_deref().map(Name::new).transpose()?,
+            size_bytes: self.storage.as_deref().map(input::size).transpose()?,
+        };
+        let client = context.client()?;
+        let accepted = client.post(&["volumes", volume, "clone"], &asked).await?;
+        let ended = wait(context, &client, accepted).await?;
+        let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
+        let made: Volume = client.get(&["volumes", &id]).await?;
+        render::one(context.format(), &made, |v| {
+            format!("volume \"{}\" of {} is ready, a copy of \"{volume}\"\n", v.name, ByteSize(v.size_bytes))
+        })
+    }
+}
