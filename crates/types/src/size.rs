@@ -99,7 +99,7 @@ impl FromStr for ByteSize {
         }
         let too_large = || {
             Problem::new(Code::InvalidSize, format!("\"{t}\" is too large: the most is {}", Self::MAX))
-                .hint("a volume holds at most 16 TB")
+                .hint("a file of ext4 holds no more; several volumes can be attached to one machine")
         };
         if whole.len() > 20 {
             return Err(too_large());
