@@ -144,7 +144,10 @@ impl Host {
     /// Starts the daemon and does not wait for it.
     pub fn begin_up(&mut self) {
         let log = File::options().create(true).append(true).open(&self.log).expect("scratch is writable");
-        let mut command = self.command(&["up", "--log", "debug"]);
+        let mut command = self.command(&["up"]);
+        if self.settings.iter().all(|(key, _)| key != "SISTEMO_LOG") {
+            command.env("SISTEMO_LOG", "debug");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.daemon = Some(command.spawn().expect("the daemon can be begun"));
     }

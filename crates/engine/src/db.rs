@@ -7,7 +7,7 @@ use crate::key;
 use crate::store::{Cause, Check, Limit, Store, StoreError, Txn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use types::image::{ImageSpec, ImageStatus};
 use types::machine::{MachineSpec, MachineStatus};
 use types::network::NetworkSpec;
@@ -126,9 +126,9 @@ pub enum Take {
     Stop,
 }
 
-/// The store, typed.
+/// The store, typed. The lock is for who changes the sum of the volumes: see [`crate::sum`].
 #[derive(Clone)]
-pub struct Db(pub Arc<dyn Store>);
+pub struct Db(pub Arc<dyn Store>, pub(crate) Arc<Mutex<()>>);
 
 fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|e| {
@@ -261,7 +261,7 @@ impl Db {
 
 /// A transaction being put together.
 pub struct Change {
-    txn: Txn,
+    pub(crate) txn: Txn,
 }
 
 impl Change {
@@ -335,11 +335,11 @@ impl Change {
         self.txn.puts.is_empty() && self.txn.deletes.is_empty()
     }
 
-    /// Carries it out.
+    /// Carries it out, and keeps the sum of the volumes.
     ///
     /// # Errors
     /// See [`Store::commit`].
     pub fn commit(self, db: &Db) -> Result<u64, StoreError> {
-        db.0.commit(self.txn)
+        crate::sum::commit(self, db)
     }
 }

@@ -148,6 +148,11 @@ pub fn history(id: Uuid) -> String {
 /// The audit log, in the order of time.
 pub const HISTORY: &str = "history/";
 
+/// What the volumes of a pool may grow to, all together; its value is a number of bytes.
+pub fn sum(pool: &str) -> String {
+    format!("sum/pool/{pool}")
+}
+
 /// Whether this host is shutting down.
 pub fn halting(node: &str) -> String {
     format!("node/{node}/halting")

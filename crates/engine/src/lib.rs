@@ -21,6 +21,7 @@ mod run;
 mod settings;
 pub mod sim;
 pub mod store;
+mod sum;
 mod view;
 
 pub use condition::{Conditions, Once};
@@ -41,7 +42,7 @@ pub mod fuzzing {
 
 pub use live::OnOperation;
 pub use run::Next;
-pub use settings::Settings;
+pub use settings::{Reserve, Settings};
 
 use db::Db;
 use port::Ports;
@@ -81,7 +82,7 @@ impl Engine {
     pub fn open(store: Arc<dyn Store>, ports: Ports, settings: Settings) -> Result<Self, Problem> {
         let told = Arc::new(store::Telling::new(store));
         let inner = Inner {
-            db: Db(told.clone()),
+            db: Db(told.clone(), Arc::default()),
             told,
             ports,
             settings,
@@ -97,6 +98,7 @@ impl Engine {
         recover::refuse_half(&*inner.db.0)?;
         let engine = Self(Arc::new(inner), None);
         engine.ensure_default_network()?;
+        engine.ensure_sum()?;
         engine.reload_live()?;
         Ok(engine)
     }

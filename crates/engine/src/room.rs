@@ -32,14 +32,25 @@ impl Engine {
         // A pool that cannot be asked is told of by whoever tries.
         let (Ok(room), Ok(needs)) = (pool.capacity(), pool.needs(size, image)) else { return Ok(()) };
         let needs = ByteSize(needs.bytes().saturating_add(LEFT.bytes()));
-        if room.free >= needs {
-            return Ok(());
+        let hint = crate::port::MAKE_ROOM;
+        if room.free < needs {
+            let text = format!(
+                "no room to make volume \"{name}\": it takes {needs} at once, and {} are free",
+                room.free
+            );
+            return Err(Problem::new(Code::PoolFull, text).hint(hint));
         }
-        let text = format!(
-            "no room to make volume \"{name}\": it takes {needs} at once, and {} are free",
-            room.free
-        );
-        Err(Problem::new(Code::PoolFull, text).hint(crate::port::MAKE_ROOM))
+        let reserve = self.0.settings.pool_reserve.of(room.total);
+        if room.free.bytes() - needs.bytes() < reserve.bytes() {
+            let text = format!(
+                "no room to make volume \"{name}\": {} are free, and pool.reserve keeps {reserve} so",
+                room.free
+            );
+            return Err(
+                Problem::new(Code::PoolFull, text).hint(format!("{hint}; or set a smaller pool.reserve"))
+            );
+        }
+        Ok(())
     }
 
     /// What is to be said about a pool that is nearly full; nothing about one that is not.
@@ -101,6 +112,26 @@ mod tests {
         assert_eq!(refused.code, Code::PoolFull);
         assert!(refused.hint.is_some());
         assert!(engine.room_warning().unwrap().contains("100 % full"));
+    }
+
+    #[test]
+    fn what_is_reserved_stays_free() {
+        let world = World::new();
+        // 500 of 1000 GiB are free.
+        for (reserve, refused) in [
+            (crate::Reserve::Percent(49), false),
+            (crate::Reserve::Percent(50), true),
+            (crate::Reserve::Bytes(ByteSize::gib(499)), false),
+            (crate::Reserve::Bytes(ByteSize::gib(500)), true),
+        ] {
+            let engine = world.boot(Settings { pool_reserve: reserve, ..Settings::default() }).unwrap();
+            let made = create(&engine);
+            assert_eq!(made.is_err(), refused, "{reserve:?}");
+            if let Err(p) = made {
+                assert_eq!(p.code, Code::PoolFull);
+                assert!(p.message.contains("pool.reserve"), "{p}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,27 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use types::ByteSize;
+use types::machine::{MAX_MEMORY, MAX_VCPUS};
+
+/// Room that is kept free.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reserve {
+    /// So much.
+    Bytes(ByteSize),
+    /// So many hundredths of the pool.
+    Percent(u8),
+}
+
+impl Reserve {
+    /// In a pool of this size.
+    pub fn of(self, total: ByteSize) -> ByteSize {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            // A hundredth first: nothing overflows, and a byte more or less does not matter.
+            Self::Percent(percent) => ByteSize(total.bytes() / 100 * u64::from(percent.min(100))),
+        }
+    }
+}
 
 /// The engine's settings; see the configuration reference for defaults and ranges.
 #[derive(Clone, Debug)]
@@ -21,6 +42,16 @@ pub struct Settings {
     pub trash_keep: Duration,
     /// From how many percent on a pool counts as nearly full.
     pub pool_warn: u8,
+    /// What has to stay free in the pool.
+    pub pool_reserve: Reserve,
+    /// What the volumes may add up to, in percent of the pool; nothing says how much.
+    pub pool_overcommit: Option<u32>,
+    /// The most virtual processors of a machine.
+    pub max_vcpus: u32,
+    /// The most memory of a machine.
+    pub max_memory: ByteSize,
+    /// The largest volume.
+    pub max_storage: ByteSize,
     /// How long the history is kept.
     pub history_keep: Duration,
     /// How large it may be.
@@ -51,6 +82,11 @@ impl Default for Settings {
             reconciler_interval: Duration::from_secs(30),
             trash_keep: Duration::from_secs(24 * 3600),
             pool_warn: 90,
+            pool_reserve: Reserve::Bytes(ByteSize(0)),
+            pool_overcommit: None,
+            max_vcpus: MAX_VCPUS,
+            max_memory: MAX_MEMORY,
+            max_storage: ByteSize::MAX,
             history_keep: Duration::from_secs(365 * 24 * 3600),
             history_size: ByteSize::mib(64),
             bridge: "sistemo0".into(),

@@ -11,7 +11,7 @@ use types::machine::{Machine, MachineDisk, MachineSpec, Mount, Phase, Run, Stall
 use types::network::{Network, NetworkSpec};
 
 use types::volume::{AttachStatus, Condition, Volume, VolumeRole, VolumeSource, VolumeSpec};
-use types::{Code, ImageId, MachineId, Name, Operation, OperationId, Problem, RunId, VolumeId};
+use types::{ByteSize, Code, ImageId, MachineId, Name, Operation, OperationId, Problem, RunId, VolumeId};
 
 /// Names by id, as far as a view needs them.
 #[derive(Default)]
@@ -169,6 +169,34 @@ impl Engine {
             )
             .hint(format!("`sistemo machine start {}` starts it", record.spec.name))),
         }
+    }
+
+    /// Every machine that has a run, with its name and that of its interface on the host.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn runs(&self) -> Result<Vec<(MachineId, RunId, Name, String)>, Problem> {
+        let all = self.0.db.records::<MachineSpec>()?;
+        let up = all.into_iter().filter_map(|r| {
+            let tap = crate::run::tap(r.spec.id, 0);
+            Some((r.spec.id, r.status.run.as_ref()?.id, r.spec.name.clone(), tap))
+        });
+        Ok(up.collect())
+    }
+
+    /// What each volume occupies in its pool; one that cannot be looked at is missing.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn volumes_allocated(&self) -> Result<Vec<(Name, ByteSize)>, Problem> {
+        let all = self.0.db.records::<VolumeSpec>()?;
+        let live = all.into_iter().filter(|r| r.spec.deleting.is_none());
+        Ok(live
+            .filter_map(|r| {
+                let file = self.0.ports.pool.observe(r.spec.id).ok()?.file?;
+                Some((r.spec.name.clone(), file.allocated))
+            })
+            .collect())
     }
 
     fn machine_view(&self, record: &MachineRecord) -> Result<Machine, Problem> {

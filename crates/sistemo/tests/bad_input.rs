@@ -74,7 +74,7 @@ const REFUSED: &[(&[&str], &str, i32)] = &[
     (&["machine", "deploy", "debian", "--expose", "80"], "not-yet", 2),
     (&["network", "create", "n"], "not-yet", 2),
     (&["network", "delete", "n"], "not-yet", 2),
-    (&["service", "install"], "not-yet", 2),
+    (&["service", "install", "--root", "/nonexistent"], "usage", 2),
     // Nobody there.
     (&["volume", "list"], "daemon-unreachable", 5),
     (&["volume", "create", "1.5G"], "daemon-unreachable", 5),
@@ -126,8 +126,13 @@ fn what_needs_no_daemon_works_without() {
     };
     assert!(ok(&["--version"]).starts_with("sistemo "));
     assert!(ok(&["version"]).starts_with("sistemo "));
-    assert!(ok(&["version", "-o", "json"]).contains("\"version\""));
-    assert!(ok(&["completion", "bash"]).contains("_sistemo"));
+    let about = ok(&["version", "-o", "json"]);
+    for field in ["commit", "built_at", "target", "agent"] {
+        assert!(about.contains(&format!("\"{field}\": ")), "{about}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(ok(&["completion", shell]).contains("SISTEMO_COMPLETE"), "{shell}");
+    }
     assert!(ok(&["explain", "volume-in-use"]).starts_with("# volume-in-use\n"));
     assert!(ok(&["explain", "error[volume-in-use]:"]).starts_with("# volume-in-use\n"));
     assert!(ok(&["config"]).contains("stop_timeout"));

@@ -36,6 +36,34 @@ fn operations_are_listed_shown_and_waited_for() {
 }
 
 #[test]
+fn whatever_starts_an_operation_can_be_left_to_itself() {
+    let daemon = Daemon::up();
+    for line in [
+        "vm deploy debian --name web",
+        "volume create 1G --name data",
+        "machine stop web",
+        "machine volume attach web data",
+        "machine volume detach web data",
+        "volume resize data 2G",
+        "machine start web",
+        "machine restart web",
+        "volume delete data -y",
+        "machine delete web -y",
+        "host shutdown",
+        "host resume",
+    ] {
+        let ran = daemon.run(&format!("{line} --no-wait"));
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{line}: {ran:?}");
+        let id = ran.out.trim_end();
+        assert!(id.len() == 36 && !id.contains('\n'), "{line}: {ran:?}");
+        daemon.ok(&format!("operation wait {id}"));
+    }
+    let accepted = daemon.json("volume create 1G --name other --no-wait");
+    assert_eq!((&accepted["verb"], &accepted["target"]["name"]), (&"volume.create".into(), &"other".into()));
+    daemon.refused("volume create 1G --name other --no-wait", "name-taken", 4);
+}
+
+#[test]
 fn a_machine_is_waited_for() {
     let daemon = Daemon::up();
     daemon.refused("machine wait web", "machine-not-found", 3);
@@ -110,10 +138,13 @@ fn numbers_are_told() {
     let (head, body) = daemon.ask("GET /metrics", "");
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
     let text = body.as_str().unwrap();
+    assert!(text.contains("\nsistemo_volume_allocated_bytes{volume=\"web-root\"} "), "{text}");
     for line in [
         "sistemo_machines{phase=\"running\"} 1",
         "sistemo_volume_bytes{volume=\"web-root\",role=\"root\"} 2147483648",
         "sistemo_pool_free_bytes{pool=\"default\"} 549755813888",
+        "sistemo_pool_committed_bytes{pool=\"default\"} 2147483648",
+        "# TYPE sistemo_machine_cpu_seconds_total counter",
         "sistemo_operation_duration_seconds_count{verb=\"machine.deploy\",outcome=\"succeeded\"} 1",
         "sistemo_http_request_duration_seconds_count{method=\"POST\",status=\"202\"} 1",
     ] {

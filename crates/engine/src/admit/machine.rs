@@ -56,6 +56,7 @@ impl Engine {
                 format!("{memory} of memory: the most is {MAX_MEMORY}"),
             ));
         }
+        self.within_limits(vcpus, memory)?;
         self.preflight()?;
         self.refuse_halting(draft)?;
         let id = self.new_machine_id(draft)?;
@@ -172,6 +173,7 @@ impl Engine {
         }
         let mut new = spec.value.clone();
         if wanted > spec.size {
+            self.within_storage(&spec.name, wanted)?;
             new.size = wanted;
             new.generation += 1;
         }
@@ -241,6 +243,26 @@ impl Engine {
         spec.disks.sort_by_key(|d| d.slot);
         draft.change.on(volume).put(key::attach(volume.id), &spec.id);
         draft.touch(Kind::Volume, volume.id.0, volume.name.as_str());
+        Ok(())
+    }
+
+    /// Refuses more than the operator lets one machine have.
+    fn within_limits(&self, vcpus: u32, memory: ByteSize) -> Result<(), Problem> {
+        let settings = &self.0.settings;
+        let beyond = |what: String, key: &str, most: String| {
+            Err(Problem::new(Code::LimitExceeded, format!("{what}, and {key} allows {most}"))
+                .hint(format!("ask for less, or raise {key}")))
+        };
+        if vcpus > settings.max_vcpus {
+            return beyond(format!("{vcpus} vCPUs"), "limits.max_vcpus", settings.max_vcpus.to_string());
+        }
+        if memory > settings.max_memory {
+            return beyond(
+                format!("{memory} of memory"),
+                "limits.max_memory",
+                settings.max_memory.to_string(),
+            );
+        }
         Ok(())
     }
 

@@ -139,7 +139,9 @@ impl Engine {
         self.mark_made(&mut change, expired.as_ref(), Some(id));
         change.put(key::operation(id), &operation);
         change.put(key::open(operation.target.kind, target, id), &id);
-        Ok(change.commit(&self.0.db).map(|_| operation))
+        let committed =
+            crate::sum::commit_if(change, &self.0.db, |have, new| self.within_overcommit(have, new))?;
+        Ok(committed.map(|_| operation))
     }
 }
 

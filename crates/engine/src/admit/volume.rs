@@ -68,6 +68,7 @@ impl Engine {
         source: VolumeSource,
         owner: Option<MachineId>,
     ) -> Result<VolumeSpec, Problem> {
+        self.within_storage(&name, size)?;
         let claim = key::name(Kind::Volume, name.as_str());
         if self.0.db.0.get(&claim)?.is_some() {
             return Err(taken(Kind::Volume, name.as_str()));
@@ -89,6 +90,19 @@ impl Engine {
         draft.change.claim(key::spec(Kind::Volume, id.0), &spec);
         draft.touch(Kind::Volume, id.0, spec.name.as_str());
         Ok(spec)
+    }
+
+    /// Refuses a size beyond what the operator allows.
+    pub(super) fn within_storage(&self, name: &Name, size: ByteSize) -> Result<(), Problem> {
+        let most = self.0.settings.max_storage;
+        if size <= most {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Code::LimitExceeded,
+            format!("volume \"{name}\" would have {size}, and limits.max_storage allows {most}"),
+        )
+        .hint("ask for less, or raise limits.max_storage"))
     }
 
     /// A volume id whose random tail nobody has.
@@ -151,6 +165,7 @@ impl Engine {
             refuse_lost(&record)?;
             let mut new = spec.value.clone();
             if size > spec.size {
+                self.within_storage(&spec.name, size)?;
                 new.size = size;
                 new.generation += 1;
                 draft.operation.warnings.extend(self.room_warning());

@@ -532,19 +532,22 @@ impl Engine {
     }
 }
 
+/// The host's end of a machine's interface. 2 + 12 characters for the first: a name holds 15.
+pub(crate) fn tap(machine: MachineId, n: usize) -> String {
+    match n {
+        0 => format!("st{}", machine.short()),
+        n => format!("s{n}{}", machine.short()),
+    }
+}
+
 /// A machine's interfaces, each with its network; `None` if there is one without.
 pub(super) fn nics_in(
     spec: &MachineSpec,
     network: impl Fn(NetworkId) -> Option<NetworkSpec>,
 ) -> Option<Vec<(NetworkSpec, NicPlan)>> {
     let plan = |(n, nic): (usize, &types::machine::Nic)| {
-        // 2 + 12 characters for the first interface: a name holds 15.
-        let tap = match n {
-            0 => format!("st{}", spec.id.short()),
-            n => format!("s{n}{}", spec.id.short()),
-        };
-        let plan =
-            NicPlan { machine: spec.id, tap, uid: spec.uid, mac: nic.mac.clone(), address: nic.address };
+        let (tap, mac) = (tap(spec.id, n), nic.mac.clone());
+        let plan = NicPlan { machine: spec.id, tap, uid: spec.uid, mac, address: nic.address };
         Some((network(nic.network)?, plan))
     };
     spec.nics.iter().enumerate().map(plan).collect()

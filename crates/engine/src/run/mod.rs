@@ -18,6 +18,8 @@ pub mod steady;
 mod trash;
 mod volume;
 
+pub(crate) use machine::tap;
+
 use crate::Engine;
 use crate::plan::Wait;
 use crate::port::Fault;

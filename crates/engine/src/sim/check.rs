@@ -48,6 +48,11 @@ pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
         Err(p) => wrong.push(format!("the host's mark cannot be read: {p}")),
     }
     claims_agree(world, &machines, &volumes, &mut wrong);
+    let sum = volumes.iter().filter(|(v, _)| v.deleting.is_none()).map(|(v, _)| v.size.bytes()).sum::<u64>();
+    match engine.committed() {
+        Ok(counted) if counted.bytes() == sum => {}
+        counted => wrong.push(format!("the volumes add up to {sum}, and {counted:?} is counted")),
+    }
     if let Err(p) = engine.volumes().and_then(|_| engine.machines()).and_then(|_| engine.images()) {
         wrong.push(format!("a list cannot be read: {p}"));
     }

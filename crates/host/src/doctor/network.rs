@@ -113,7 +113,7 @@ fn judge_subnet(subject: &Subject, table: &str) -> Finding {
         Some(r) => Finding::fail(
             "subnet",
             format!("{}/{} on {} overlaps our {ours}", r.destination, r.mask.count_ones(), r.interface),
-            "set network.address to a subnet that is free, such as 10.201.0.1/16",
+            "set network.subnet to one that is free, such as 10.201.0.0/16",
         ),
     }
 }

@@ -34,7 +34,7 @@ pub fn set(path: &str, value: &str) -> io::Result<()> {
 /// Refuses what is not ours, and says whether the bridge still lacks its address.
 fn judge(links: &Links, network: &NetworkSpec, bridge: Option<Link>) -> Result<bool, Fault> {
     let name = &network.bridge;
-    let choose = "choose other values with `network.bridge` and `network.address`";
+    let choose = "choose other values with `network.bridge` and `network.subnet`";
     if bridge.is_some_and(|b| b.kind != Kind::Bridge) {
         let why = "a link of this name exists and is no bridge";
         return Err(failed(&format!("make the bridge {name}"), why).hint(choose));

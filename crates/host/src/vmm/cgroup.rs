@@ -122,15 +122,20 @@ impl Cgroup {
         }
     }
 
+    /// The processes in it; none if there is no such cgroup.
+    pub fn pids(&self) -> io::Result<Vec<i32>> {
+        let mut text = String::new();
+        match File::open(self.path.join("cgroup.procs")).and_then(|mut f| f.read_to_string(&mut text)) {
+            Err(e) if gone(&e) => Ok(Vec::new()),
+            Err(e) => Err(e),
+            Ok(_) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
+        }
+    }
+
     /// As [`Cgroup::kill`], for kernels that cannot. QEMU may not fork (`spawn=deny`), so one round
     /// finds all.
     fn kill_each(&self) -> io::Result<()> {
-        let mut pids = String::new();
-        match File::open(self.path.join("cgroup.procs")).and_then(|mut f| f.read_to_string(&mut pids)) {
-            Err(e) if gone(&e) => return Ok(()),
-            result => result?,
-        };
-        for pid in pids.lines().filter_map(|line| line.parse().ok()).filter_map(Pid::from_raw) {
+        for pid in self.pids()?.into_iter().filter_map(Pid::from_raw) {
             match kill_process(pid, Signal::KILL) {
                 Err(rustix::io::Errno::SRCH) | Ok(()) => {}
                 Err(e) => return Err(e.into()),

@@ -22,11 +22,13 @@ mod port;
 mod process;
 mod qmp;
 mod sidecar;
+mod usage;
 mod watch;
 
 pub use accel::Setting as Accel;
 #[doc(hidden)]
 pub use message::{Lines, parse as message};
+pub use usage::Usage;
 
 use crate::Layout;
 use crate::kernel::BootFiles;

@@ -8,6 +8,7 @@ use super::{MAX_BODY, Shared};
 use crate::api::call::write;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use engine::{Conditions, Engine};
 use hyper::body::Body as _;
@@ -70,15 +71,15 @@ pub struct Raw(Bytes);
 impl FromRequest<Shared> for Raw {
     type Rejection = Failure;
     async fn from_request(request: Request, state: &Shared) -> Result<Self, Failure> {
-        let refuse = |why: String| {
-            invalid(format!("the body cannot be read: {why}"))
-                .hint(format!("it has at most {MAX_BODY} bytes"))
+        let refuse = |why: String, status: StatusCode| {
+            let problem = invalid(format!("the body cannot be read: {why}"));
+            Failure::from(problem.hint(format!("it has at most {MAX_BODY} bytes"))).status(status)
         };
         // One that says beforehand that it is too large need not come first.
         if request.body().size_hint().lower() > MAX_BODY as u64 {
-            return Err(refuse("it is too large".into()).into());
+            return Err(refuse("it is too large".into(), StatusCode::PAYLOAD_TOO_LARGE));
         }
-        Bytes::from_request(request, state).await.map(Self).map_err(|e| refuse(e.body_text()).into())
+        Bytes::from_request(request, state).await.map(Self).map_err(|e| refuse(e.body_text(), e.status()))
     }
 }
 

@@ -5,18 +5,21 @@
 
 use super::call::call;
 use super::problem::Failure;
+use super::usage::Seen;
 use super::{ProblemBody, Shared};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use types::machine::Phase;
 use types::volume::AttachStatus;
 use types::{Operation, OperationState};
 
+/// How long what was seen is told again.
+const FRESH: Duration = Duration::from_secs(2);
 /// Upper ends of the buckets of HTTP durations, in seconds.
 const HTTP: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 60.0];
 /// Upper ends of the buckets of operations' durations, in seconds.
@@ -57,11 +60,26 @@ struct Counted {
     operations: BTreeMap<(&'static str, &'static str), Histogram>,
 }
 
-/// What the daemon has counted since it began.
+/// What the daemon has counted since it began, and what it last saw of guests and files.
 #[derive(Default)]
-pub struct Metrics(Mutex<Counted>);
+pub struct Metrics(Mutex<Counted>, tokio::sync::Mutex<Option<(Instant, Arc<Seen>)>>);
 
 impl Metrics {
+    /// What guests use and volumes occupy. Whoever asks often gets the same again: looking takes some
+    /// files for each machine and volume.
+    async fn seen(&self, app: &Shared) -> Result<Arc<Seen>, Failure> {
+        let mut last = self.1.lock().await;
+        if let Some((at, seen)) = &*last {
+            if at.elapsed() < FRESH {
+                return Ok(seen.clone());
+            }
+        }
+        let guests = app.guests.clone();
+        let seen = Arc::new(call(app, move |engine| Seen::look(engine, &*guests)).await?);
+        *last = Some((Instant::now(), seen.clone()));
+        Ok(seen)
+    }
+
     /// Counts a request.
     pub(super) fn request(&self, method: &axum::http::Method, status: u16, took: Duration) {
         // A method that somebody made up must not make a row of its own.
@@ -99,12 +117,12 @@ impl Metrics {
     }
 }
 
-fn put(out: &mut String, line: &str) {
+pub(super) fn put(out: &mut String, line: &str) {
     // A text takes all.
     let _ = writeln!(out, "{line}");
 }
 
-fn about(out: &mut String, name: &str, kind: &str, help: &str) {
+pub(super) fn about(out: &mut String, name: &str, kind: &str, help: &str) {
     put(out, &format!("# HELP {name} {help}\n# TYPE {name} {kind}"));
 }
 
@@ -121,7 +139,8 @@ fn about(out: &mut String, name: &str, kind: &str, help: &str) {
 )]
 pub async fn metrics(State(app): State<Shared>) -> Result<Response, Failure> {
     let capacity = app.capacity.clone();
-    let (machines, volumes, images, passes, revision, pool) = call(&app, move |engine| {
+    let seen = app.metrics.seen(&app).await?;
+    let (machines, volumes, images, passes, revision, pool, promised) = call(&app, move |engine| {
         let room = capacity();
         Ok((
             engine.machines()?,
@@ -131,6 +150,7 @@ pub async fn metrics(State(app): State<Shared>) -> Result<Response, Failure> {
             engine.revision()?,
             // A pool that cannot be looked at is missing, which an alarm can see.
             room.ok(),
+            engine.committed()?,
         ))
     })
     .await?;
@@ -162,6 +182,9 @@ pub async fn metrics(State(app): State<Shared>) -> Result<Response, Failure> {
         let (name, role) = (&v.name, v.role);
         put(&mut out, &format!("sistemo_volume_bytes{{volume=\"{name}\",role=\"{role}\"}} {}", v.size_bytes));
     }
+    seen.write(&mut out);
+    about(&mut out, "sistemo_pool_committed_bytes", "gauge", "What all volumes may grow to");
+    put(&mut out, &format!("sistemo_pool_committed_bytes{{pool=\"default\"}} {}", promised.bytes()));
     about(&mut out, "sistemo_images", "gauge", "Images");
     put(&mut out, &format!("sistemo_images {images}"));
     if let Some(pool) = pool {

@@ -30,6 +30,7 @@ mod serve;
 mod ssh;
 mod status;
 mod tokens;
+mod usage;
 mod users;
 mod volumes;
 
@@ -87,6 +88,11 @@ pub trait Guests: Send + Sync {
         machine: MachineId,
         follow: bool,
     ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Problem>;
+
+    /// What a run has used of the host, as far as the host can tell; `tap` is its interface there.
+    fn usage(&self, _machine: MachineId, _run: RunId, _tap: &str) -> Option<::host::vmm::Usage> {
+        None
+    }
 }
 
 /// What a daemon tells of itself.

@@ -39,6 +39,9 @@ pub struct Global {
     /// Show no progress and no remarks, only data and errors
     #[arg(short, long, global = true, help_heading = HEADING)]
     pub quiet: bool,
+    /// Return once a change is accepted, and print its operation's id
+    #[arg(long, global = true, help_heading = HEADING)]
+    pub no_wait: bool,
     /// Stop waiting after this time, such as 5m; what was accepted goes on
     #[arg(long, global = true, value_name = "TIME", help_heading = HEADING)]
     pub timeout: Option<String>,
@@ -63,6 +66,11 @@ impl Context {
     /// Whether remarks are unwanted.
     pub fn quiet(&self) -> bool {
         self.global.quiet
+    }
+
+    /// Whether what is accepted is left to itself.
+    pub fn no_wait(&self) -> bool {
+        self.global.no_wait
     }
 
     /// Says something beside the data.

@@ -3,6 +3,7 @@
 //! Invariant: exit codes and `error[code]: …` lines are a contract (`docs/codes/`); data goes to
 //! standard output, everything else to standard error.
 
+mod complete;
 mod completion;
 mod config;
 mod confirm;
@@ -14,12 +15,14 @@ mod host;
 mod image;
 mod input;
 mod machine;
+mod man;
 mod network;
 mod not_yet;
 mod operation;
 mod progress;
 mod recover;
 mod render;
+mod service;
 mod status;
 mod token;
 mod trash;
@@ -100,8 +103,12 @@ enum Verb {
     Completion(completion::Completion),
     /// Print the version
     Version(version::Version),
+    /// Make the daemon a service of this host, or no longer
+    #[command(subcommand)]
+    Service(service::Service),
+    /// Write the manual pages
     #[command(hide = true)]
-    Service(not_yet::NotYet),
+    Man(man::Pages),
 }
 
 /// Why a command ends other than well.
@@ -123,7 +130,8 @@ type Ended = Result<(), Stop>;
 
 /// Runs the command of this process and returns its exit code.
 pub fn main() -> u8 {
-    run(std::env::args_os().collect())
+    let args: Vec<_> = std::env::args_os().collect();
+    complete::answer(&args).unwrap_or_else(|| run(args))
 }
 
 fn run(args: Vec<OsString>) -> u8 {
@@ -157,7 +165,8 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Explain(verb) => verb.run(&context),
         Verb::Completion(verb) => verb.run(),
         Verb::Version(verb) => verb.run(&context),
-        Verb::Service(verb) => verb.run("service"),
+        Verb::Service(verb) => verb.run(&context),
+        Verb::Man(verb) => verb.run(&context),
         Verb::Machine(verb) => context::block_on(verb.run(&context)),
         Verb::Volume(verb) => context::block_on(verb.run(&context)),
         Verb::Trash(verb) => context::block_on(verb.run(&context)),

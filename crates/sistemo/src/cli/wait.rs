@@ -14,9 +14,17 @@ use types::{Code, Operation, OperationState, Problem};
 /// The exit code of a command that was interrupted: 128 and the signal's number, as a shell has it.
 const INTERRUPTED: u8 = 130;
 
-/// Follows `operation` to its end and shows how far it is; one that failed is an error.
+/// Follows `operation` to its end and shows how far it is; one that failed is an error. With `--no-wait`
+/// it is printed instead, and the command is done.
 pub async fn wait(context: &Context, client: &Client, operation: Operation) -> Result<Operation, Stop> {
     let id = operation.id;
+    if context.no_wait() {
+        for warning in &operation.warnings {
+            context.remark(&format!("warning: {warning}"));
+        }
+        super::render::one(context.format(), &operation, |o| format!("{}\n", o.id))?;
+        return Err(Stop::Exit(0));
+    }
     let patience = context.timeout()?;
     let until = patience.map(|p| tokio::time::Instant::now() + p);
     // One listener for the whole wait: one per round would miss what comes in between.

@@ -95,6 +95,7 @@ fn scalar(value: &Spanned<DeValue<'_>>) -> Option<String> {
         DeValue::String(s) => Some(s.to_string()),
         DeValue::Integer(i) => Some(i.to_string()),
         DeValue::Boolean(b) => Some(b.to_string()),
+        DeValue::Float(f) => Some(f.to_string()),
         DeValue::Array(all) => {
             let texts = all.iter().map(|v| v.get_ref().as_str().map(ToOwned::to_owned));
             texts.collect::<Option<Vec<_>>>().map(|all| all.join(","))

@@ -49,10 +49,20 @@ keys! {
         "how often everything is looked at without a reason";
     "shutdown_timeout", "SISTEMO_SHUTDOWN_TIMEOUT", "", "60s",
         "how long a stopping daemon waits for the operations under way; what is left, the next one finishes";
-    "trash_keep", "SISTEMO_TRASH_KEEP", "", "24h",
+    "trash.keep", "SISTEMO_TRASH_KEEP", "", "24h",
         "how long a deleted volume can be taken back";
     "pool.warn", "SISTEMO_POOL_WARN", "", "90%",
         "how full the pool's file system may be before that is warned of";
+    "pool.reserve", "SISTEMO_POOL_RESERVE", "", "0",
+        "what has to stay free in the pool, such as 10G or 5%: a new volume that would leave less is refused";
+    "pool.overcommit", "SISTEMO_POOL_OVERCOMMIT", "", "off",
+        "what all volumes may grow to, as a multiple of the pool's file system: 1.5 or 150%, 0.01 to 1000, or off for no limit";
+    "limits.max_vcpus", "SISTEMO_LIMITS_MAX_VCPUS", "", "255",
+        "the most virtual processors that a machine can ask for, 1 to 255";
+    "limits.max_memory", "SISTEMO_LIMITS_MAX_MEMORY", "", "4TB",
+        "the most memory that a machine can ask for, up to 4TB";
+    "limits.max_storage", "SISTEMO_LIMITS_MAX_STORAGE", "", "16777215M",
+        "the most that one volume can ask for, up to 16777215M";
     "workers", "SISTEMO_WORKERS", "", "8",
         "how many steps run at the same time";
     "hypervisor.accel", "SISTEMO_HYPERVISOR_ACCEL", "", "auto",
@@ -61,8 +71,10 @@ keys! {
         "a kernel to boot instead of the distribution's";
     "network.bridge", "SISTEMO_NETWORK_BRIDGE", "", "sistemo0",
         "the bridge of the default network";
-    "network.address", "SISTEMO_NETWORK_ADDRESS", "", "10.200.0.1/16",
-        "the host's address on it, and its prefix";
+    "network.subnet", "SISTEMO_NETWORK_SUBNET", "", "10.200.0.0/16",
+        "the default network, of 8 to 30 bits; the host has its first address, or the one written here; not to be changed while machines have addresses in it";
+    "network.dns", "SISTEMO_NETWORK_DNS", "", "",
+        "the name servers that guests are told, up to 3 addresses; the host's own unless set; a list; guests learn of a change when they next boot";
     "listen_insecure", "SISTEMO_LISTEN_INSECURE", "", "false",
         "true lets TCP listen beyond this host without TLS, for a proxy that does it";
     "tls", "SISTEMO_TLS", "", "off",

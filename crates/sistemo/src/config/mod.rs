@@ -5,6 +5,8 @@
 
 mod file;
 mod keys;
+mod limits;
+mod network;
 mod parse;
 
 pub use keys::{KEYS, Key};
@@ -12,7 +14,7 @@ pub use parse::duration;
 
 use crate::api::access::{Net, Rules};
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use types::{ByteSize, Problem};
@@ -111,6 +113,16 @@ pub struct Config {
     pub trash_keep: Duration,
     /// From how many percent on a pool counts as nearly full.
     pub pool_warn: u8,
+    /// What has to stay free in the pool.
+    pub pool_reserve: engine::Reserve,
+    /// What the volumes may add up to, in percent of the pool.
+    pub pool_overcommit: Option<u32>,
+    /// The most virtual processors of a machine.
+    pub max_vcpus: u32,
+    /// The most memory of a machine.
+    pub max_memory: ByteSize,
+    /// The largest volume.
+    pub max_storage: ByteSize,
     /// How many steps run at once.
     pub workers: usize,
     /// `auto`, `kvm` or `tcg`.
@@ -123,6 +135,8 @@ pub struct Config {
     pub gateway: Ipv4Addr,
     /// The length of its prefix.
     pub prefix: u8,
+    /// The name servers that guests are told, if not the host's.
+    pub dns: Vec<IpAddr>,
     /// TCP may listen beyond this host without TLS.
     pub listen_insecure: bool,
     /// Whether TCP is encrypted, and how.

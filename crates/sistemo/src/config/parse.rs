@@ -2,11 +2,11 @@
 //!
 //! Invariant: an error names the key, the value and the place it came from.
 
-use super::{Config, Origin, Setting, Tls};
+use super::{Config, Origin, Setting, Tls, limits, network};
 use crate::api::access::Net;
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
+use types::machine::MAX_MEMORY;
 use types::{ByteSize, Code, Problem};
 
 /// Checks every setting.
@@ -26,7 +26,7 @@ pub(super) fn typed(data_dir: PathBuf, settings: Vec<Setting>) -> Result<Config,
     };
     let text = |name: &str| get(name).map(|s| s.value.clone());
     let listen = get("listen")?;
-    let (gateway, prefix) = subnet(get("network.address")?)?;
+    let (gateway, prefix) = network::subnet(get("network.subnet")?)?;
     Ok(Config {
         url: text("url")?,
         listen: match listen.value.as_str() {
@@ -44,12 +44,18 @@ pub(super) fn typed(data_dir: PathBuf, settings: Vec<Setting>) -> Result<Config,
         ssh_timeout: span("ssh_timeout")?,
         reconciler_interval: positive(get("reconciler_interval")?, span("reconciler_interval")?)?,
         shutdown_timeout: span("shutdown_timeout")?,
-        trash_keep: span("trash_keep")?,
+        trash_keep: span("trash.keep")?,
         pool_warn: percent(get("pool.warn")?)?,
+        pool_reserve: limits::reserve(get("pool.reserve")?)?,
+        pool_overcommit: limits::ratio(get("pool.overcommit")?)?,
+        max_vcpus: limits::vcpus(get("limits.max_vcpus")?)?,
+        max_memory: limits::at_most(get("limits.max_memory")?, MAX_MEMORY)?,
+        max_storage: limits::at_most(get("limits.max_storage")?, ByteSize::MAX)?,
         workers: workers(get("workers")?)?,
         accel: accel(get("hypervisor.accel")?)?,
         kernel: Some(text("hypervisor.kernel")?).filter(|k| !k.is_empty()),
-        bridge: bridge(get("network.bridge")?)?,
+        bridge: network::bridge(get("network.bridge")?)?,
+        dns: network::servers(get("network.dns")?)?,
         gateway,
         prefix,
         listen_insecure: switch(get("listen_insecure")?)?,
@@ -73,7 +79,7 @@ pub(super) fn typed(data_dir: PathBuf, settings: Vec<Setting>) -> Result<Config,
     })
 }
 
-fn bad(setting: &Setting, why: &str) -> Problem {
+pub(super) fn bad(setting: &Setting, why: &str) -> Problem {
     Problem::new(
         Code::InvalidConfig,
         format!(
@@ -121,7 +127,7 @@ fn node(setting: &Setting) -> Result<String, Problem> {
 }
 
 /// `90%` or `90`.
-fn percent(setting: &Setting) -> Result<u8, Problem> {
+pub(super) fn percent(setting: &Setting) -> Result<u8, Problem> {
     let number = setting.value.strip_suffix('%').unwrap_or(&setting.value).trim();
     match number.parse() {
         Ok(n @ 1..=100) => Ok(n),
@@ -143,31 +149,6 @@ fn accel(setting: &Setting) -> Result<String, Problem> {
     }
 }
 
-fn bridge(setting: &Setting) -> Result<String, Problem> {
-    let name = &setting.value;
-    let fits = (1..=15).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    fits.then(|| name.clone()).ok_or_else(|| {
-        bad(setting, "is no name of an interface").hint("it has 1 to 15 letters, digits, - and _")
-    })
-}
-
-fn subnet(setting: &Setting) -> Result<(Ipv4Addr, u8), Problem> {
-    let wrong = || bad(setting, "is not an address with a prefix").hint("write it like 10.200.0.1/16");
-    let (address, prefix) = setting.value.split_once('/').ok_or_else(wrong)?;
-    let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
-    let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
-    if !(8..=30).contains(&prefix) {
-        return Err(bad(setting, "has a prefix that is not 8 to 30"));
-    }
-    let hosts = u32::MAX >> prefix;
-    let host = u32::from(address) & hosts;
-    if host == 0 || host == hosts {
-        return Err(bad(setting, "is the subnet's first or last address"));
-    }
-    Ok((address, prefix))
-}
-
 fn switch(setting: &Setting) -> Result<bool, Problem> {
     setting.value.parse().map_err(|_| bad(setting, "is neither true nor false"))
 }
@@ -180,7 +161,7 @@ fn count(setting: &Setting) -> Result<u32, Problem> {
 }
 
 /// The parts of a list, which a file may also write as one.
-fn list(value: &str) -> impl Iterator<Item = &str> {
+pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 

@@ -49,6 +49,25 @@ fn flags_beat_environment_beats_file_beats_default() {
 }
 
 #[test]
+fn limits_and_the_network() {
+    let file = "[limits]\nmax_vcpus = 4\nmax_memory = \"8G\"\nmax_storage = \"1TB\"\n\
+                [pool]\nreserve = \"5%\"\novercommit = 1.5\n\
+                [network]\nsubnet = \"192.168.77.0/24\"\ndns = [\"9.9.9.9\", \"2620:fe::fe\"]\n";
+    let config = resolve(&vec![], &[], Some(file)).unwrap();
+    assert_eq!((config.max_vcpus, config.max_memory), (4, ByteSize::gib(8)));
+    assert_eq!(config.max_storage, ByteSize::gib(1024));
+    assert_eq!((config.pool_reserve, config.pool_overcommit), (engine::Reserve::Percent(5), Some(150)));
+    assert_eq!((config.gateway.to_string().as_str(), config.prefix), ("192.168.77.1", 24));
+    assert_eq!(config.dns.len(), 2);
+    let gateway = resolve(&vec![], &[], Some("network.subnet = \"10.1.0.9/16\"")).unwrap().gateway;
+    assert_eq!(gateway.to_string(), "10.1.0.9");
+    let none = resolve(&vec![], &[], None).unwrap();
+    assert_eq!((none.pool_reserve, none.pool_overcommit), (engine::Reserve::Bytes(ByteSize(0)), None));
+    assert_eq!((none.max_vcpus, none.max_storage), (types::machine::MAX_VCPUS, ByteSize::MAX));
+    assert_eq!(none.gateway.to_string(), "10.200.0.1");
+}
+
+#[test]
 fn tables_lists_and_texts() {
     let file = "listen = \"off\"\nallowed_hosts = [\"a.example\", \"b.example\"]\n\
                 trusted_proxies = \"10.0.0.0/8, ::1\"\n[tls]\ncert = \"/c\"\nkey = \"/k\"\n";
@@ -92,8 +111,20 @@ fn what_makes_no_sense_is_refused_with_its_place() {
         ("[pool]\nwarn = \"101\"", "part of a hundred"),
         ("restart_after_boot = \"maybe\"", "not true or false"),
         ("[hypervisor]\naccel = \"xen\"", "auto, kvm or tcg"),
-        ("[network]\naddress = \"10.0.0.0/8\"", "first or last"),
-        ("[network]\naddress = \"10.0.0.1\"", "with a prefix"),
+        ("[network]\nsubnet = \"10.255.255.255/8\"", "last address"),
+        ("[network]\nsubnet = \"10.0.0.1\"", "no subnet"),
+        ("[network]\nsubnet = \"127.0.0.0/8\"", "no subnet that hosts can have"),
+        ("[network]\naddress = \"10.0.0.1/8\"", "there is no setting \"network.address\""),
+        ("[network]\ndns = \"one.one.one.one\"", "no list of addresses"),
+        ("[network]\ndns = [\"127.0.0.53\"]", "guests cannot reach"),
+        ("[network]\ndns = \"1.1.1.1,1.0.0.1,9.9.9.9,8.8.8.8\"", "more than 3"),
+        ("[pool]\nreserve = \"101%\"", "part of a hundred"),
+        ("[pool]\nreserve = \"-1G\"", "neither a size"),
+        ("[pool]\novercommit = 0", "no multiple"),
+        ("[pool]\novercommit = \"nan\"", "no multiple"),
+        ("[limits]\nmax_vcpus = 256", "1 to 255"),
+        ("[limits]\nmax_memory = \"5TB\"", "the most there can be"),
+        ("[limits]\nmax_storage = \"much\"", "is no size"),
         ("[network]\nbridge = \"a-name-too-long-for-linux\"", "name of an interface"),
         ("reconciler_interval = 0", "too short"),
         ("node = \"A B\"", "no name of a host"),

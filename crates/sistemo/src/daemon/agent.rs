@@ -9,6 +9,11 @@ mod embedded {
     include!(concat!(env!("OUT_DIR"), "/agent.rs"));
 }
 
+/// Whether one is part of this program.
+pub fn built_in() -> bool {
+    embedded::AGENT.is_some()
+}
+
 /// The agent: the embedded one, or `$SISTEMO_AGENT`, or `sistemo-agent` beside this program.
 pub fn find() -> Result<Cow<'static, [u8]>, Problem> {
     if let Some(path) = std::env::var_os("SISTEMO_AGENT").map(PathBuf::from) {

@@ -45,4 +45,8 @@ impl Guests for Live {
     ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Problem> {
         Ok(self.qemu.console(machine, follow))
     }
+
+    fn usage(&self, machine: MachineId, run: RunId, tap: &str) -> Option<host::vmm::Usage> {
+        self.qemu.usage(machine, run, tap)
+    }
 }

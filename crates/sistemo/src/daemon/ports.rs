@@ -39,7 +39,10 @@ pub fn open(config: &Config, ssh_key: Option<&str>, wake: Wake) -> Result<Opened
     let agents = Agents::new(layout.clone(), runtime.clone(), Arc::clone(&wake));
     let extras = Extras {
         authorized_keys: ssh_key.map(str::to_owned).into_iter().collect(),
-        nameservers: nameservers(),
+        nameservers: match config.dns.as_slice() {
+            [] => nameservers(),
+            set => set.iter().map(ToString::to_string).collect(),
+        },
     };
     let boot = Arc::clone(&kernels);
     let qemu = Arc::new(Qemu::new(

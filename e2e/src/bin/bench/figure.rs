@@ -25,3 +25,9 @@ pub fn line(what: &str, ratio: f64, limit: f64, measured: &str) {
     let verdict = if ratio <= limit { "" } else { "   OVER" };
     println!("{what:<58} {ratio:>8.2} {limit:>8.2}   {measured}{verdict}");
 }
+
+/// Prints a line whose `limit` is the least that the project promises.
+pub fn at_least(what: &str, ratio: f64, limit: f64, measured: &str) {
+    let verdict = if ratio >= limit { "" } else { "   UNDER" };
+    println!("{what:<58} {ratio:>8.2} {limit:>7.2}+   {measured}{verdict}");
+}

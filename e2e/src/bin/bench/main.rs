@@ -4,6 +4,7 @@
 //! behind it only so that a reader sees the order of magnitude. Run by `scripts/bench`.
 
 mod figure;
+mod http;
 mod listing;
 mod live;
 mod machine;
@@ -12,6 +13,11 @@ mod volumes;
 use e2e::Host;
 
 fn main() {
+    if let [_, serve, file] = &*std::env::args().collect::<Vec<_>>() {
+        if serve == http::SERVE {
+            return http::serve(file.as_ref());
+        }
+    }
     println!("{:<58} {:>8} {:>8}   measured", "figure", "ratio", "at most");
     let only: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|o| o == name);
@@ -32,5 +38,8 @@ fn main() {
     }
     if wanted("listing") {
         listing::many();
+    }
+    if wanted("http") {
+        http::lists();
     }
 }

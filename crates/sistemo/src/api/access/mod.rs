@@ -14,9 +14,10 @@ mod sessions;
 mod verify;
 
 pub use address::Net;
+pub use limit::Limiter;
 pub(crate) use verify::COOKIE;
 
-use limit::{Limiter, Seen};
+use limit::Seen;
 use lockout::Lockout;
 use password::Passwords;
 use std::net::IpAddr;

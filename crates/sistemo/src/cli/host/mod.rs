@@ -26,7 +26,8 @@ impl Host {
             Self::Shutdown => {
                 let client = context.client()?;
                 let (accepted, daemon) = match client.act(&["host", "shutdown"]).await {
-                    Err(p) if p.code == Code::DaemonUnreachable => {
+                    // A daemon that is borrowed goes when this command does.
+                    Err(p) if p.code == Code::DaemonUnreachable && !context.no_wait() => {
                         let Some(daemon) = borrowed::up(context, &client).await? else {
                             return Err(p.into());
                         };

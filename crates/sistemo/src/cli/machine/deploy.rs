@@ -37,9 +37,6 @@ pub struct Deploy {
     /// Whether it comes back when its hypervisor died: no or on-failure [default: no]
     #[arg(long, value_name = "POLICY")]
     restart: Option<String>,
-    /// Return once the request is accepted
-    #[arg(long)]
-    no_wait: bool,
     #[arg(long, hide = true, value_name = "[HOST:]GUEST")]
     expose: Vec<String>,
 }
@@ -47,15 +44,9 @@ pub struct Deploy {
 impl Deploy {
     /// Deploys it and waits for the guest's agent.
     pub async fn run(self, context: &Context) -> Ended {
-        let no_wait = self.no_wait;
         let asked = self.request()?;
         let client = context.client()?;
         let accepted: Operation = client.post(&["machines"], &asked).await?;
-        if no_wait {
-            return render::one(context.format(), &accepted, |o| {
-                format!("machine \"{}\" is being deployed, operation {}\n", o.target.name, o.id)
-            });
-        }
         let ended = wait(context, &client, accepted).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let machine: Machine = client.get(&["machines", &id]).await?;
