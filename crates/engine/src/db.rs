@@ -7,7 +7,7 @@ use crate::key;
 use crate::store::{Cause, Check, Limit, Store, StoreError, Txn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use types::image::{ImageSpec, ImageStatus};
 use types::machine::{MachineSpec, MachineStatus};
 use types::network::NetworkSpec;
@@ -126,9 +126,9 @@ pub enum Take {
     Stop,
 }
 
-/// The store, typed. The lock is for who changes the sum of the volumes: see [`crate::sum`].
+/// The store, typed.
 #[derive(Clone)]
-pub struct Db(pub Arc<dyn Store>, pub(crate) Arc<Mutex<()>>);
+pub struct Db(pub Arc<dyn Store>);
 
 fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|e| {
@@ -260,6 +260,7 @@ impl Db {
 }
 
 /// A transaction being put together.
+#[derive(Clone)]
 pub struct Change {
     pub(crate) txn: Txn,
 }

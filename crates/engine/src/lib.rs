@@ -83,7 +83,7 @@ impl Engine {
     pub fn open(store: Arc<dyn Store>, ports: Ports, settings: Settings) -> Result<Self, Problem> {
         let told = Arc::new(store::Telling::new(store));
         let inner = Inner {
-            db: Db(told.clone(), Arc::default()),
+            db: Db(told.clone()),
             told,
             ports,
             settings,

@@ -3,7 +3,8 @@
 //! Invariant: the counter of a pool holds the sum of the sizes of its volumes that are not going, and
 //! changes in the transaction that changes one of them. Absent and revision checks cannot guard a sum:
 //! a hundred creates would all see room for one. Here each of them reads the counter and holds only
-//! while it stays as read; within one process they take turns, so that none of them has to try again.
+//! while it stays as read; whoever finds it moved, and nothing else, counts anew. A try is lost only to
+//! somebody else's success, so not all can lose.
 
 use crate::admit::DEFAULT_POOL;
 use crate::db::{Change, Db, Rev};
@@ -11,10 +12,13 @@ use crate::store::{Store, StoreError};
 use crate::{Engine, key};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use std::sync::PoisonError;
 use types::operation::Kind;
 use types::volume::VolumeSpec;
 use types::{ByteSize, Code, Problem};
+
+/// How often a change is tried whose only hindrance is that the sum moves: more often than there can be
+/// writers at once.
+const TRIES: usize = 1000;
 
 /// What counts of a volume.
 #[derive(Deserialize)]
@@ -67,25 +71,32 @@ pub(crate) fn commit(change: Change, db: &Db) -> Result<u64, StoreError> {
 
 /// Commits a change if `allow` does, which is asked about the sum as it is and as it will be.
 pub(crate) fn commit_if<E>(
-    mut change: Change,
+    change: Change,
     db: &Db,
-    allow: impl FnOnce(u64, u64) -> Result<(), E>,
+    allow: impl Fn(u64, u64) -> Result<(), E>,
 ) -> Result<Result<u64, StoreError>, E> {
     let touches = change.txn.puts.iter().map(|(k, _)| k).chain(&change.txn.deletes).any(|k| is_volume(k));
     if !touches {
         return Ok(db.0.commit(change.txn));
     }
-    let _turn = db.1.lock().unwrap_or_else(PoisonError::into_inner);
-    let (have, less, more) = match (counter(db), moved(&change, &*db.0)) {
-        (Ok(have), Ok((less, more))) => (have, less, more),
-        (Err(e), _) | (_, Err(e)) => return Ok(Err(e)),
-    };
-    if less != more {
-        let new = have.value.saturating_sub(less).saturating_add(more);
-        allow(have.value, new)?;
-        change.update(&have, &new);
+    for _ in 0..TRIES {
+        let (have, less, more) = match (counter(db), moved(&change, &*db.0)) {
+            (Ok(have), Ok((less, more))) => (have, less, more),
+            (Err(e), _) | (_, Err(e)) => return Ok(Err(e)),
+        };
+        let mut counted = change.clone();
+        if less != more {
+            let new = have.value.saturating_sub(less).saturating_add(more);
+            allow(have.value, new)?;
+            counted.update(&have, &new);
+        }
+        match db.0.commit(counted.txn) {
+            // Only the sum has moved: everything else that was read still holds.
+            Err(StoreError::Conflict(key)) if key == have.key => {}
+            ended => return Ok(ended),
+        }
     }
-    Ok(db.0.commit(change.txn))
+    Ok(Err(StoreError::Conflict(key::sum(DEFAULT_POOL))))
 }
 
 impl Engine {

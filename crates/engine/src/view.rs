@@ -233,6 +233,7 @@ impl Engine {
             None => GuestObs::default(),
         }
         .notes;
+        self.notes_with_names(spec, &mut notes);
         if let Some(stall) = status.run.as_ref().and_then(Run::standing) {
             notes.insert(0, self.standing_problem(spec, stall)?.message);
         }

@@ -129,6 +129,7 @@ fn describe(pid: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     #[test]
     fn mounts_are_found_by_number_and_by_name() {
@@ -145,11 +146,18 @@ mod tests {
     #[test]
     fn a_process_that_uses_a_file_system_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let mut child =
-            std::process::Command::new("sleep").arg("300").current_dir(dir.path()).spawn().unwrap();
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "echo; read _"])
+            .current_dir(dir.path())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Until it has said something it may not have its arguments yet.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let dev = number(stat(dir.path()).unwrap().st_dev);
         assert!(uses(&child.id().to_string(), &[dev].into(), &BTreeSet::new()));
-        assert_eq!(describe(&child.id().to_string()), format!("process {} (sleep 300)", child.id()));
+        assert_eq!(describe(&child.id().to_string()), format!("process {} (sh -c echo; read _)", child.id()));
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -345,7 +345,11 @@ impl Engine {
         }
         let phase = phase(spec, &status);
         self.commit_and_close(change, Kind::Machine, spec.id.0, |op| {
-            (op.generation <= spec.generation).then(|| ending(op, phase, &status, notes, spec))
+            (op.generation <= spec.generation).then(|| {
+                let mut ended = ending(op, phase, &status, notes, spec);
+                self.notes_with_names(spec, &mut ended.warnings);
+                ended
+            })
         })?;
         // Volumes that grow in it wait for what it has come to.
         self.0.queue.settled((Kind::Machine, spec.id.0));

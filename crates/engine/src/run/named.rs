@@ -33,6 +33,22 @@ impl Engine {
         problem
     }
 
+    /// A guest's notes as a person reads them: it knows its disks by their serials only.
+    pub(crate) fn notes_with_names(&self, spec: &MachineSpec, notes: &mut [String]) {
+        // Mostly there are none, and then nothing is looked up.
+        for note in notes.iter_mut().filter(|n| n.contains("disk ")) {
+            for disk in &spec.disks {
+                let serial = format!("disk {}", disk.volume.short());
+                if !note.contains(&serial) {
+                    continue;
+                }
+                if let Some(volume) = self.spec_of::<VolumeSpec>(disk.volume.0) {
+                    *note = note.replace(&serial, &format!("volume \"{}\"", volume.name));
+                }
+            }
+        }
+    }
+
     /// A record's spec; what cannot be read is told by its id.
     fn spec_of<S: Spec>(&self, id: Uuid) -> Option<S> {
         self.0.db.record::<S>(id).ok().flatten().map(|record| record.spec.value)
@@ -43,6 +59,7 @@ impl Engine {
 mod tests {
     use crate::Settings;
     use crate::sim::World;
+    use types::machine::{DeployMachine, MachineSpec};
     use types::operation::Kind;
     use types::volume::CreateVolume;
     use types::{Actor, ByteSize, Code, Name, Problem};
@@ -63,5 +80,19 @@ mod tests {
         assert_eq!(told.message, "no room to make volume \"appdata\": 5 are free");
         assert_eq!(told.hint, said.hint);
         assert_eq!(engine.named((Kind::Machine, id), said.clone()), said, "there is none");
+    }
+
+    #[test]
+    fn what_a_guest_calls_by_its_serial_is_told_by_its_name() {
+        let engine = World::new().boot(Settings::default()).unwrap();
+        let (name, image) = (Some(Name::new("web").unwrap()), Some("debian".into()));
+        let asked = DeployMachine { name, image, ..DeployMachine::default() };
+        engine.deploy(&Actor("ada".into()), asked).unwrap();
+        let spec = engine.0.db.find::<MachineSpec>("web").unwrap().spec.value;
+        let serial = spec.disks[0].volume.short();
+        let mut notes =
+            [format!("disk {serial} is growing: 5.0GB of 10.0GB"), "disk 0123 is not ours".into()];
+        engine.notes_with_names(&spec, &mut notes);
+        assert_eq!(notes, ["volume \"web-root\" is growing: 5.0GB of 10.0GB", "disk 0123 is not ours"]);
     }
 }

@@ -25,7 +25,7 @@ pub fn clean(text: &str) -> String {
 pub fn observation(state: &State) -> GuestObs {
     let growing = state.growing.iter().map(|g| {
         let serial = clean(&g.serial);
-        format!("its disk {serial} is growing: {} of {}", ByteSize(g.done), ByteSize(g.total))
+        format!("disk {serial} is growing: {} of {}", ByteSize(g.done), ByteSize(g.total))
     });
     GuestObs {
         hello: true,
