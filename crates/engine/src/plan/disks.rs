@@ -29,6 +29,11 @@ fn leave(spec: &MachineSpec, run: &Run, look: &Look, disk: &Disk) -> Option<Answ
     }))
 }
 
+/// Whether every disk that shall be there is.
+pub fn all_came(spec: &MachineSpec, look: &Look) -> bool {
+    spec.disks.iter().filter(|d| d.leaving.is_none()).all(|d| come(look, d).is_none())
+}
+
 fn come(look: &Look, disk: &Disk) -> Option<Answer<Step>> {
     let volume = disk.volume;
     if look.open.iter().any(|d| d.ready && d.serial == volume.short()) {

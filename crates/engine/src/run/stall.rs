@@ -5,6 +5,7 @@
 use super::{Broken, Next};
 use crate::Engine;
 use crate::db::{Change, MachineRecord};
+use crate::plan::disks::all_came;
 use crate::plan::machine::{Look, Step};
 use crate::plan::stall;
 use crate::port::Health;
@@ -45,8 +46,11 @@ impl Engine {
                         return Ok(Next::Later(Duration::from_secs(1)));
                     }
                 }
-                // A disk may have grown while nobody heard of it: a hello makes the agent look.
-                if let Err(fault) = self.0.ports.guest.configure(&self.run_plan(spec, run)?) {
+                // A disk may have grown while nobody heard of it: a hello makes the agent look. While one is
+                // still to come, it is told once that has come: it mounts what is there when it is told.
+                if all_came(spec, look)
+                    && let Err(fault) = self.0.ports.guest.configure(&self.run_plan(spec, run)?)
+                {
                     tracing::warn!(machine = %spec.name, code = %fault.problem.code, "its disks: {fault}");
                 }
             }
