@@ -86,6 +86,11 @@ impl FromRequest<Shared> for Raw {
 impl Raw {
     /// Understands the body as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        // serde would take the values of a list for the fields, in their order.
+        if self.0.trim_ascii_start().first() == Some(&b'[') {
+            let problem = invalid("the body is not understood: it is a list, not an object".into());
+            return Err(problem.hint("the API is described at /v1/openapi.json"));
+        }
         serde_json::from_slice(&self.0).map_err(|e| {
             // The vocabulary's own refusals have better codes than a parser's.
             bad_name(&self.0).unwrap_or_else(|| {
@@ -137,4 +142,18 @@ fn bad_name(body: &[u8]) -> Option<Problem> {
 /// History keeps names that were refused; none needs more than this to be recognised.
 fn shorten(name: &str) -> String {
     name.chars().take(Name::MAX + 1).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::label::Edit;
+
+    #[test]
+    fn a_list_is_not_taken_for_an_object() {
+        let read = |body: &'static str| Raw(Bytes::from_static(body.as_bytes())).json::<Edit>();
+        assert_eq!(read("\n[null, null, {}]").unwrap_err().code, Code::InvalidRequest);
+        assert_eq!(read("[").unwrap_err().code, Code::InvalidRequest);
+        assert_eq!(read("{\"protected\": true}").unwrap().protected, Some(true));
+    }
 }
