@@ -200,6 +200,16 @@ mod tests {
         bytes
     }
 
+    /// How many of the first `length` bytes are data.
+    fn occupied(file: &File, length: u64) -> u64 {
+        let (mut at, mut sum) = (0, 0);
+        while let Some((start, end)) = next_range(file, at, length).unwrap() {
+            sum += end - start;
+            at = end;
+        }
+        sum
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
         #[test]
@@ -220,7 +230,9 @@ mod tests {
             prop_assert!(whole(&to) == wanted);
             to.sync_all().unwrap();
             from.sync_all().unwrap();
-            prop_assert!(to.metadata().unwrap().blocks() <= from.metadata().unwrap().blocks());
+            // Not `st_blocks`: a file of more than four extents has a block for their index as well, and into
+            // how many pieces the data falls is the file system's choice.
+            prop_assert!(occupied(&to, length) <= occupied(&from, length));
             let mut read = Vec::new();
             read_sparse(&from, length, &mut |hole, bytes| {
                 read.resize(read.len() + hole as usize, 0);
