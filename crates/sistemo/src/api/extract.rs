@@ -86,18 +86,15 @@ impl FromRequest<Shared> for Raw {
 impl Raw {
     /// Understands the body as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        // serde would take the values of a list for the fields, in their order.
-        if self.0.trim_ascii_start().first() == Some(&b'[') {
-            let problem = invalid("the body is not understood: it is a list, not an object".into());
-            return Err(problem.hint("the API is described at /v1/openapi.json"));
-        }
-        serde_json::from_slice(&self.0).map_err(|e| {
+        let asked = serde_json::from_slice(&self.0).map_err(|e| {
             // The vocabulary's own refusals have better codes than a parser's.
-            bad_name(&self.0).unwrap_or_else(|| {
-                invalid(format!("the body is not understood: {e}"))
-                    .hint("the API is described at /v1/openapi.json")
-            })
-        })
+            bad_name(&self.0).unwrap_or_else(|| not_understood(&e.to_string()))
+        })?;
+        // serde takes the values of a list for the fields, in their order.
+        if self.0.trim_ascii_start().first() == Some(&b'[') {
+            return Err(not_understood("it is a list, not an object"));
+        }
+        Ok(asked)
     }
 
     /// Understands the body of a change; a refusal goes into history.
@@ -124,6 +121,10 @@ impl Raw {
             }
         }
     }
+}
+
+fn not_understood(why: &str) -> Problem {
+    invalid(format!("the body is not understood: {why}")).hint("the API is described at /v1/openapi.json")
 }
 
 fn invalid(message: String) -> Problem {
