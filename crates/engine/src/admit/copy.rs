@@ -4,8 +4,8 @@
 //! open then; a copy has its own identity from the first moment.
 
 use super::machine::{copy_name, refuse_going};
-use super::volume::{cannot_shrink_copy, refuse_deleting, refuse_lost, size};
-use super::{Draft, made_up, taken};
+use super::volume::{NewVolume, cannot_shrink_copy, refuse_deleting, refuse_lost, size};
+use super::{Draft, made_up};
 use crate::db::{MachineRecord, VolumeRecord};
 use crate::{Engine, key};
 use types::machine::{CloneMachine, Desired, Disk, MachineSpec};
@@ -58,10 +58,17 @@ impl Engine {
         self.refuse_full_copy(name.as_str(), from.id)?;
         draft.operation.warnings.extend(self.room_warning());
         draft.operation.warnings.extend(self.slow_copy_warning());
-        let content = VolumeSource::Volume { volume: from.id, image: from.source.image() };
-        let mut spec = self.new_volume(draft, id, name, from.role, wanted, content, owner, &from.labels)?;
-        spec.identity = Some(Uuid::from_u128(rand::random()));
-        draft.change.put(key::spec(Kind::Volume, id.0), &spec);
+        let copy = NewVolume {
+            id,
+            name,
+            role: from.role,
+            size: wanted,
+            source: VolumeSource::Volume { volume: from.id, image: from.source.image() },
+            identity: Some(Uuid::from_u128(rand::random())),
+            owner,
+            labels: from.labels.clone(),
+        };
+        let spec = self.new_volume(draft, copy)?;
         draft.change.on(&source.spec).on(&source.status);
         self.take_hold(&mut draft.change, from.id.0, (Kind::Volume, id.0))?;
         Ok(spec)
@@ -84,11 +91,7 @@ impl Engine {
             self.ready_for_runs(draft)?;
             let id = self.new_machine_id(draft)?;
             let name = Name::machine(req.name.as_str())?;
-            let claim = key::name(Kind::Machine, name.as_str());
-            if self.0.db.0.get(&claim)?.is_some() {
-                return Err(taken(Kind::Machine, name.as_str()));
-            }
-            draft.change.claim(claim, &id);
+            self.take_name(draft, Kind::Machine, &name, id.0)?;
             draft.about(Kind::Machine, id.0, name.as_str(), 1);
             let mut nics = vec![];
             for nic in &record.spec.nics {

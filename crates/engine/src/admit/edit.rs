@@ -1,7 +1,7 @@
 //! Names, labels and protection: what changes nothing of what a thing holds.
 
 use super::volume::refuse_deleting;
-use super::{Draft, machine, taken};
+use super::{Draft, machine};
 use crate::{Engine, key};
 use types::label::Edit;
 use types::machine::{MachineSpec, Mount};
@@ -74,11 +74,8 @@ impl Engine {
         if old == new {
             return Ok(());
         }
-        let claim = key::name(kind, new.as_str());
-        if self.0.db.0.get(&claim)?.is_some() {
-            return Err(taken(kind, new.as_str()));
-        }
-        draft.change.claim(claim, &id).delete(key::name(kind, old.as_str()));
+        self.take_name(draft, kind, new, id)?;
+        draft.change.delete(key::name(kind, old.as_str()));
         Ok(())
     }
 

@@ -2,14 +2,15 @@
 
 use super::edit::protected;
 use super::volume::{
-    cannot_shrink, deleted, in_use, mark_deleting, refuse_deleting, refuse_lost, restorable, size,
+    NewVolume, cannot_shrink, deleted, in_use, mark_deleting, refuse_deleting, refuse_lost, restorable, size,
 };
-use super::{Draft, made_up, network, taken};
+use super::{Draft, made_up, network};
 use crate::db::{Change, MachineRecord, Rev, VolumeRecord};
 use crate::plan::machine::after;
 use crate::plan::volume::too_small;
 use crate::{Engine, key};
 use rand::Rng;
+use types::label::Labels;
 use types::machine::{
     AttachVolume, DISK_SLOTS, DeletePlan, DeployMachine, Desired, DetachVolume, Disk, Leaving, MAX_MEMORY,
     MAX_VCPUS, MIN_MEMORY, MachineDeletion, MachineSpec, Mount,
@@ -64,11 +65,7 @@ impl Engine {
             Some(name) => Name::machine(name.as_str())?,
             None => Name::machine(&made_up(base_name(req), id.0))?,
         };
-        let claim = key::name(Kind::Machine, name.as_str());
-        if self.0.db.0.get(&claim)?.is_some() {
-            return Err(taken(Kind::Machine, name.as_str()));
-        }
-        draft.change.claim(claim, &id);
+        self.take_name(draft, Kind::Machine, &name, id.0)?;
         draft.about(Kind::Machine, id.0, name.as_str(), 1);
 
         let network = self.0.db.find::<NetworkSpec>(req.network.as_deref().unwrap_or(network::DEFAULT))?.spec;
@@ -141,22 +138,22 @@ impl Engine {
             return Err(too_small(wanted, least));
         }
         let id = self.new_volume_id(draft)?;
-        let source = VolumeSource::Image { image: image.id };
         let root = name.root_volume();
         if image.size.is_some() {
             self.refuse_full(root.as_str(), wanted, Some(image.id))?;
         }
         draft.operation.warnings.extend(self.room_warning());
-        self.new_volume(
-            draft,
+        let root = NewVolume {
             id,
-            root,
-            VolumeRole::Root,
-            wanted,
-            source,
-            Some(machine),
-            &types::label::Labels::default(),
-        )?;
+            name: root,
+            role: VolumeRole::Root,
+            size: wanted,
+            source: VolumeSource::Image { image: image.id },
+            identity: None,
+            owner: Some(machine),
+            labels: Labels::default(),
+        };
+        self.new_volume(draft, root)?;
         draft.change.claim(key::attach(id), &machine);
         Ok((image.id, id))
     }

@@ -27,7 +27,7 @@ use crate::store::StoreError;
 use crate::{Engine, key};
 use std::sync::atomic::Ordering;
 use types::operation::{Kind, OperationState, Target};
-use types::{Actor, Code, Operation, OperationId, Problem, Verb};
+use types::{Actor, Code, Name, Operation, OperationId, Problem, Verb};
 use uuid::Uuid;
 
 /// How often a request is decided anew because what it was decided on has changed. Every conflict
@@ -144,6 +144,18 @@ impl Engine {
         let committed =
             crate::sum::commit_if(change, &self.0.db, |have, new| self.within_overcommit(have, new))?;
         Ok(committed.map(|_| operation))
+    }
+}
+
+impl Engine {
+    /// Claims a name in a draft.
+    fn take_name(&self, draft: &mut Draft, kind: Kind, name: &Name, id: Uuid) -> Result<(), Problem> {
+        let claim = key::name(kind, name.as_str());
+        if self.0.db.0.get(&claim)?.is_some() {
+            return Err(taken(kind, name.as_str()));
+        }
+        draft.change.claim(claim, &id);
+        Ok(())
     }
 }
 

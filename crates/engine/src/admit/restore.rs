@@ -4,7 +4,7 @@
 //! whoever lets it go for good changes its spec first ([`super::volume::go_for_good`]).
 
 use super::volume::in_use;
-use super::{Draft, network, taken};
+use super::{Draft, network};
 use crate::db::{Record, Spec, VolumeRecord};
 use crate::{Engine, key};
 use types::machine::{Disk, MachineSpec};
@@ -74,11 +74,8 @@ impl Engine {
             if let Some(name) = &req.name {
                 spec.name = Name::machine(name.as_str())?;
             }
-            let claim = key::name(Kind::Machine, spec.name.as_str());
-            if self.0.db.0.get(&claim)?.is_some() {
-                return Err(taken(Kind::Machine, spec.name.as_str()).hint(other_name("machine", machine)));
-            }
-            draft.change.claim(claim, &spec.id);
+            self.take_name(draft, Kind::Machine, &spec.name, spec.id.0)
+                .map_err(|p| or_another(p, "machine", machine))?;
             spec.deleting = None;
             spec.generation += 1;
             draft.about(Kind::Machine, spec.id.0, spec.name.as_str(), spec.generation);
@@ -183,14 +180,10 @@ impl Engine {
         machine: Option<(MachineId, &Name)>,
     ) -> Result<(), Problem> {
         let mut spec = record.spec.value.clone();
-        let claim = key::name(Kind::Volume, name.as_str());
-        if self.0.db.0.get(&claim)?.is_some() {
-            let hint = match machine {
-                Some((_, machine)) => other_name("machine", machine.as_str()),
-                None => other_name("volume", spec.name.as_str()),
-            };
-            return Err(taken(Kind::Volume, name.as_str()).hint(hint));
-        }
+        self.take_name(draft, Kind::Volume, name, spec.id.0).map_err(|p| match machine {
+            Some((_, machine)) => or_another(p, "machine", machine.as_str()),
+            None => or_another(p, "volume", spec.name.as_str()),
+        })?;
         let seen = self.0.ports.pool.observe(spec.id).map_err(|fault| fault.problem)?;
         if seen.file.is_none() && !seen.trashed {
             let text = format!("the file of volume \"{}\" is not in the trash any more", spec.name);
@@ -201,7 +194,7 @@ impl Engine {
         spec.deleting = None;
         spec.owner = machine.map(|(id, _)| id);
         spec.generation += 1;
-        draft.change.claim(claim, &spec.id).update(&record.spec, &spec);
+        draft.change.update(&record.spec, &spec);
         draft.touch(Kind::Volume, spec.id.0, name.as_str());
         Ok(())
     }
@@ -243,6 +236,12 @@ fn for_good(kind: Kind, name: &Name) -> Problem {
         .hint(format!("`sistemo {kind} list --deleted` shows what can be taken back"))
 }
 
-fn other_name(kind: &str, of: &str) -> String {
-    format!("give another name: `sistemo {kind} restore {of} --name NEW`")
+/// Of a name that is taken: what comes back can have another. Other problems stay as they are.
+fn or_another(problem: Problem, kind: &str, of: &str) -> Problem {
+    match problem.code {
+        Code::NameTaken => {
+            problem.hint(format!("give another name: `sistemo {kind} restore {of} --name NEW`"))
+        }
+        _ => problem,
+    }
 }

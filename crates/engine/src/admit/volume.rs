@@ -1,7 +1,7 @@
 //! Requests about volumes.
 
 use super::edit::protected;
-use super::{Draft, made_up, taken};
+use super::{Draft, made_up};
 use crate::db::{Change, MachineRecord, VolumeRecord};
 use crate::plan::machine::after;
 use crate::{Engine, key};
@@ -35,6 +35,18 @@ pub(super) fn size(bytes: u64, least: ByteSize) -> Result<ByteSize, Problem> {
     Ok(size)
 }
 
+/// What a new volume is to be; see [`VolumeSpec`].
+pub(super) struct NewVolume {
+    pub id: VolumeId,
+    pub name: Name,
+    pub role: VolumeRole,
+    pub size: ByteSize,
+    pub source: VolumeSource,
+    pub identity: Option<Uuid>,
+    pub owner: Option<MachineId>,
+    pub labels: Labels,
+}
+
 impl Engine {
     /// Accepts a new, empty data volume.
     ///
@@ -51,31 +63,27 @@ impl Engine {
             };
             self.refuse_full(name.as_str(), size, None)?;
             draft.operation.warnings.extend(self.room_warning());
-            let source = VolumeSource::Blank { fs_uuid: Uuid::from_u128(rand::random()) };
-            let spec = self.new_volume(draft, id, name, VolumeRole::Data, size, source, None, &req.labels)?;
+            let blank = NewVolume {
+                id,
+                name,
+                role: VolumeRole::Data,
+                size,
+                source: VolumeSource::Blank { fs_uuid: Uuid::from_u128(rand::random()) },
+                identity: None,
+                owner: None,
+                labels: req.labels.clone(),
+            };
+            let spec = self.new_volume(draft, blank)?;
             draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
             Ok(())
         })
     }
 
     /// Puts a new volume into a draft.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn new_volume(
-        &self,
-        draft: &mut Draft,
-        id: VolumeId,
-        name: Name,
-        role: VolumeRole,
-        size: ByteSize,
-        source: VolumeSource,
-        owner: Option<MachineId>,
-        labels: &Labels,
-    ) -> Result<VolumeSpec, Problem> {
+    pub(super) fn new_volume(&self, draft: &mut Draft, new: NewVolume) -> Result<VolumeSpec, Problem> {
+        let NewVolume { id, name, role, size, source, identity, owner, labels } = new;
         self.within_storage(&name, size)?;
-        let claim = key::name(Kind::Volume, name.as_str());
-        if self.0.db.0.get(&claim)?.is_some() {
-            return Err(taken(Kind::Volume, name.as_str()));
-        }
+        self.take_name(draft, Kind::Volume, &name, id.0)?;
         let spec = VolumeSpec {
             id,
             name,
@@ -86,13 +94,12 @@ impl Engine {
             pool: DEFAULT_POOL.into(),
             size,
             source,
-            identity: None,
+            identity,
             owner,
             protected: false,
-            labels: labels.clone(),
+            labels,
             deleting: None,
         };
-        draft.change.claim(claim, &id);
         draft.change.claim(key::spec(Kind::Volume, id.0), &spec);
         draft.touch(Kind::Volume, id.0, spec.name.as_str());
         Ok(spec)
