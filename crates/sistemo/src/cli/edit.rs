@@ -34,10 +34,12 @@ pub struct Label {
     labels: Vec<String>,
 }
 
-/// The labels that a list is asked for, as a query; empty for none.
-pub fn query(labels: &[String]) -> Result<String, types::Problem> {
+/// What a list is asked for, as a query; empty for all there is.
+pub fn query(labels: &[String], deleted: bool) -> Result<String, types::Problem> {
     types::label::Labels::parse(labels)?;
-    Ok(if labels.is_empty() { String::new() } else { format!("label={}", labels.join(",")) })
+    let deleted = deleted.then(|| "deleted=true".to_owned());
+    let labels = (!labels.is_empty()).then(|| format!("label={}", labels.join(",")));
+    Ok(deleted.into_iter().chain(labels).collect::<Vec<_>>().join("&"))
 }
 
 impl Rename {

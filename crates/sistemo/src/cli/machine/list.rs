@@ -20,21 +20,13 @@ pub struct List {
 impl List {
     /// Lists the machines.
     pub async fn run(self, context: &Context) -> Ended {
-        let labels = edit::query(&self.label)?;
+        let query = edit::query(&self.label, self.deleted)?;
         if self.deleted {
-            let query = format!("deleted=true&{labels}");
             let header = ["NAME", "DELETED", "RESTORABLE UNTIL", "ROOT VOLUME", "IMAGE"];
-            return render::list::<Machine, Machine, _>(
-                context,
-                &["machines"],
-                query.trim_end_matches('&'),
-                header,
-                gone,
-            )
-            .await;
+            return render::list::<Machine, Machine, _>(context, &["machines"], &query, header, gone).await;
         }
         let header = ["NAME", "PHASE", "ADDRESS", "VCPUS", "MEMORY", "ROOT VOLUME", "IMAGE"];
-        render::list::<Machine, Machine, _>(context, &["machines"], &labels, header, row).await
+        render::list::<Machine, Machine, _>(context, &["machines"], &query, header, row).await
     }
 }
 

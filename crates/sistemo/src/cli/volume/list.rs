@@ -21,21 +21,13 @@ pub struct List {
 impl List {
     /// Lists the volumes.
     pub async fn run(self, context: &Context) -> Ended {
-        let labels = edit::query(&self.label)?;
+        let query = edit::query(&self.label, self.deleted)?;
         if self.deleted {
-            let query = format!("deleted=true&{labels}");
             let header = ["NAME", "SIZE", "DELETED", "RESTORABLE UNTIL", "TYPE"];
-            return render::list::<Volume, Gone, _>(
-                context,
-                &["volumes"],
-                query.trim_end_matches('&'),
-                header,
-                gone,
-            )
-            .await;
+            return render::list::<Volume, Gone, _>(context, &["volumes"], &query, header, gone).await;
         }
         let header = ["NAME", "SIZE", "STATUS", "ATTACHED TO", "TYPE"];
-        render::list::<Volume, Row, _>(context, &["volumes"], &labels, header, row).await
+        render::list::<Volume, Row, _>(context, &["volumes"], &query, header, row).await
     }
 }
 
