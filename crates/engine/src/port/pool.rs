@@ -24,13 +24,6 @@ pub struct VolumeObs {
     pub trashed: bool,
 }
 
-/// Content in the pool that a copy is made of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Content {
-    /// A volume's, which no process has open.
-    Volume(VolumeId),
-}
-
 /// Room in a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capacity {
@@ -78,16 +71,16 @@ pub trait Pool: Send + Sync {
         progress: OnProgress<'_>,
     ) -> Result<(), Fault>;
 
-    /// Makes a file of `size` bytes that begins with other content of the pool (reflink where the file
-    /// system can, else its data ranges only), published as [`Pool::create_blank`] does. Nobody
-    /// writes to that content meanwhile.
+    /// Makes a file of `size` bytes that begins with the content of another volume (reflink where the file
+    /// system can, else its data ranges only), published as [`Pool::create_blank`] does. No process has
+    /// that volume open meanwhile.
     ///
     /// # Errors
     /// `pool-full`, `volume-lost`, `volume-too-small`, `io-error`.
     fn create_copy(
         &self,
         volume: VolumeId,
-        from: Content,
+        from: VolumeId,
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,

@@ -6,7 +6,6 @@ use crate::admit::{discard_for_good, mark_deleting, restorable};
 use crate::db::{Change, VolumeRecord, encode};
 use crate::plan::Answer;
 use crate::plan::volume::{ImageLook, Look, Step, plan};
-use crate::port::Content;
 use crate::{Engine, key};
 use types::operation::{Kind, Progress};
 use types::volume::{Condition, VolumeDeletion, VolumeSource, VolumeSpec, VolumeStatus};
@@ -99,7 +98,7 @@ impl Engine {
                 pool.create_from_image(spec.id, *image, *size, &encode(&spec.value), &tell)?;
             }
             Step::Copy { from, size } => {
-                pool.create_copy(spec.id, Content::Volume(*from), *size, &encode(&spec.value), &tell)?;
+                pool.create_copy(spec.id, *from, *size, &encode(&spec.value), &tell)?;
             }
             Step::Grow { to } => pool.grow(spec.id, *to)?,
             Step::WriteSidecar => pool.write_sidecar(spec.id, &encode(&spec.value))?,

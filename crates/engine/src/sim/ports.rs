@@ -2,8 +2,8 @@
 
 use super::{File, Guests, Process, World};
 use crate::port::{
-    Capacity, Clock, Content, DiskObs, Fault, FileObs, Grown, Guest, GuestObs, Health, ImageObs, Images, Net,
-    NicPlan, OnProgress, Pool, ProcessObs, RunDisk, RunPlan, Vmm, VolumeObs,
+    Capacity, Clock, DiskObs, Fault, FileObs, Grown, Guest, GuestObs, Health, ImageObs, Images, Net, NicPlan,
+    OnProgress, Pool, ProcessObs, RunDisk, RunPlan, Vmm, VolumeObs,
 };
 use std::collections::BTreeMap;
 use types::image::ImageSource;
@@ -143,13 +143,12 @@ impl Pool for World {
     fn create_copy(
         &self,
         volume: VolumeId,
-        from: Content,
+        source: VolumeId,
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,
     ) -> Result<(), Fault> {
         self.begin("create_copy")?;
-        let Content::Volume(source) = from;
         let whole = |w: &Self| {
             let mut s = w.state();
             if s.processes.values().any(|p| !p.exited && p.volumes.contains(&source)) {

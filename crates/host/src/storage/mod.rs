@@ -13,7 +13,7 @@ mod trash;
 
 use crate::image::record;
 use crate::{Layout, copy, durable, fault};
-use engine::port::{Capacity, Content, Fault, FileObs, OnProgress, Pool, VolumeObs};
+use engine::port::{Capacity, Fault, FileObs, OnProgress, Pool, VolumeObs};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -54,6 +54,23 @@ impl FilePool {
 
     fn fault(&self, doing: &str, volume: VolumeId, e: &io::Error) -> Fault {
         fault::io(&format!("{doing} volume {volume}"), &self.layout.volumes(), e)
+    }
+
+    /// Makes a volume of `size` that begins with this content, of this length.
+    fn fill_with(
+        &self,
+        volume: VolumeId,
+        (content, length): (&File, ByteSize),
+        size: ByteSize,
+        sidecar: &[u8],
+        tell: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Fault> {
+        fill::fill(&self.layout, volume, sidecar, |file, path, text| {
+            copy::content(content, file, length.bytes(), size.bytes(), tell)
+                .map_err(|e| fault::io(text, path, &e))
+        })?;
+        self.sizes.note(volume, size.bytes());
+        Ok(())
     }
 
     /// Whether the volume is published; if so, its name is durable.
@@ -134,19 +151,14 @@ impl Pool for FilePool {
             let text = format!("{size} is smaller than the image, which needs {length}");
             return Err(Fault::lasting(Code::VolumeTooSmall, text));
         }
-        fill::fill(&self.layout, volume, sidecar, |file, path, text| {
-            let mut tell = |done, total| progress(doing("copying image", done, Some(total)));
-            copy::content(&content, file, length.bytes(), size.bytes(), &mut tell)
-                .map_err(|e| fault::io(text, path, &e))
-        })?;
-        self.sizes.note(volume, size.bytes());
-        Ok(())
+        let mut tell = |done, total| progress(doing("copying image", done, Some(total)));
+        self.fill_with(volume, (&content, length), size, sidecar, &mut tell)
     }
 
     fn create_copy(
         &self,
         volume: VolumeId,
-        from: Content,
+        from: VolumeId,
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,
@@ -154,19 +166,13 @@ impl Pool for FilePool {
         if self.published(volume)? {
             return Ok(());
         }
-        let Content::Volume(source) = from;
-        let (content, length) = source::open(&self.layout.volume(source))?;
-        if size.bytes() < length {
-            let text = format!("{size} is smaller than what is copied, which has {}", ByteSize(length));
+        let (content, length) = source::open(&self.layout.volume(from))?;
+        if size < length {
+            let text = format!("{size} is smaller than what is copied, which has {length}");
             return Err(Fault::lasting(Code::VolumeTooSmall, text));
         }
-        fill::fill(&self.layout, volume, sidecar, |file, path, text| {
-            let mut tell = |done, total| progress(doing("copying", done, Some(total)));
-            copy::content(&content, file, length, size.bytes(), &mut tell)
-                .map_err(|e| fault::io(text, path, &e))
-        })?;
-        self.sizes.note(volume, size.bytes());
-        Ok(())
+        let mut tell = |done, total| progress(doing("copying", done, Some(total)));
+        self.fill_with(volume, (&content, length), size, sidecar, &mut tell)
     }
 
     fn grow(&self, volume: VolumeId, to: ByteSize) -> Result<(), Fault> {

@@ -9,13 +9,13 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use types::Code;
+use types::{ByteSize, Code};
 
-/// Opens the content at `path`; tells its length in bytes.
+/// Opens the content at `path`; tells its length.
 ///
 /// # Errors
 /// `volume-lost` if there is none, `io-error`.
-pub fn open(path: &Path) -> Result<(File, u64), Fault> {
+pub fn open(path: &Path) -> Result<(File, ByteSize), Fault> {
     let failed = |e: io::Error| match e.kind() {
         ErrorKind::NotFound => Fault::lasting(Code::VolumeLost, "the file of what is copied is gone")
             .hint(format!("put it back as {}", path.display())),
@@ -27,7 +27,7 @@ pub fn open(path: &Path) -> Result<(File, u64), Fault> {
     if !seen.is_file() {
         return Err(failed(ErrorKind::InvalidInput.into()));
     }
-    Ok((file, seen.len()))
+    Ok((file, ByteSize(seen.len())))
 }
 
 /// Whether files in `dir` can share their blocks: tried, since for XFS it was decided when it was made.

@@ -2,7 +2,7 @@
 
 use super::figure::{line, median, ms, time};
 use super::volumes::{Mounted, run};
-use engine::port::{Content, Pool};
+use engine::port::Pool;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
@@ -42,7 +42,7 @@ pub fn of_volumes() {
         for _ in 0..7 {
             let copy = VolumeId(Uuid::now_v7());
             let own = time(|| {
-                let (from, size) = (Content::Volume(source), ByteSize::gib(10));
+                let (from, size) = (source, ByteSize::gib(10));
                 pool.create_copy(copy, from, size, b"{\"generation\":1}", &|_| {}).expect("there is room");
             });
             pool.remove(copy).expect("it was just made");
