@@ -125,7 +125,7 @@ fn the_socket_is_for_root_the_daemons_user_and_the_group() {
         let program = dir.path().join("sistemo");
         if !program.exists() {
             // The build's own directory may be closed to others.
-            std::fs::copy(env!("CARGO_BIN_EXE_sistemo"), &program).unwrap();
+            common::copy_program(&program);
         }
         let mut command = std::process::Command::new(program);
         command.env_clear().env("SISTEMO_DATA_DIR", dir.path()).args(["volume", "create", "1G"]);

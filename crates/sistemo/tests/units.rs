@@ -66,7 +66,7 @@ fn tree() -> (tempfile::TempDir, std::path::PathBuf) {
     std::fs::write(dir.path().join("etc/group"), "root:x:0:\n").unwrap();
     std::fs::write(dir.path().join("etc/gshadow"), "root:*::\n").unwrap();
     let program = dir.path().join("sistemo");
-    std::fs::copy(env!("CARGO_BIN_EXE_sistemo"), &program).unwrap();
+    common::copy_program(&program);
     (dir, program)
 }
 

@@ -100,6 +100,14 @@ pub fn run(data_dir: &Path, args: &[&str]) -> Ran {
     command(data_dir, args).output().unwrap().into()
 }
 
+/// Copies the binary to `target`. A process of its own does it: were the copy open for writing in this
+/// one, a child forked meanwhile by another test would keep it so until its own exec, and the copy
+/// could not be run (`ETXTBSY`, execve(2)).
+pub fn copy_program(target: &Path) {
+    let done = Command::new("cp").arg(env!("CARGO_BIN_EXE_sistemo")).arg(target).status().unwrap();
+    assert!(done.success());
+}
+
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
