@@ -70,8 +70,8 @@ struct Inner {
     /// How many workers there are.
     workers: std::sync::atomic::AtomicUsize,
     steady: std::sync::Mutex<run::steady::Steady>,
-    /// That the pool is nearly full has been said.
-    nearly_full: std::sync::atomic::AtomicBool,
+    /// The pools of which it has been said that they are nearly full.
+    nearly_full: std::sync::Mutex<std::collections::BTreeSet<String>>,
 }
 
 impl Engine {
@@ -94,7 +94,7 @@ impl Engine {
             ending: false.into(),
             workers: 0.into(),
             steady: std::sync::Mutex::default(),
-            nearly_full: false.into(),
+            nearly_full: std::sync::Mutex::default(),
         };
         recover::refuse_half(&*inner.db.0)?;
         let engine = Self(Arc::new(inner), None);

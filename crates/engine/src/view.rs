@@ -193,7 +193,7 @@ impl Engine {
         let live = all.into_iter().filter(|r| r.spec.deleting.is_none());
         Ok(live
             .filter_map(|r| {
-                let file = self.0.ports.pool.observe(r.spec.id).ok()?.file?;
+                let file = self.pool(&r.spec.pool).ok()?.observe(r.spec.id).ok()?.file?;
                 Some((r.spec.name.clone(), file.allocated))
             })
             .collect())

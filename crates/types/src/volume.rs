@@ -100,6 +100,7 @@ pub struct VolumeSpec {
     /// What it is for.
     pub role: VolumeRole,
     /// The pool it lives in.
+    #[serde(default = "default_pool")]
     pub pool: String,
     /// The size it shall have; never less than before.
     pub size: ByteSize,
@@ -123,6 +124,13 @@ pub struct VolumeSpec {
     pub deleting: Option<VolumeDeletion>,
 }
 
+/// The pool that is always there.
+pub const DEFAULT_POOL: &str = "default";
+
+fn default_pool() -> String {
+    DEFAULT_POOL.into()
+}
+
 /// What stands beside a volume's status.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -139,6 +147,8 @@ pub enum Condition {
     IoError,
     /// There is no room to make or grow it.
     PoolFull,
+    /// What its pool is on is not there.
+    PoolOffline,
 }
 
 impl fmt::Display for Condition {
@@ -150,6 +160,7 @@ impl fmt::Display for Condition {
             Self::Lost => "lost",
             Self::IoError => "io-error",
             Self::PoolFull => "pool-full",
+            Self::PoolOffline => "pool-offline",
         })
     }
 }

@@ -55,12 +55,14 @@ impl Engine {
         if wanted < from.size {
             return Err(cannot_shrink_copy(&from.name, from.size, wanted));
         }
-        self.refuse_full_copy(name.as_str(), from.id)?;
-        draft.operation.warnings.extend(self.room_warning());
-        draft.operation.warnings.extend(self.slow_copy_warning());
+        let pool = from.pool.clone();
+        self.refuse_full_copy((&pool, name.as_str()), (&from.pool, from.id))?;
+        draft.operation.warnings.extend(self.room_warning(&pool));
+        draft.operation.warnings.extend(self.slow_copy_warning(&pool));
         let copy = NewVolume {
             id,
             name,
+            pool,
             role: from.role,
             size: wanted,
             source: VolumeSource::Volume { volume: from.id, image: from.source.image() },

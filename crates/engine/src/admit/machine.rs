@@ -4,7 +4,7 @@ use super::edit::protected;
 use super::volume::{
     NewVolume, cannot_shrink, deleted, in_use, mark_deleting, refuse_deleting, refuse_lost, restorable, size,
 };
-use super::{Draft, made_up, network};
+use super::{DEFAULT_POOL, Draft, made_up, network};
 use crate::db::{Change, MachineRecord, Rev, VolumeRecord};
 use crate::plan::machine::after;
 use crate::plan::volume::too_small;
@@ -140,12 +140,13 @@ impl Engine {
         let id = self.new_volume_id(draft)?;
         let root = name.root_volume();
         if image.size.is_some() {
-            self.refuse_full(root.as_str(), wanted, Some(image.id))?;
+            self.refuse_full((DEFAULT_POOL, root.as_str()), wanted, Some(image.id))?;
         }
-        draft.operation.warnings.extend(self.room_warning());
+        draft.operation.warnings.extend(self.room_warning(DEFAULT_POOL));
         let root = NewVolume {
             id,
             name: root,
+            pool: DEFAULT_POOL.into(),
             role: VolumeRole::Root,
             size: wanted,
             source: VolumeSource::Image { image: image.id },

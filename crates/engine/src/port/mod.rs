@@ -15,7 +15,7 @@ pub use clock::Clock;
 pub use guest::{Grown, Guest, GuestObs};
 pub use images::{ImageObs, Images};
 pub use net::{Net, NicPlan};
-pub use pool::{Capacity, FileObs, Pool, VolumeObs};
+pub use pool::{Capacity, FileObs, Pool, Pools, VolumeObs};
 pub use vmm::{DiskObs, Health, ProcessObs, RunDisk, RunPlan, Vmm};
 
 use types::operation::{Kind, Progress};
@@ -72,7 +72,7 @@ pub type Wake = std::sync::Arc<dyn Fn(Kind, uuid::Uuid) + Send + Sync>;
 #[derive(Clone)]
 pub struct Ports {
     /// Where volumes live.
-    pub pool: std::sync::Arc<dyn Pool>,
+    pub pools: std::sync::Arc<dyn Pools>,
     /// Images and kernels.
     pub images: std::sync::Arc<dyn Images>,
     /// The hypervisor.

@@ -1,6 +1,7 @@
 //! Where volumes live.
 
 use super::{Fault, OnProgress};
+use std::sync::Arc;
 use types::{ByteSize, ImageId, Timestamp, VolumeId};
 use uuid::Uuid;
 
@@ -31,6 +32,15 @@ pub struct Capacity {
     pub total: ByteSize,
     /// What an unprivileged writer can still take (`statvfs.f_bavail`).
     pub free: ByteSize,
+}
+
+/// The pools of one node.
+pub trait Pools: Send + Sync {
+    /// The pool of this name.
+    ///
+    /// # Errors
+    /// `pool-not-found`; `pool-offline` (passing) while what it is on is not there.
+    fn get(&self, pool: &str) -> Result<Arc<dyn Pool>, Fault>;
 }
 
 /// One directory of volumes (design, section 5).
@@ -72,15 +82,15 @@ pub trait Pool: Send + Sync {
     ) -> Result<(), Fault>;
 
     /// Makes a file of `size` bytes that begins with the content of another volume (reflink where the file
-    /// system can, else its data ranges only), published as [`Pool::create_blank`] does. No process has
-    /// that volume open meanwhile.
+    /// system can, else its data ranges only), or of the same one in another pool; published as
+    /// [`Pool::create_blank`] does. No process has what is copied open meanwhile.
     ///
     /// # Errors
-    /// `pool-full`, `volume-lost`, `volume-too-small`, `io-error`.
+    /// `pool-full`, `volume-lost`, `volume-too-small`, `pool-offline`, `io-error`.
     fn create_copy(
         &self,
         volume: VolumeId,
-        from: VolumeId,
+        from: (&str, VolumeId),
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,

@@ -46,6 +46,8 @@ pub enum Health {
 pub struct RunDisk {
     /// The volume whose file it is.
     pub volume: VolumeId,
+    /// The pool it lives in.
+    pub pool: String,
     /// The volume's name, for the mount point.
     pub name: Name,
     /// Its slot: slot 0 holds the root disk.

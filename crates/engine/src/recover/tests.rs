@@ -48,13 +48,14 @@ fn lose(world: &World) -> Found {
     let found = Found {
         volumes: volumes
             .into_iter()
-            .map(|spec| FoundVolume {
+            .map(|spec| ((spec.pool.clone(), spec.id), spec))
+            .map(|(at, spec)| FoundVolume {
                 id: spec.id,
-                file: state.files.get(&spec.id).map(|f| f.size),
-                sidecar: state.sidecars.contains_key(&spec.id),
+                file: state.files.get(&at).map(|f| f.size),
+                sidecar: state.sidecars.contains_key(&at),
                 part: false,
-                trashed: state.trash.get(&spec.id).map(|(_, until)| *until),
-                kept: state.trash.contains_key(&spec.id),
+                trashed: state.trash.get(&at).map(|(_, until)| *until),
+                kept: state.trash.contains_key(&at),
                 specs: vec![spec],
             })
             .collect(),

@@ -227,7 +227,7 @@ impl Engine {
         self.look_at_clock();
         self.wake_everything()?;
         self.empty_trash();
-        self.watch_room();
+        self.watch_room()?;
         self.make_room();
         Ok(())
     }

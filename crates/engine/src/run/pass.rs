@@ -100,7 +100,7 @@ impl Engine {
                 if !noted || spec.deleting.is_some() {
                     return Ok(false);
                 }
-                let pool = self.0.ports.pool.observe(spec.id)?;
+                let pool = self.pool(&spec.pool)?.observe(spec.id)?;
                 let look =
                     volume::Look { pool, claimed: false, image: volume::ImageLook::Missing, expired: false };
                 Ok(volume::plan(spec, status, &look) == Answer::Settled)

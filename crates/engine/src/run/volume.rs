@@ -51,7 +51,7 @@ impl Engine {
 
     fn volume_look(&self, record: &VolumeRecord) -> Result<Look, Broken> {
         let spec = &record.spec;
-        let pool = self.0.ports.pool.observe(spec.id)?;
+        let pool = self.pool(&spec.pool)?.observe(spec.id)?;
         let image = match spec.source {
             VolumeSource::Image { image } if pool.file.is_none() => self.image_look(image)?,
             VolumeSource::Volume { volume, .. } if pool.file.is_none() => {
@@ -88,7 +88,7 @@ impl Engine {
 
     fn do_volume(&self, record: &VolumeRecord, step: &Step) -> Result<Next, Broken> {
         let spec = &record.spec;
-        let pool = &self.0.ports.pool;
+        let pool = self.pool(&spec.pool)?;
         let tell = |p: Progress| self.tell_volume(spec.id, &p);
         match step {
             Step::CreateBlank { size, fs_uuid } => {
@@ -98,7 +98,9 @@ impl Engine {
                 pool.create_from_image(spec.id, *image, *size, &encode(&spec.value), &tell)?;
             }
             Step::Copy { from, size } => {
-                pool.create_copy(spec.id, *from, *size, &encode(&spec.value), &tell)?;
+                let source = self.0.db.record::<VolumeSpec>(from.0)?.ok_or(Broken::Raced)?;
+                let from = (source.spec.pool.as_str(), *from);
+                pool.create_copy(spec.id, from, *size, &encode(&spec.value), &tell)?;
             }
             Step::Grow { to } => pool.grow(spec.id, *to)?,
             Step::WriteSidecar => pool.write_sidecar(spec.id, &encode(&spec.value))?,
@@ -134,7 +136,7 @@ impl Engine {
         let spec = &record.spec;
         if spec.deleting.as_ref().is_some_and(|d| d.keep_until.is_none()) {
             // Nothing is published, so what is left are temporaries of a fill that was cut short.
-            self.0.ports.pool.remove(spec.id)?;
+            self.pool(&spec.pool)?.remove(spec.id)?;
         }
         let mut change = Change::system();
         change
@@ -246,7 +248,8 @@ impl Engine {
             // What is left of the file says nothing; what it was like before is wanted again.
             record.status.filled.then_some(record.status.size)
         } else {
-            self.0.ports.pool.observe(id).ok().and_then(|o| o.file).map(|f| f.size)
+            let seen = self.pool(&spec.pool).and_then(|pool| pool.observe(id));
+            seen.ok().and_then(|o| o.file).map(|f| f.size)
         };
         if let Some(size) = size.filter(|size| resizing && *size < spec.size) {
             return self.revert_size(&record, size, problem).map(|()| true);
@@ -254,6 +257,7 @@ impl Engine {
         let condition = match problem.code {
             Code::VolumeLost => Some(Condition::Lost),
             Code::PoolFull => Some(Condition::PoolFull),
+            Code::PoolOffline => Some(Condition::PoolOffline),
             Code::IoError => Some(Condition::IoError),
             _ => None,
         };

@@ -48,10 +48,15 @@ pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
         Err(p) => wrong.push(format!("the host's mark cannot be read: {p}")),
     }
     claims_agree(world, &machines, &volumes, &mut wrong);
-    let sum = volumes.iter().filter(|(v, _)| v.deleting.is_none()).map(|(v, _)| v.size.bytes()).sum::<u64>();
-    match engine.committed() {
-        Ok(counted) if counted.bytes() == sum => {}
-        counted => wrong.push(format!("the volumes add up to {sum}, and {counted:?} is counted")),
+    for pool in engine.pool_names().unwrap_or_default() {
+        let here = volumes.iter().filter(|(v, _)| v.deleting.is_none() && v.pool == pool);
+        let sum = here.map(|(v, _)| v.size.bytes()).sum::<u64>();
+        match engine.committed(&pool) {
+            Ok(counted) if counted.bytes() == sum => {}
+            counted => {
+                wrong.push(format!("the volumes of {pool} add up to {sum}, and {counted:?} is counted"))
+            }
+        }
     }
     if let Err(p) = engine.volumes().and_then(|_| engine.machines()).and_then(|_| engine.images()) {
         wrong.push(format!("a list cannot be read: {p}"));
@@ -70,14 +75,14 @@ fn operations_ended(world: &World, wrong: &mut Vec<String>) {
 
 fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &mut Vec<String>) {
     let s = world.state();
-    let known: BTreeSet<VolumeId> = volumes.iter().map(|(v, _)| v.id).collect();
+    let known: BTreeSet<super::Place> = volumes.iter().map(|(v, _)| (v.pool.clone(), v.id)).collect();
     for (v, status) in volumes {
-        let name = &v.name;
+        let (name, at) = (&v.name, (v.pool.clone(), v.id));
         if let Some(going) = &v.deleting {
             match going.keep_until {
                 None => wrong.push(format!("{name} is still being deleted")),
-                Some(_) if !s.trash.contains_key(&v.id) => wrong.push(format!("{name} is not in the trash")),
-                Some(_) if s.files.contains_key(&v.id) || s.sidecars.contains_key(&v.id) => {
+                Some(_) if !s.trash.contains_key(&at) => wrong.push(format!("{name} is not in the trash")),
+                Some(_) if s.files.contains_key(&at) || s.sidecars.contains_key(&at) => {
                     wrong.push(format!("{name} was deleted and is there"));
                 }
                 Some(_) if status.observed_generation != v.generation => {
@@ -89,39 +94,39 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
         }
         if status.condition == Some(Condition::Lost) {
             // What was lost is neither made anew nor filled up.
-            match s.files.get(&v.id) {
+            match s.files.get(&at) {
                 Some(f) if f.size >= status.size => wrong.push(format!("{name} is whole and told lost")),
                 _ if status.fault.is_none() => wrong.push(format!("{name} is lost and nobody is told why")),
                 _ => {}
             }
             continue;
         }
-        match s.files.get(&v.id) {
+        match s.files.get(&at) {
             None => wrong.push(format!("{name} has no file")),
             Some(f) if f.size != v.size => {
                 wrong.push(format!("{name} is {} in the store and {} on disk", v.size, f.size));
             }
             Some(_) => {}
         }
-        if s.sidecars.get(&v.id) != Some(&v.generation) {
+        if s.sidecars.get(&at) != Some(&v.generation) {
             wrong.push(format!("{name}'s sidecar is of another generation"));
         }
         if status.observed_generation != v.generation || !status.filled || status.size != v.size {
             wrong.push(format!("{name}'s status is stale"));
         }
     }
-    for id in s.files.keys().chain(s.sidecars.keys()).chain(&s.parts) {
-        if !known.contains(id) {
-            wrong.push(format!("{id:?} has files and no record"));
+    for (pool, id) in s.files.keys().chain(s.sidecars.keys()).chain(&s.parts) {
+        if !known.contains(&(pool.clone(), *id)) {
+            wrong.push(format!("{id:?} has files in {pool} and no record"));
         }
     }
     let wanted: BTreeSet<VolumeId> =
         volumes.iter().filter(|(v, _)| v.deleting.is_none()).map(|(v, _)| v.id).collect();
-    for id in s.parts.iter().chain(s.trash.keys().filter(|id| wanted.contains(id))) {
-        wrong.push(format!("{id:?} is half made or half deleted"));
+    for at in s.parts.iter().chain(s.trash.keys().filter(|(_, id)| wanted.contains(id))) {
+        wrong.push(format!("{at:?} is half made or half deleted"));
     }
-    for id in s.trash.keys().filter(|id| !known.contains(id)) {
-        wrong.push(format!("{id:?} is in the trash and has no record"));
+    for at in s.trash.keys().filter(|at| !known.contains(*at)) {
+        wrong.push(format!("{at:?} is in the trash and has no record"));
     }
 }
 
@@ -206,7 +211,7 @@ fn disks(s: &super::State, m: &MachineSpec, run: &Run, p: &super::Process, wrong
         }
     }
     for (v, size) in &p.disks {
-        let file = s.files.get(v).map(|f| f.size);
+        let file = s.files.iter().find(|((_, id), _)| id == v).map(|(_, f)| f.size);
         let fills = p.mounted.get(v).is_none_or(|m| m == size);
         if file.is_some_and(|f| f > *size) || !fills {
             wrong.push(format!("{name} does not make use of all of {v:?}: {size} of {file:?}"));

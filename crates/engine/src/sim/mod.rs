@@ -32,6 +32,9 @@ const DOWN: i64 = 500;
 /// What unwinds through the engine when the world kills it.
 pub struct Killed;
 
+/// Where a file is: the pool, and whose it is.
+pub type Place = (String, VolumeId);
+
 /// A volume's file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct File {
@@ -92,13 +95,13 @@ pub enum Guests {
 #[derive(Clone, Default)]
 pub struct State {
     /// Published files.
-    pub files: BTreeMap<VolumeId, File>,
+    pub files: BTreeMap<Place, File>,
     /// Published sidecars: the generation in each.
-    pub sidecars: BTreeMap<VolumeId, u64>,
+    pub sidecars: BTreeMap<Place, u64>,
     /// Temporaries.
-    pub parts: BTreeSet<VolumeId>,
+    pub parts: BTreeSet<Place>,
     /// Deleted files, and until when they are kept.
-    pub trash: BTreeMap<VolumeId, (File, Timestamp)>,
+    pub trash: BTreeMap<Place, (File, Timestamp)>,
     /// Complete images.
     pub images: BTreeMap<ImageId, ByteSize>,
     /// The kernel is there.
@@ -214,7 +217,7 @@ impl World {
     pub fn ports(&self) -> Ports {
         let w = Arc::new(self.clone());
         Ports {
-            pool: w.clone(),
+            pools: w.clone(),
             images: w.clone(),
             vmm: w.clone(),
             net: w.clone(),

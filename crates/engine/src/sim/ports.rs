@@ -1,14 +1,16 @@
 //! All ports of the world.
 
-use super::{File, Guests, Process, World};
+use super::{File, Guests, Place, Process, World};
 use crate::port::{
     Capacity, Clock, DiskObs, Fault, FileObs, Grown, Guest, GuestObs, Health, ImageObs, Images, Net, NicPlan,
-    OnProgress, Pool, ProcessObs, RunDisk, RunPlan, Vmm, VolumeObs,
+    OnProgress, Pool, Pools, ProcessObs, RunDisk, RunPlan, Vmm, VolumeObs,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use types::image::ImageSource;
 use types::network::NetworkSpec;
 use types::operation::Progress;
+use types::volume::DEFAULT_POOL;
 use types::{ByteSize, Code, ImageId, MachineId, Problem, RunId, Timestamp, VolumeId};
 use uuid::Uuid;
 
@@ -35,20 +37,6 @@ impl World {
             true => Err(Fault::lasting(Code::PoolFull, "there is no room")),
             false => Ok(()),
         }
-    }
-
-    fn publish(&self, volume: VolumeId, file: File, sidecar: &[u8], progress: OnProgress<'_>) {
-        if self.state().files.contains_key(&volume) {
-            return;
-        }
-        self.state().parts.insert(volume);
-        progress(Progress { what: "filling".into(), done: 0, total: None, unit: "bytes".into() });
-        self.tick("part written");
-        self.state().sidecars.insert(volume, generation(sidecar));
-        self.tick("sidecar published");
-        let mut s = self.state();
-        s.files.insert(volume, file);
-        s.parts.remove(&volume);
     }
 }
 
@@ -94,13 +82,56 @@ impl Clock for World {
     }
 }
 
-impl Pool for World {
+/// One pool of the world.
+struct InPool {
+    world: World,
+    pool: String,
+}
+
+impl std::ops::Deref for InPool {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl InPool {
+    fn at(&self, volume: VolumeId) -> Place {
+        (self.pool.clone(), volume)
+    }
+
+    fn publish(&self, volume: VolumeId, file: File, sidecar: &[u8], progress: OnProgress<'_>) {
+        let at = self.at(volume);
+        if self.state().files.contains_key(&at) {
+            return;
+        }
+        self.state().parts.insert(at.clone());
+        progress(Progress { what: "filling".into(), done: 0, total: None, unit: "bytes".into() });
+        self.tick("part written");
+        self.state().sidecars.insert(at.clone(), generation(sidecar));
+        self.tick("sidecar published");
+        let mut s = self.state();
+        s.files.insert(at.clone(), file);
+        s.parts.remove(&at);
+    }
+}
+
+impl Pools for World {
+    fn get(&self, pool: &str) -> Result<Arc<dyn Pool>, Fault> {
+        if pool != DEFAULT_POOL {
+            return Err(Fault::lasting(Code::PoolNotFound, format!("there is no pool \"{pool}\"")));
+        }
+        Ok(Arc::new(InPool { world: self.clone(), pool: pool.into() }))
+    }
+}
+
+impl Pool for InPool {
     fn observe(&self, volume: VolumeId) -> Result<VolumeObs, Fault> {
-        let s = self.state();
+        let (s, at) = (self.state(), self.at(volume));
         Ok(VolumeObs {
-            file: s.files.get(&volume).map(|f| FileObs { size: f.size, allocated: f.size }),
-            sidecar: s.sidecars.get(&volume).copied(),
-            trashed: s.trash.contains_key(&volume),
+            file: s.files.get(&at).map(|f| FileObs { size: f.size, allocated: f.size }),
+            sidecar: s.sidecars.get(&at).copied(),
+            trashed: s.trash.contains_key(&at),
         })
     }
 
@@ -143,7 +174,7 @@ impl Pool for World {
     fn create_copy(
         &self,
         volume: VolumeId,
-        source: VolumeId,
+        (pool, source): (&str, VolumeId),
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,
@@ -154,7 +185,7 @@ impl Pool for World {
             if s.processes.values().any(|p| !p.exited && p.volumes.contains(&source)) {
                 s.violations.push(format!("{source:?} is copied while a process has it open"));
             }
-            s.files.get(&source).cloned()
+            s.files.get(&(pool.to_owned(), source)).cloned()
         };
         let Some(was) = whole(self) else {
             return Err(Fault::lasting(Code::VolumeLost, "what is copied is gone"));
@@ -176,7 +207,8 @@ impl Pool for World {
     fn grow(&self, volume: VolumeId, to: ByteSize) -> Result<(), Fault> {
         self.begin("grow")?;
         let mut s = self.state();
-        let file = s.files.get_mut(&volume).ok_or_else(|| Fault::lasting(Code::VolumeLost, "gone"))?;
+        let file =
+            s.files.get_mut(&self.at(volume)).ok_or_else(|| Fault::lasting(Code::VolumeLost, "gone"))?;
         file.size = file.size.max(to);
         drop(s);
         self.tick("grown");
@@ -185,19 +217,19 @@ impl Pool for World {
 
     fn write_sidecar(&self, volume: VolumeId, sidecar: &[u8]) -> Result<(), Fault> {
         self.begin("write_sidecar")?;
-        self.state().sidecars.insert(volume, generation(sidecar));
+        self.state().sidecars.insert(self.at(volume), generation(sidecar));
         self.tick("sidecar written");
         Ok(())
     }
 
     fn trash(&self, volume: VolumeId, keep_until: Timestamp) -> Result<(), Fault> {
         self.begin("trash")?;
-        self.state().parts.remove(&volume);
-        self.state().sidecars.remove(&volume);
+        self.state().parts.remove(&self.at(volume));
+        self.state().sidecars.remove(&self.at(volume));
         self.tick("sidecar trashed");
-        let file = self.state().files.remove(&volume);
+        let file = self.state().files.remove(&self.at(volume));
         if let Some(file) = file {
-            self.state().trash.insert(volume, (file, keep_until));
+            self.state().trash.insert(self.at(volume), (file, keep_until));
         }
         self.tick("file trashed");
         Ok(())
@@ -206,17 +238,17 @@ impl Pool for World {
     fn restore(&self, volume: VolumeId, sidecar: &[u8]) -> Result<(), Fault> {
         self.begin("restore")?;
         self.room()?;
-        if self.state().files.contains_key(&volume) {
+        if self.state().files.contains_key(&self.at(volume)) {
             return Ok(());
         }
-        if !self.state().trash.contains_key(&volume) {
+        if !self.state().trash.contains_key(&self.at(volume)) {
             return Err(Fault::lasting(Code::VolumeLost, "it is not in the trash"));
         }
-        self.state().sidecars.insert(volume, generation(sidecar));
+        self.state().sidecars.insert(self.at(volume), generation(sidecar));
         self.tick("sidecar restored");
         let mut s = self.state();
-        if let Some((file, _)) = s.trash.remove(&volume) {
-            s.files.insert(volume, file);
+        if let Some((file, _)) = s.trash.remove(&self.at(volume)) {
+            s.files.insert(self.at(volume), file);
         }
         drop(s);
         self.tick("file restored");
@@ -225,23 +257,26 @@ impl Pool for World {
 
     fn remove(&self, volume: VolumeId) -> Result<(), Fault> {
         self.begin("remove")?;
-        self.state().files.remove(&volume);
+        self.state().files.remove(&self.at(volume));
         self.tick("file removed");
         let mut s = self.state();
-        s.sidecars.remove(&volume);
-        s.parts.remove(&volume);
+        s.sidecars.remove(&self.at(volume));
+        s.parts.remove(&self.at(volume));
         drop(s);
         self.tick("sidecar removed");
-        self.state().trash.remove(&volume);
+        self.state().trash.remove(&self.at(volume));
         self.tick("removed");
         Ok(())
     }
 
     fn purge_trash(&self, now: Timestamp, known: &dyn Fn(VolumeId) -> bool) -> Result<Vec<VolumeId>, Fault> {
-        let due: Vec<_> =
-            self.state().trash.iter().filter(|(_, (_, t))| *t <= now).map(|(v, _)| *v).collect();
+        let here = |(pool, _): &Place| *pool == self.pool;
+        let due: Vec<_> = (self.state().trash.iter())
+            .filter(|(at, (_, t))| *t <= now && here(at))
+            .map(|((_, v), _)| *v)
+            .collect();
         let gone: Vec<_> = due.into_iter().filter(|id| !known(*id)).collect();
-        self.state().trash.retain(|id, _| !gone.contains(id));
+        self.state().trash.retain(|at, _| !here(at) || !gone.contains(&at.1));
         Ok(gone)
     }
 
@@ -355,26 +390,28 @@ impl Vmm for World {
     fn start(&self, plan: &RunPlan) -> Result<(), Fault> {
         self.begin("start")?;
         let volumes: Vec<_> = plan.disks.iter().map(|d| d.volume).collect();
+        let places: Vec<Place> = plan.disks.iter().map(|d| (d.pool.clone(), d.volume)).collect();
         {
             let mut s = self.state();
             if let Some(other) = s.processes.get(&plan.machine).filter(|p| p.run != plan.run && !p.exited) {
                 let say = format!("two runs of one machine: {:?} and {:?}", other.run, plan.run);
                 s.violations.push(say);
             }
-            for v in &volumes {
+            for at in &places {
+                let v = &at.1;
                 let busy =
                     s.processes.iter().any(|(m, p)| *m != plan.machine && !p.exited && p.volumes.contains(v));
                 if busy {
                     s.violations.push(format!("{v:?} is open in two processes"));
                 }
-                match s.files.get_mut(v) {
+                match s.files.get_mut(at) {
                     None => s.violations.push(format!("{v:?} has no file, and its machine starts")),
                     Some(f) => f.marks.push(plan.run.to_string()),
                 }
             }
             let since = s.up();
-            let size = |v: &VolumeId| (*v, s.files.get(v).map(|f| f.size).unwrap_or_default());
-            let disks: BTreeMap<_, _> = volumes.iter().map(size).collect();
+            let size = |at: &Place| (at.1, s.files.get(at).map(|f| f.size).unwrap_or_default());
+            let disks: BTreeMap<_, _> = places.iter().map(size).collect();
             s.processes.entry(plan.machine).or_insert(Process {
                 run: plan.run,
                 started: false,
@@ -442,7 +479,7 @@ impl Vmm for World {
         if s.processes.iter().any(|(m, p)| *m != machine && !p.exited && p.volumes.contains(&volume)) {
             s.violations.push(format!("{volume:?} is open in two processes"));
         }
-        let Some(size) = s.files.get(&volume).map(|f| f.size) else {
+        let Some(size) = s.files.get(&(disk.pool.clone(), volume)).map(|f| f.size) else {
             return Err(Fault::lasting(Code::VolumeLost, "its file is gone"));
         };
         let p = s.alive(machine, run)?;
@@ -477,7 +514,7 @@ impl Vmm for World {
     fn stretch(&self, machine: MachineId, run: RunId, serial: &str, to: ByteSize) -> Result<(), Fault> {
         self.begin("stretch")?;
         let mut s = self.state();
-        let short = s.files.iter().any(|(v, f)| v.short() == serial && f.size < to);
+        let short = s.files.iter().any(|((_, v), f)| v.short() == serial && f.size < to);
         if short {
             s.violations.push("a guest was told of more than there is".into());
         }

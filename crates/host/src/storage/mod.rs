@@ -7,9 +7,12 @@
 //! is not named as above is ever touched.
 
 mod fill;
+mod pools;
 mod sizes;
 mod source;
 mod trash;
+
+pub use pools::{HostPools, find};
 
 use crate::image::record;
 use crate::{Layout, copy, durable, fault};
@@ -27,7 +30,7 @@ use uuid::Uuid;
 /// A sidecar longer than this is not one of ours.
 const MAX_SIDECAR: u64 = 1 << 20;
 
-/// The pool `default` of a data directory.
+/// One pool.
 #[derive(Clone, Debug)]
 pub struct FilePool {
     layout: Layout,
@@ -158,7 +161,7 @@ impl Pool for FilePool {
     fn create_copy(
         &self,
         volume: VolumeId,
-        from: VolumeId,
+        (pool, from): (&str, VolumeId),
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,
@@ -166,7 +169,7 @@ impl Pool for FilePool {
         if self.published(volume)? {
             return Ok(());
         }
-        let (content, length) = source::open(&self.layout.volume(from))?;
+        let (content, length) = source::open(&find(&self.layout, pool)?.volume(from))?;
         if size < length {
             let text = format!("{size} is smaller than what is copied, which has {length}");
             return Err(Fault::lasting(Code::VolumeTooSmall, text));

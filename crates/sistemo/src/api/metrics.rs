@@ -150,7 +150,7 @@ pub async fn metrics(State(app): State<Shared>) -> Result<Response, Failure> {
             engine.revision()?,
             // A pool that cannot be looked at is missing, which an alarm can see.
             room.ok(),
-            engine.committed()?,
+            engine.committed(types::volume::DEFAULT_POOL)?,
         ))
     })
     .await?;

@@ -8,7 +8,7 @@ use host::guest::{Agents, Extras, nameservers};
 use host::image::HostImages;
 use host::kernel::Kernels;
 use host::net::HostNet;
-use host::storage::FilePool;
+use host::storage::HostPools;
 use host::vmm::{Accel, Qemu, VmmSettings};
 use host::{Layout, clock::HostClock};
 use std::path::PathBuf;
@@ -55,7 +55,7 @@ pub fn open(config: &Config, ssh_key: Option<&str>, wake: Wake) -> Result<Opened
         wake,
     ));
     let ports = Ports {
-        pool: Arc::new(FilePool::open(layout.clone())?),
+        pools: Arc::new(HostPools::open(layout.clone())?),
         images: Arc::new(HostImages::open(layout.clone(), kernels)?),
         vmm: Arc::clone(&qemu) as Arc<dyn engine::port::Vmm>,
         net: Arc::new(HostNet::new(runtime)),

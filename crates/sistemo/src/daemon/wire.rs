@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
+use types::volume::DEFAULT_POOL;
 use types::{Code, Problem};
 
 /// What the daemon runs.
@@ -96,12 +97,13 @@ pub(super) fn store(path: &Path) -> Result<engine::store::Reserved, Problem> {
 }
 
 fn room(ports: &Ports, engine: &Engine) -> Result<PoolRoom, Problem> {
-    let room = ports.pool.capacity().map_err(|fault| fault.problem)?;
+    let pool = ports.pools.get(DEFAULT_POOL);
+    let room = pool.and_then(|pool| pool.capacity()).map_err(|fault| fault.problem)?;
     Ok(PoolRoom {
-        name: "default".into(),
+        name: DEFAULT_POOL.into(),
         total_bytes: room.total.bytes(),
         free_bytes: room.free.bytes(),
-        warning: engine.room_warning(),
+        warning: engine.room_warning(DEFAULT_POOL),
     })
 }
 
