@@ -12,6 +12,7 @@ use types::image::{ImageSpec, ImageStatus};
 use types::machine::{MachineSpec, MachineStatus};
 use types::network::NetworkSpec;
 use types::operation::Kind;
+use types::pool::{PoolSpec, PoolStatus};
 use types::volume::{VolumeSpec, VolumeStatus};
 use types::{Actor, Code, Name, OperationId, Problem, Verb};
 use uuid::Uuid;
@@ -47,6 +48,8 @@ pub struct Record<S, T> {
 pub type MachineRecord = Record<MachineSpec, MachineStatus>;
 /// A volume's record.
 pub type VolumeRecord = Record<VolumeSpec, VolumeStatus>;
+/// A pool's record.
+pub type PoolRecord = Record<PoolSpec, PoolStatus>;
 /// An image's record.
 pub type ImageRecord = Record<ImageSpec, ImageStatus>;
 
@@ -76,6 +79,12 @@ impl Spec for ImageSpec {
     type Status = ImageStatus;
     const KIND: Kind = Kind::Image;
     const MISSING: Code = Code::ImageNotFound;
+}
+
+impl Spec for PoolSpec {
+    type Status = PoolStatus;
+    const KIND: Kind = Kind::Pool;
+    const MISSING: Code = Code::PoolNotFound;
 }
 
 impl Spec for NetworkSpec {

@@ -15,6 +15,7 @@ mod keep;
 mod key;
 mod live;
 pub mod plan;
+mod pools;
 pub mod port;
 pub mod recover;
 mod room;
@@ -42,6 +43,7 @@ pub mod fuzzing {
 }
 
 pub use live::OnOperation;
+pub use pools::PoolRoom;
 pub use run::Next;
 pub use settings::{Reserve, Settings};
 

@@ -7,6 +7,7 @@ use crate::Engine;
 use crate::admit::DEFAULT_POOL;
 use crate::port::{Capacity, Fault, Pool};
 use std::sync::{Arc, PoisonError};
+use types::pool::PoolSpec;
 use types::{ByteSize, Code, ImageId, Problem, VolumeId};
 
 /// What has to be left: for sidecars and whatever else is written on the way.
@@ -27,7 +28,9 @@ impl Engine {
 
     /// The names of all pools.
     pub(crate) fn pool_names(&self) -> Result<Vec<String>, Problem> {
-        Ok(vec![DEFAULT_POOL.into()])
+        let made =
+            self.0.db.records::<PoolSpec>()?.into_iter().map(|r| r.spec.value.name.as_str().to_owned());
+        Ok(std::iter::once(DEFAULT_POOL.to_owned()).chain(made).collect())
     }
 
     fn room(&self, pool: &str) -> Result<Capacity, Fault> {
@@ -141,7 +144,7 @@ mod tests {
     fn create(engine: &Engine) -> Result<Operation, Problem> {
         engine.create_volume(
             &Actor("ada".into()),
-            CreateVolume { name: None, size_bytes: ByteSize::gib(1).bytes(), labels: Default::default() },
+            CreateVolume { name: None, size_bytes: ByteSize::gib(1).bytes(), ..CreateVolume::default() },
         )
     }
 

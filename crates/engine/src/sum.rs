@@ -25,6 +25,8 @@ const TRIES: usize = 1000;
 struct Counted {
     #[serde(default)]
     pool: Option<String>,
+    #[serde(default)]
+    moving: Option<String>,
     size: ByteSize,
     deleting: Option<IgnoredAny>,
 }
@@ -35,9 +37,12 @@ type Sums = BTreeMap<String, u64>;
 /// What a volume's record adds to the sums.
 fn counts(bytes: &[u8], sums: &mut Sums) {
     // One that cannot be read is told of by whoever reads it.
-    if let Ok(Counted { pool, size, deleting: None }) = serde_json::from_slice::<Counted>(bytes) {
-        let sum = sums.entry(pool.unwrap_or_else(|| DEFAULT_POOL.into())).or_default();
-        *sum = sum.saturating_add(size.bytes());
+    if let Ok(Counted { pool, moving, size, deleting: None }) = serde_json::from_slice::<Counted>(bytes) {
+        // One that is on its way needs room at both ends.
+        for pool in [Some(pool.unwrap_or_else(|| DEFAULT_POOL.into())), moving].into_iter().flatten() {
+            let sum = sums.entry(pool).or_default();
+            *sum = sum.saturating_add(size.bytes());
+        }
     }
 }
 
@@ -72,6 +77,12 @@ fn counter(db: &Db, pool: &str) -> Result<Rev<u64>, StoreError> {
         Some(e) => Rev { value: serde_json::from_slice(&e.value).unwrap_or(0), key, revision: e.revision },
         None => Rev { value: 0, key, revision: 0 },
     })
+}
+
+/// Lets a change hold only while the sum of a pool stays as it is.
+pub(crate) fn hold(change: &mut Change, db: &Db, pool: &str) -> Result<(), StoreError> {
+    change.on(&counter(db, pool)?);
+    Ok(())
 }
 
 /// Commits a change that nobody limits.
@@ -184,7 +195,7 @@ mod tests {
         let asked = CreateVolume {
             name: Some(Name::new(name)?),
             size_bytes: ByteSize::gib(gib).bytes(),
-            labels: Default::default(),
+            ..CreateVolume::default()
         };
         engine.create_volume(&Actor("ada".into()), asked)
     }

@@ -402,6 +402,7 @@ fn volume(r: &VolumeRecord, names: &Names) -> Volume {
     let condition = match (&spec.deleting, status.condition) {
         (Some(_), _) => Some(Condition::Deleting),
         (None, Some(condition)) => Some(condition),
+        (None, None) if spec.moving.is_some() => Some(Condition::Moving),
         (None, None) if !status.filled => Some(Condition::Filling),
         (None, None) => growing.then_some(Condition::Growing),
     };

@@ -7,7 +7,7 @@ use engine::store::Spare;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use types::volume::DEFAULT_POOL;
+use types::pool::DEFAULT_POOL;
 use types::{ImageId, MachineId, RunId, VolumeId};
 
 /// The data directory and the directory for sockets.
@@ -61,6 +61,31 @@ impl Layout {
     /// The pool: the default one, unless [`Layout::in_pool`] named another.
     pub fn pool(&self) -> &Path {
         &self.pool
+    }
+
+    /// The default pool and what the others are made of.
+    pub fn pools(&self) -> PathBuf {
+        self.data.join("pools")
+    }
+
+    /// The record of a pool.
+    pub fn pool_record(&self, pool: &str) -> PathBuf {
+        self.pools().join(format!("{pool}.json"))
+    }
+
+    /// The file of a pool that is in one.
+    pub fn pool_image(&self, pool: &str) -> PathBuf {
+        self.pools().join(format!("{pool}.img"))
+    }
+
+    /// That file while it is made.
+    pub fn pool_part(&self, pool: &str) -> PathBuf {
+        self.pools().join(format!(".{pool}.img.part"))
+    }
+
+    /// Where it is mounted.
+    pub fn pool_mount(&self, pool: &str) -> PathBuf {
+        self.pools().join(pool)
     }
 
     /// Published volumes and their sidecars, and temporaries.

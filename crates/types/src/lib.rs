@@ -15,12 +15,13 @@ pub mod name;
 pub mod network;
 pub mod operation;
 pub mod page;
+pub mod pool;
 pub mod size;
 pub mod volume;
 
 pub use access::Role;
 pub use code::{Code, Problem};
-pub use id::{ImageId, MachineId, NetworkId, OperationId, RunId, TokenId, VolumeId};
+pub use id::{ImageId, MachineId, NetworkId, OperationId, PoolId, RunId, TokenId, VolumeId};
 pub use meta::{Actor, Timestamp};
 pub use name::Name;
 pub use operation::{Operation, OperationState, Verb};

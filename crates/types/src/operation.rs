@@ -55,6 +55,10 @@ verbs! {
     VolumeTrim = "volume.trim";
     VolumeRestore = "volume.restore";
     VolumeEdit = "volume.edit";
+    VolumeMove = "volume.move";
+    PoolCreate = "pool.create";
+    PoolResize = "pool.resize";
+    PoolDelete = "pool.delete";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
     HostShutdown = "host.shutdown";
@@ -85,6 +89,8 @@ pub enum Kind {
     Image,
     /// A network.
     Network,
+    /// A pool.
+    Pool,
     /// A host.
     Node,
     /// A token for the API.
@@ -100,6 +106,7 @@ impl fmt::Display for Kind {
             Self::Volume => "volume",
             Self::Image => "image",
             Self::Network => "network",
+            Self::Pool => "pool",
             Self::Node => "node",
             Self::Token => "token",
             Self::User => "user",

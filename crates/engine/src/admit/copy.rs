@@ -31,7 +31,7 @@ impl Engine {
             if let Some(machine) = self.holder(draft, source.spec.id)? {
                 refuse_running(draft, &machine, "clone its volumes")?;
             }
-            let spec = self.new_copy(draft, id, name, &source, req.size_bytes, None)?;
+            let spec = self.new_copy(draft, id, name, &source, (req.size_bytes, req.pool.as_ref()), None)?;
             draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
             Ok(())
         })
@@ -45,17 +45,20 @@ impl Engine {
         id: VolumeId,
         name: Name,
         source: &VolumeRecord,
-        bytes: Option<u64>,
+        (bytes, pool): (Option<u64>, Option<&Name>),
         owner: Option<MachineId>,
     ) -> Result<VolumeSpec, Problem> {
         refuse_deleting(source)?;
         refuse_lost(source)?;
         let from = &source.spec;
+        if from.moving.is_some() {
+            return Err(crate::hold::held(&from.name));
+        }
         let wanted = bytes.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?.unwrap_or(from.size);
         if wanted < from.size {
             return Err(cannot_shrink_copy(&from.name, from.size, wanted));
         }
-        let pool = from.pool.clone();
+        let pool = self.usable_pool(draft, pool.or(Name::new(&from.pool).ok().as_ref()))?;
         self.refuse_full_copy((&pool, name.as_str()), (&from.pool, from.id))?;
         draft.operation.warnings.extend(self.room_warning(&pool));
         draft.operation.warnings.extend(self.slow_copy_warning(&pool));
@@ -109,7 +112,7 @@ impl Engine {
                     VolumeRole::Data => copy_name(&name, &source.spec.name)?,
                 };
                 // A data volume goes with it only if this request fails.
-                self.new_copy(draft, volume, called, &source, None, Some(id))?;
+                self.new_copy(draft, volume, called, &source, (None, None), Some(id))?;
                 draft.change.claim(key::attach(volume), &id);
                 disks.push(Disk { volume, leaving: None, ..disk.clone() });
             }
@@ -135,7 +138,7 @@ impl Engine {
 }
 
 /// Refuses while a machine runs or shall run; the draft holds only while it stays stopped.
-fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
+pub(super) fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
     refuse_going(machine)?;
     let name = &machine.spec.name;
     let starting =

@@ -8,7 +8,9 @@ mod edit;
 mod host;
 mod image;
 mod machine;
+mod moving;
 mod network;
+mod pool;
 mod restore;
 mod volume;
 
@@ -17,7 +19,7 @@ pub(crate) use machine::{
     mount, release as release_machine,
 };
 pub(crate) use network::DEFAULT as DEFAULT_NETWORK;
-pub(crate) use types::volume::DEFAULT_POOL;
+pub(crate) use types::pool::DEFAULT_POOL;
 pub(crate) use volume::{go_for_good as discard_for_good, mark_deleting, no_guest_to_trim, restorable};
 
 use crate::condition::Before;

@@ -8,9 +8,7 @@ use crate::{Engine, key};
 use types::label::Labels;
 use types::machine::{MachineSpec, Phase, phase};
 use types::operation::Kind;
-use types::volume::{
-    CreateVolume, DEFAULT_POOL, ResizeVolume, VolumeDeletion, VolumeRole, VolumeSource, VolumeSpec,
-};
+use types::volume::{CreateVolume, ResizeVolume, VolumeDeletion, VolumeRole, VolumeSource, VolumeSpec};
 use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, Timestamp, Verb, VolumeId};
 use uuid::Uuid;
 
@@ -62,12 +60,13 @@ impl Engine {
                 Some(name) => name.clone(),
                 None => Name::new(&made_up("vol", id.0))?,
             };
-            self.refuse_full((DEFAULT_POOL, name.as_str()), size, None)?;
-            draft.operation.warnings.extend(self.room_warning(DEFAULT_POOL));
+            let pool = self.usable_pool(draft, req.pool.as_ref())?;
+            self.refuse_full((&pool, name.as_str()), size, None)?;
+            draft.operation.warnings.extend(self.room_warning(&pool));
             let blank = NewVolume {
                 id,
                 name,
-                pool: DEFAULT_POOL.into(),
+                pool,
                 role: VolumeRole::Data,
                 size,
                 source: VolumeSource::Blank { fs_uuid: Uuid::from_u128(rand::random()) },
@@ -94,6 +93,8 @@ impl Engine {
             created_at: self.0.ports.clock.now(),
             role,
             pool,
+            moving: None,
+            leaving: None,
             size,
             source,
             identity,

@@ -9,13 +9,15 @@ mod guest;
 mod images;
 mod net;
 mod pool;
+mod pools;
 mod vmm;
 
 pub use clock::Clock;
 pub use guest::{Grown, Guest, GuestObs};
 pub use images::{ImageObs, Images};
 pub use net::{Net, NicPlan};
-pub use pool::{Capacity, FileObs, Pool, Pools, VolumeObs};
+pub use pool::{Capacity, FileObs, Pool, VolumeObs};
+pub use pools::{PoolObs, Pools};
 pub use vmm::{DiskObs, Health, ProcessObs, RunDisk, RunPlan, Vmm};
 
 use types::operation::{Kind, Progress};

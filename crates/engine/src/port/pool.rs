@@ -1,7 +1,6 @@
 //! Where volumes live.
 
 use super::{Fault, OnProgress};
-use std::sync::Arc;
 use types::{ByteSize, ImageId, Timestamp, VolumeId};
 use uuid::Uuid;
 
@@ -32,15 +31,6 @@ pub struct Capacity {
     pub total: ByteSize,
     /// What an unprivileged writer can still take (`statvfs.f_bavail`).
     pub free: ByteSize,
-}
-
-/// The pools of one node.
-pub trait Pools: Send + Sync {
-    /// The pool of this name.
-    ///
-    /// # Errors
-    /// `pool-not-found`; `pool-offline` (passing) while what it is on is not there.
-    fn get(&self, pool: &str) -> Result<Arc<dyn Pool>, Fault>;
 }
 
 /// One directory of volumes (design, section 5).

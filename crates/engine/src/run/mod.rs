@@ -9,9 +9,11 @@ mod ending;
 mod grow;
 mod image;
 mod machine;
+mod moving;
 mod named;
 mod node;
 mod pass;
+mod pool;
 pub mod queue;
 mod stall;
 pub mod steady;
@@ -105,6 +107,7 @@ impl Engine {
             Kind::Machine => self.look_at_machine(types::MachineId(id)),
             Kind::Volume => self.look_at_volume(types::VolumeId(id)),
             Kind::Image => self.look_at_image(types::ImageId(id)),
+            Kind::Pool => self.look_at_pool(types::PoolId(id)),
             Kind::Network | Kind::Token | Kind::User => Ok(Next::Idle),
             Kind::Node => self.look_at_node(id),
         };
@@ -139,6 +142,7 @@ impl Engine {
             Kind::Machine => self.give_up_machine(types::MachineId(id), problem),
             Kind::Volume => self.give_up_volume(types::VolumeId(id), problem),
             Kind::Image => self.give_up_image(types::ImageId(id), problem),
+            Kind::Pool => self.give_up_pool(types::PoolId(id), problem),
             Kind::Network | Kind::Node | Kind::Token | Kind::User => Ok(false),
         }
     }

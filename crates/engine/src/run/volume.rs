@@ -63,7 +63,16 @@ impl Engine {
         let claimed =
             spec.deleting.is_some() && (there(key::attach(spec.id))? || there(key::hold(spec.id.0))?);
         let expired = restorable(record).is_some_and(|until| self.let_go(until));
-        Ok(Look { pool, claimed, image, expired })
+        let elsewhere = match spec.moving.as_ref().or(spec.leaving.as_ref()) {
+            // Who waits for it learns why it cannot be reached; nobody else has to wait.
+            Some(other) => match self.pool(other) {
+                Ok(pool) => Some(pool.observe(spec.id)?),
+                Err(fault) if spec.moving.is_some() => return Err(fault.into()),
+                Err(_) => None,
+            },
+            None => None,
+        };
+        Ok(Look { pool, claimed, image, expired, elsewhere })
     }
 
     /// The volume that `copy` is to be a copy of: without the hold, it may have changed since.
@@ -120,6 +129,9 @@ impl Engine {
                 change.on(&record.status);
                 discard_for_good(&mut change, record);
                 change.commit(&self.0.db)?;
+            }
+            Step::Carry { .. } | Step::Arrive { .. } | Step::TurnBack { .. } | Step::Leave { .. } => {
+                return self.do_move(record, step);
             }
             Step::Restore => pool.restore(spec.id, &encode(&spec.value))?,
             Step::Forget => return self.forget_volume(record),
@@ -237,6 +249,9 @@ impl Engine {
         }
         if self.give_up_growth(&record, problem)? {
             return Ok(false);
+        }
+        if spec.moving.is_some() {
+            return self.turn_back(&record, Some(problem)).map(|()| true);
         }
         let open = self.open_operations(Kind::Volume, id.0)?;
         let creating = open.iter().find(|op| matches!(op.verb, Verb::VolumeCreate | Verb::VolumeClone));

@@ -9,6 +9,7 @@ use crate::{Engine, key};
 use std::collections::{BTreeMap, BTreeSet};
 use types::machine::{Desired, MachineSpec, MachineStatus, Run, StallReason};
 use types::operation::Kind;
+use types::pool::{PoolOn, PoolSpec, PoolStatus};
 use types::volume::{Condition, VolumeSpec, VolumeStatus};
 use types::{MachineId, VolumeId};
 
@@ -43,6 +44,7 @@ pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
     let machines: Vec<(MachineSpec, MachineStatus)> = records(world, Kind::Machine);
     operations_ended(world, &mut wrong);
     volumes_agree(world, &volumes, &mut wrong);
+    pools_agree(world, &mut wrong);
     match engine.halting() {
         Ok(halting) => machines_agree(world, &machines, &volumes, halting, &mut wrong),
         Err(p) => wrong.push(format!("the host's mark cannot be read: {p}")),
@@ -73,11 +75,45 @@ fn operations_ended(world: &World, wrong: &mut Vec<String>) {
     }
 }
 
+fn pools_agree(world: &World, wrong: &mut Vec<String>) {
+    let pools: Vec<(PoolSpec, PoolStatus)> = records(world, Kind::Pool);
+    let s = world.state();
+    for (pool, status) in &pools {
+        let name = &pool.name;
+        if pool.deleting.is_some() {
+            wrong.push(format!("pool {name} is still being deleted"));
+        }
+        match s.pools.get(name.as_str()) {
+            Some(made) if made.unplugged && made.whole => {
+                if status.fault.is_none() {
+                    wrong.push(format!("pool {name} is not there, and nobody is told"));
+                }
+            }
+            Some(made) => {
+                if !made.whole || !made.mounted || made.record != Some(pool.generation) {
+                    wrong.push(format!("pool {name} is not as it shall be: {made:?}"));
+                }
+                if made.size != pool.on.size() || made.used != made.size {
+                    wrong.push(format!("pool {name} has not the size that it shall have: {made:?}"));
+                }
+                if !status.made || status.observed_generation != pool.generation || status.fault.is_some() {
+                    wrong.push(format!("the status of pool {name} is stale"));
+                }
+            }
+            None => wrong.push(format!("pool {name} is not there")),
+        }
+    }
+    for name in s.pools.keys().filter(|name| !pools.iter().any(|(p, _)| p.name.as_str() == *name)) {
+        wrong.push(format!("there is something of pool {name}, and no record"));
+    }
+}
+
 fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &mut Vec<String>) {
     let s = world.state();
     let known: BTreeSet<super::Place> = volumes.iter().map(|(v, _)| (v.pool.clone(), v.id)).collect();
     for (v, status) in volumes {
         let (name, at) = (&v.name, (v.pool.clone(), v.id));
+        let away = s.pools.get(&v.pool).is_some_and(|made| made.unplugged);
         if let Some(going) = &v.deleting {
             match going.keep_until {
                 None => wrong.push(format!("{name} is still being deleted")),
@@ -89,6 +125,18 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
                     wrong.push(format!("{name}'s status is stale"));
                 }
                 Some(_) => {}
+            }
+            continue;
+        }
+        if v.moving.is_some() || (v.leaving.is_some() && !away) {
+            wrong.push(format!("{name} is on its way: {:?} {:?}", v.moving, v.leaving));
+        }
+        if away {
+            if status.condition == Some(Condition::Lost) {
+                wrong.push(format!("{name} is told lost, and its pool is only away"));
+            }
+            if !s.files.contains_key(&at) && status.filled {
+                wrong.push(format!("{name} has no file"));
             }
             continue;
         }
@@ -245,6 +293,12 @@ fn claims_agree(
             wrong.push(format!("{key} is claimed twice"));
         }
     };
+    for (pool, _) in records::<PoolSpec, PoolStatus>(world, Kind::Pool) {
+        claim(key::name(Kind::Pool, pool.name.as_str()), pool.id.0, wrong);
+        if let PoolOn::Directory { path } = &pool.on {
+            claim(key::pool_path(path), pool.id.0, wrong);
+        }
+    }
     for (v, _) in volumes {
         claim(key::tail(&v.id.short()), v.id.0, wrong);
         if v.deleting.is_none() {

@@ -7,11 +7,14 @@
 
 pub mod check;
 pub mod meanwhile;
+mod pools;
 mod ports;
 pub mod run;
 pub mod scenario;
 pub mod schedule;
 mod store;
+
+pub use pools::Made;
 
 use crate::port::{Ports, Wake};
 use crate::store::Mem;
@@ -102,6 +105,8 @@ pub struct State {
     pub parts: BTreeSet<Place>,
     /// Deleted files, and until when they are kept.
     pub trash: BTreeMap<Place, (File, Timestamp)>,
+    /// Pools besides the default one, by name.
+    pub pools: BTreeMap<String, Made>,
     /// Complete images.
     pub images: BTreeMap<ImageId, ByteSize>,
     /// The kernel is there.
@@ -271,6 +276,7 @@ impl World {
         s.processes.clear();
         s.taps.clear();
         s.bridges.clear();
+        s.pools.values_mut().filter(|made| made.size.is_some()).for_each(|made| made.mounted = false);
     }
 
     /// Somebody kills every hypervisor.

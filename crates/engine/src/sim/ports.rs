@@ -6,11 +6,9 @@ use crate::port::{
     OnProgress, Pool, Pools, ProcessObs, RunDisk, RunPlan, Vmm, VolumeObs,
 };
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use types::image::ImageSource;
 use types::network::NetworkSpec;
 use types::operation::Progress;
-use types::volume::DEFAULT_POOL;
 use types::{ByteSize, Code, ImageId, MachineId, Problem, RunId, Timestamp, VolumeId};
 use uuid::Uuid;
 
@@ -23,7 +21,7 @@ fn generation(sidecar: &[u8]) -> u64 {
 
 impl World {
     /// Begins an effect: a point to be killed at, and the fault that a test asked for.
-    fn begin(&self, what: &'static str) -> Result<(), Fault> {
+    pub(super) fn begin(&self, what: &'static str) -> Result<(), Fault> {
         self.tick(what);
         match self.state().faults.get(what) {
             Some(fault) => Err(fault.clone()),
@@ -32,7 +30,7 @@ impl World {
     }
 
     /// Whether there is room for something new; what is small finds some that was kept.
-    fn room(&self) -> Result<(), Fault> {
+    pub(super) fn room(&self) -> Result<(), Fault> {
         match self.state().full {
             true => Err(Fault::lasting(Code::PoolFull, "there is no room")),
             false => Ok(()),
@@ -83,9 +81,9 @@ impl Clock for World {
 }
 
 /// One pool of the world.
-struct InPool {
-    world: World,
-    pool: String,
+pub(super) struct InPool {
+    pub world: World,
+    pub pool: String,
 }
 
 impl std::ops::Deref for InPool {
@@ -113,15 +111,6 @@ impl InPool {
         let mut s = self.state();
         s.files.insert(at.clone(), file);
         s.parts.remove(&at);
-    }
-}
-
-impl Pools for World {
-    fn get(&self, pool: &str) -> Result<Arc<dyn Pool>, Fault> {
-        if pool != DEFAULT_POOL {
-            return Err(Fault::lasting(Code::PoolNotFound, format!("there is no pool \"{pool}\"")));
-        }
-        Ok(Arc::new(InPool { world: self.clone(), pool: pool.into() }))
     }
 }
 
@@ -389,6 +378,9 @@ impl Vmm for World {
 
     fn start(&self, plan: &RunPlan) -> Result<(), Fault> {
         self.begin("start")?;
+        for disk in &plan.disks {
+            self.get(&disk.pool)?;
+        }
         let volumes: Vec<_> = plan.disks.iter().map(|d| d.volume).collect();
         let places: Vec<Place> = plan.disks.iter().map(|d| (d.pool.clone(), d.volume)).collect();
         {
@@ -474,6 +466,7 @@ impl Vmm for World {
 
     fn plug(&self, machine: MachineId, run: RunId, disk: &RunDisk) -> Result<(), Fault> {
         self.begin("plug")?;
+        self.get(&disk.pool)?;
         let volume = disk.volume;
         let mut s = self.state();
         if s.processes.iter().any(|(m, p)| *m != machine && !p.exited && p.volumes.contains(&volume)) {

@@ -7,14 +7,14 @@
 //! is not named as above is ever touched.
 
 mod fill;
-mod pools;
 mod sizes;
 mod source;
 mod trash;
 
-pub use pools::{HostPools, find};
+pub(crate) use fill::name;
 
 use crate::image::record;
+use crate::pools::place;
 use crate::{Layout, copy, durable, fault};
 use engine::port::{Capacity, Fault, FileObs, OnProgress, Pool, VolumeObs};
 use serde::Deserialize;
@@ -169,7 +169,7 @@ impl Pool for FilePool {
         if self.published(volume)? {
             return Ok(());
         }
-        let (content, length) = source::open(&find(&self.layout, pool)?.volume(from))?;
+        let (content, length) = source::open(&place::layout(&self.layout, pool)?.volume(from))?;
         if size < length {
             let text = format!("{size} is smaller than what is copied, which has {length}");
             return Err(Fault::lasting(Code::VolumeTooSmall, text));
@@ -246,8 +246,11 @@ impl Pool for FilePool {
         let Some(image) = image else { return Ok(crate::mkfs::least(size)) };
         let (content, _) = record::open(&self.layout, image)?;
         // Where files can share their blocks, a clone takes none.
-        let copies = crate::filesystem::of(&self.layout.volumes()).is_ok_and(|f| f.reflink == Some(false));
-        let occupied = content.metadata().map_or(0, |seen| seen.blocks().saturating_mul(512));
+        let (here, there) = (self.layout.volumes().metadata(), content.metadata());
+        let apart = matches!((&here, &there), (Ok(here), Ok(there)) if here.dev() != there.dev());
+        let copies =
+            apart || crate::filesystem::of(&self.layout.volumes()).is_ok_and(|f| f.reflink == Some(false));
+        let occupied = there.map_or(0, |seen| seen.blocks().saturating_mul(512));
         Ok(ByteSize(if copies { occupied } else { 0 }))
     }
 

@@ -128,7 +128,7 @@ pub fn plug(qmp: &Qmp, layout: &Layout, what: &RunDisk) -> Result<(), Fault> {
 
 /// Opens the file, passes it on, and makes a node of it.
 fn open(qmp: &Qmp, layout: &Layout, what: &RunDisk) -> Result<(), Fault> {
-    let place = crate::storage::find(layout, &what.pool)?;
+    let place = crate::pools::place::layout(layout, &what.pool)?;
     let open = disk::open(&place.volume(what.volume), what)?;
     let fd = OwnedFd::from(open.file);
     let label = json!({ "opaque": what.serial });

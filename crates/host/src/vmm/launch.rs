@@ -110,7 +110,7 @@ impl Qemu {
     ) -> Result<Vec<args::Disk>, Fault> {
         let mut disks = Vec::new();
         for disk in &plan.disks {
-            let place = crate::storage::find(&self.layout, &disk.pool)?;
+            let place = crate::pools::place::layout(&self.layout, &disk.pool)?;
             let open = disk::open(&place.volume(disk.volume), disk)?;
             disks.push(args::Disk {
                 slot: Some(disk.slot),
@@ -203,7 +203,7 @@ mod tests {
     fn plan() -> RunPlan {
         let disk = |name: &str, slot| engine::port::RunDisk {
             volume: VolumeId(Uuid::nil()),
-            pool: types::volume::DEFAULT_POOL.into(),
+            pool: types::pool::DEFAULT_POOL.into(),
             name: name.parse().unwrap(),
             slot,
             serial: format!("{slot:012}"),

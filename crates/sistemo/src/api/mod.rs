@@ -25,6 +25,7 @@ mod operations;
 mod page;
 mod pages;
 mod peer;
+mod pools;
 mod problem;
 mod serve;
 mod ssh;
@@ -120,8 +121,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// The guests.
     pub guests: Arc<dyn Guests>,
-    /// Room in the default pool.
-    pub capacity: Arc<dyn Fn() -> Result<PoolRoom, Problem> + Send + Sync>,
+    /// Room in the pools.
+    pub capacity: Arc<dyn Fn() -> Result<Vec<engine::PoolRoom>, Problem> + Send + Sync>,
     /// The daemon itself.
     pub about: About,
     /// Becomes true when the daemon stops: endless answers end then.
@@ -162,6 +163,10 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(volumes::show, volumes::delete, volumes::edit))
         .routes(routes!(volumes::resize))
         .routes(routes!(volumes::clone))
+        .routes(routes!(pools::move_volume))
+        .routes(routes!(pools::list, pools::create))
+        .routes(routes!(pools::show, pools::delete))
+        .routes(routes!(pools::resize))
         .routes(routes!(volumes::trim))
         .routes(routes!(volumes::restore))
         .routes(routes!(images::list, images::pull))

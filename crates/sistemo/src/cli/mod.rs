@@ -20,6 +20,7 @@ mod man;
 mod network;
 mod not_yet;
 mod operation;
+mod pool;
 mod progress;
 mod recover;
 mod render;
@@ -67,6 +68,9 @@ enum Verb {
     /// Volumes: the disks, with a life of their own
     #[command(subcommand)]
     Volume(volume::Volume),
+    /// Pools: where volumes live
+    #[command(subcommand)]
+    Pool(pool::Pool),
     /// The trash: what was deleted and can be taken back
     #[command(subcommand)]
     Trash(trash::Trash),
@@ -170,6 +174,7 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Man(verb) => verb.run(&context),
         Verb::Machine(verb) => context::block_on(verb.run(&context)),
         Verb::Volume(verb) => context::block_on(verb.run(&context)),
+        Verb::Pool(verb) => context::block_on(verb.run(&context)),
         Verb::Trash(verb) => context::block_on(verb.run(&context)),
         Verb::Image(verb) => context::block_on(verb.run(&context)),
         Verb::Network(verb) => context::block_on(verb.run(&context)),

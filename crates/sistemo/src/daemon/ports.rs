@@ -8,7 +8,7 @@ use host::guest::{Agents, Extras, nameservers};
 use host::image::HostImages;
 use host::kernel::Kernels;
 use host::net::HostNet;
-use host::storage::HostPools;
+use host::pools::HostPools;
 use host::vmm::{Accel, Qemu, VmmSettings};
 use host::{Layout, clock::HostClock};
 use std::path::PathBuf;
