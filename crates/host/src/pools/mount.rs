@@ -27,12 +27,12 @@ pub fn device_at(at: &Path) -> io::Result<Option<u64>> {
 
 /// Reads proc_pid_mountinfo(5): the third field is `major:minor`, the fifth the mount point.
 fn find(mountinfo: &str, at: &Path) -> Option<u64> {
-    let here = mountinfo.lines().filter_map(|line| {
+    let mut here = mountinfo.lines().filter_map(|line| {
         let mut fields = line.split(' ');
         let (device, point) = (fields.nth(2)?, fields.nth(1)?);
         (unescaped(point) == at.as_os_str().as_bytes()).then_some(device)
     });
-    let (major, minor) = here.last()?.split_once(':')?;
+    let (major, minor) = here.next_back()?.split_once(':')?;
     Some(rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?))
 }
 
