@@ -9,15 +9,14 @@ use types::{ByteSize, Name};
 
 /// What to create.
 #[derive(Args)]
-#[group(id = "on", required = true, multiple = false, args = ["size", "path"])]
 pub struct Create {
     /// Its name
     name: String,
     /// In a file of this size in the data directory, with an XFS file system: clones there take a moment and no room
-    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, required_unless_present = "path")]
     size: Option<String>,
     /// In this directory of the daemon's host, such as where a disk is mounted
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "size")]
     path: Option<String>,
     /// Let the file take room only as it is written to: data is lost when the host's disk is full then
     #[arg(long, requires = "size")]
