@@ -133,7 +133,7 @@ impl Engine {
 }
 
 /// Refuses while a machine runs or shall run; the draft holds only while it stays stopped.
-fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
+pub(super) fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
     refuse_going(machine)?;
     let name = &machine.spec.name;
     let starting =

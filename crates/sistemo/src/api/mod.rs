@@ -11,6 +11,7 @@ mod conditions;
 mod describe;
 pub mod events;
 mod exec;
+mod export;
 mod extract;
 mod history;
 mod host;
@@ -57,6 +58,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
+use types::volume::VolumeSpec;
 use types::{Code, MachineId, Problem, RunId, Timestamp};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -108,6 +110,9 @@ pub struct About {
     pub ssh_key: Option<PathBuf>,
 }
 
+/// Opens the content of a volume.
+pub type Contents = Arc<dyn Fn(&VolumeSpec) -> Result<::host::storage::Content, Problem> + Send + Sync>;
+
 /// What every handler has.
 pub struct App {
     /// The mind.
@@ -122,6 +127,8 @@ pub struct App {
     pub guests: Arc<dyn Guests>,
     /// Room in the default pool.
     pub capacity: Arc<dyn Fn() -> Result<PoolRoom, Problem> + Send + Sync>,
+    /// Opens a volume's content, which the engine has held.
+    pub contents: Contents,
     /// The daemon itself.
     pub about: About,
     /// Becomes true when the daemon stops: endless answers end then.
@@ -163,6 +170,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(volumes::resize))
         .routes(routes!(volumes::clone))
         .routes(routes!(volumes::trim))
+        .routes(routes!(export::export))
         .routes(routes!(volumes::restore))
         .routes(routes!(images::list, images::pull))
         .routes(routes!(images::show, images::delete))
