@@ -26,6 +26,7 @@ pub mod store;
 mod sum;
 mod view;
 
+pub use admit::Export;
 pub use condition::{Conditions, Once};
 pub use db::Rev;
 pub use history::HistoryQuery;
@@ -72,6 +73,8 @@ struct Inner {
     /// How many workers there are.
     workers: std::sync::atomic::AtomicUsize,
     steady: std::sync::Mutex<run::steady::Steady>,
+    /// Those who read a volume just now: they end with this process.
+    exports: std::sync::Mutex<std::collections::HashSet<types::OperationId>>,
     /// The pools of which it has been said that they are nearly full.
     nearly_full: std::sync::Mutex<std::collections::BTreeSet<String>>,
 }
@@ -96,6 +99,7 @@ impl Engine {
             ending: false.into(),
             workers: 0.into(),
             steady: std::sync::Mutex::default(),
+            exports: std::sync::Mutex::default(),
             nearly_full: std::sync::Mutex::default(),
         };
         recover::refuse_half(&*inner.db.0)?;

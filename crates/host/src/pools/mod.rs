@@ -12,14 +12,14 @@ mod looped;
 mod mount;
 pub mod place;
 
-use crate::storage::FilePool;
+use crate::storage::{Content, FilePool};
 use crate::{Layout, durable, fault};
 use engine::port::{Fault, OnProgress, Pool, PoolObs, Pools};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use types::pool::{DEFAULT_POOL, PoolOn, PoolSpec};
-use types::{ByteSize, Name, PoolId, Problem};
+use types::{ByteSize, Name, PoolId, Problem, VolumeId};
 
 /// The pools of a data directory.
 #[derive(Debug)]
@@ -39,6 +39,20 @@ impl HostPools {
         let default = Arc::new(FilePool::open(layout.clone())?);
         mount_all(&layout)?;
         Ok(Self { layout, default, open: Mutex::default() })
+    }
+
+    /// Opens the file of a volume in this pool, which stays as it is for as long as the caller has it held.
+    ///
+    /// # Errors
+    /// `pool-not-found`, `pool-offline`, `volume-lost`, `io-error`.
+    pub fn content(&self, pool: &str, volume: VolumeId) -> Result<Content, Problem> {
+        match pool {
+            DEFAULT_POOL => self.default.content(volume),
+            other => {
+                let place = place::find(&self.layout, other).map_err(|fault| fault.problem)?;
+                self.at(&place).map_err(|fault| fault.problem)?.content(volume)
+            }
+        }
     }
 
     fn opened(&self) -> MutexGuard<'_, HashMap<PoolId, Arc<FilePool>>> {

@@ -6,11 +6,13 @@
 //! Invariant: a published file is complete; it is never opened for its content here, and nothing that
 //! is not named as above is ever touched.
 
+mod content;
 mod fill;
 mod sizes;
 mod source;
 mod trash;
 
+pub use content::Content;
 pub(crate) use fill::name;
 
 use crate::image::record;

@@ -27,6 +27,7 @@ mod render;
 mod service;
 mod status;
 mod token;
+mod transfer;
 mod trash;
 mod up;
 mod usage;
