@@ -1,6 +1,7 @@
 //! Volumes as files of whoever runs the command.
 //!
-//! Invariant: what is not whole has no name that anybody would take for it, and is removed.
+//! Invariant: what is not whole has no name that anybody would take for it, and is removed, unless the
+//! command itself is killed.
 
 pub mod convert;
 mod out;
