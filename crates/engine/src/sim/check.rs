@@ -108,12 +108,16 @@ fn pools_agree(world: &World, wrong: &mut Vec<String>) {
     }
 }
 
+fn unplugged(s: &super::State, pool: &str) -> bool {
+    s.pools.get(pool).is_some_and(|made| made.unplugged)
+}
+
 fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &mut Vec<String>) {
     let s = world.state();
     let known: BTreeSet<super::Place> = volumes.iter().map(|(v, _)| (v.pool.clone(), v.id)).collect();
     for (v, status) in volumes {
         let (name, at) = (&v.name, (v.pool.clone(), v.id));
-        let away = s.pools.get(&v.pool).is_some_and(|made| made.unplugged);
+        let away = unplugged(&s, &v.pool);
         if let Some(going) = &v.deleting {
             match going.keep_until {
                 None => wrong.push(format!("{name} is still being deleted")),
@@ -128,7 +132,8 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
             }
             continue;
         }
-        if v.moving.is_some() || (v.leaving.is_some() && !away) {
+        let left = v.leaving.as_ref().is_some_and(|pool| !unplugged(&s, pool) && !away);
+        if v.moving.is_some() || left {
             wrong.push(format!("{name} is on its way: {:?} {:?}", v.moving, v.leaving));
         }
         if away {
@@ -163,14 +168,24 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
             wrong.push(format!("{name}'s status is stale"));
         }
     }
+    // What is left goes once both pools can be reached.
+    let left = |at: &super::Place| {
+        let of = |v: &VolumeSpec| v.id == at.1 && v.leaving.as_ref() == Some(&at.0);
+        volumes.iter().any(|(v, _)| of(v) && (unplugged(&s, &at.0) || unplugged(&s, &v.pool)))
+    };
     for (pool, id) in s.files.keys().chain(s.sidecars.keys()).chain(&s.parts) {
+        if left(&(pool.clone(), *id)) {
+            continue;
+        }
         if !known.contains(&(pool.clone(), *id)) {
             wrong.push(format!("{id:?} has files in {pool} and no record"));
         }
     }
     let wanted: BTreeSet<VolumeId> =
         volumes.iter().filter(|(v, _)| v.deleting.is_none()).map(|(v, _)| v.id).collect();
-    for at in s.parts.iter().chain(s.trash.keys().filter(|(_, id)| wanted.contains(id))) {
+    for at in
+        s.parts.iter().filter(|at| !left(at)).chain(s.trash.keys().filter(|(_, id)| wanted.contains(id)))
+    {
         wrong.push(format!("{at:?} is half made or half deleted"));
     }
     for at in s.trash.keys().filter(|at| !known.contains(*at)) {
