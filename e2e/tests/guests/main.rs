@@ -11,6 +11,7 @@ mod pools;
 mod refusals;
 mod shutdown;
 mod storage;
+mod transfer;
 mod upgrade;
 
 /// The size of a guest's root file system: every block it has, with those for its own use.
