@@ -325,7 +325,7 @@ fn wait(s: &MachineStatus, l: &mut machine::Look, until: Option<Timestamp>) {
 
 prop_compose! {
     fn volume_spec()(
-        generation in generation(), size in 1..5u64, from in 0..3u8,
+        generation in generation(), size in 1..5u64, from in 0..4u8,
         deleting in proptest::option::of(any::<bool>()), journey in 0..4u8,
     ) -> VolumeSpec {
         VolumeSpec {
@@ -341,6 +341,7 @@ prop_compose! {
             size: ByteSize::gib(size),
             source: match from {
                 0 => VolumeSource::Image { image: ImageId(id(7)) },
+                3 => VolumeSource::Upload,
                 1 => VolumeSource::Volume { volume: VolumeId(id(9)), image: None },
                 _ => VolumeSource::Blank { fs_uuid: id(8) },
             },
@@ -389,7 +390,10 @@ fn do_volume(spec: &mut VolumeSpec, l: &mut volume::Look, step: &volume::Step) -
     use volume::Step;
     let file = |size| Some(FileObs { size, allocated: ByteSize::gib(0) });
     match step {
-        Step::CreateBlank { size, .. } | Step::Clone { size, .. } | Step::Copy { size, .. } => {
+        Step::CreateBlank { size, .. }
+        | Step::TakeUpload { size }
+        | Step::Clone { size, .. }
+        | Step::Copy { size, .. } => {
             l.pool.file = file(*size);
             l.pool.sidecar = Some(spec.generation);
         }
