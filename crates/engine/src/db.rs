@@ -12,6 +12,7 @@ use types::image::{ImageSpec, ImageStatus};
 use types::machine::{MachineSpec, MachineStatus};
 use types::network::NetworkSpec;
 use types::operation::Kind;
+use types::snapshot::{SnapshotSpec, SnapshotStatus};
 use types::volume::{VolumeSpec, VolumeStatus};
 use types::{Actor, Code, Name, OperationId, Problem, Verb};
 use uuid::Uuid;
@@ -47,6 +48,8 @@ pub struct Record<S, T> {
 pub type MachineRecord = Record<MachineSpec, MachineStatus>;
 /// A volume's record.
 pub type VolumeRecord = Record<VolumeSpec, VolumeStatus>;
+/// A snapshot's record.
+pub type SnapshotRecord = Record<SnapshotSpec, SnapshotStatus>;
 /// An image's record.
 pub type ImageRecord = Record<ImageSpec, ImageStatus>;
 
@@ -70,6 +73,12 @@ impl Spec for VolumeSpec {
     type Status = VolumeStatus;
     const KIND: Kind = Kind::Volume;
     const MISSING: Code = Code::VolumeNotFound;
+}
+
+impl Spec for SnapshotSpec {
+    type Status = SnapshotStatus;
+    const KIND: Kind = Kind::Snapshot;
+    const MISSING: Code = Code::SnapshotNotFound;
 }
 
 impl Spec for ImageSpec {

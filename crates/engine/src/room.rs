@@ -7,7 +7,7 @@ use crate::Engine;
 use crate::admit::DEFAULT_POOL;
 use crate::port::Capacity;
 use std::sync::atomic::Ordering;
-use types::{ByteSize, Code, ImageId, Problem, VolumeId};
+use types::{ByteSize, Code, ImageId, Problem, SnapshotId, VolumeId};
 
 /// What has to be left: for sidecars and whatever else is written on the way.
 const LEFT: ByteSize = ByteSize::mib(8);
@@ -66,6 +66,16 @@ impl Engine {
         }
         let takes = pool.observe(of).ok().and_then(|seen| seen.file).map_or(0, |file| file.allocated.bytes());
         self.refuse_less(name, ByteSize(takes))
+    }
+
+    /// Refuses a copy of a snapshot for which there certainly is no room.
+    pub(crate) fn refuse_full_snapshot_copy(&self, name: &str, of: SnapshotId) -> Result<(), Problem> {
+        let pool = &self.0.ports.pool;
+        if pool.shares() {
+            return self.refuse_less(name, ByteSize::default());
+        }
+        let seen = pool.observe_snapshot(of).ok().and_then(|seen| seen.file);
+        self.refuse_less(name, ByteSize(seen.map_or(0, |file| file.allocated.bytes())))
     }
 
     /// What is to be said where a copy costs as much as what is copied.

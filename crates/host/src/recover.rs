@@ -5,6 +5,7 @@
 
 mod files;
 mod holders;
+mod snapshots;
 
 use crate::{Layout, durable};
 use engine::recover::{Found, FoundImage, FoundMachine, FoundVolume, Left};
@@ -54,6 +55,10 @@ pub fn anything(layout: &Layout) -> Result<bool, Problem> {
     if volumes.iter().any(|(name, _)| published(name)) {
         return Ok(true);
     }
+    let snapshots = entries(&layout.snapshots()).map_err(|e| unreadable(&layout.snapshots(), &e))?;
+    if snapshots.iter().any(|(name, _)| published(name)) {
+        return Ok(true);
+    }
     let machines = layout.machines();
     let machines = entries(&machines).map_err(|e| unreadable(&machines, &e))?;
     Ok(machines.iter().any(|(_, path)| path.join("machine.json").exists()))
@@ -82,6 +87,7 @@ fn files_of(layout: &Layout) -> Result<Read, Problem> {
     let within = |dir: PathBuf, done: io::Result<()>| done.map_err(|e| unreadable(&dir, &e));
     let mut volumes = BTreeMap::new();
     within(layout.volumes(), pool(layout, &mut volumes, &mut read))?;
+    within(layout.snapshots(), snapshots::find(layout, &mut read))?;
     within(layout.trash(), trash(layout, &mut volumes))?;
     within(layout.machines(), machines(layout, &mut read.found))?;
     within(layout.images(), images(layout, &mut read.found))?;

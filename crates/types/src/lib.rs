@@ -16,11 +16,12 @@ pub mod network;
 pub mod operation;
 pub mod page;
 pub mod size;
+pub mod snapshot;
 pub mod volume;
 
 pub use access::Role;
 pub use code::{Code, Problem};
-pub use id::{ImageId, MachineId, NetworkId, OperationId, RunId, TokenId, VolumeId};
+pub use id::{ImageId, MachineId, NetworkId, OperationId, RunId, SnapshotId, TokenId, VolumeId};
 pub use meta::{Actor, Timestamp};
 pub use name::Name;
 pub use operation::{Operation, OperationState, Verb};

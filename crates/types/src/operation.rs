@@ -55,6 +55,10 @@ verbs! {
     VolumeTrim = "volume.trim";
     VolumeRestore = "volume.restore";
     VolumeEdit = "volume.edit";
+    VolumeSnapshot = "volume.snapshot";
+    MachineSnapshot = "machine.snapshot";
+    SnapshotDelete = "snapshot.delete";
+    SnapshotRestore = "snapshot.restore";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
     HostShutdown = "host.shutdown";
@@ -81,6 +85,8 @@ pub enum Kind {
     Machine,
     /// A volume.
     Volume,
+    /// A snapshot.
+    Snapshot,
     /// An image.
     Image,
     /// A network.
@@ -98,6 +104,7 @@ impl fmt::Display for Kind {
         f.pad(match self {
             Self::Machine => "machine",
             Self::Volume => "volume",
+            Self::Snapshot => "snapshot",
             Self::Image => "image",
             Self::Network => "network",
             Self::Node => "node",

@@ -10,6 +10,7 @@ mod image;
 mod machine;
 mod network;
 mod restore;
+mod snapshot;
 mod volume;
 
 pub(crate) use machine::{
@@ -17,6 +18,7 @@ pub(crate) use machine::{
     mount, release as release_machine,
 };
 pub(crate) use network::DEFAULT as DEFAULT_NETWORK;
+pub(crate) use snapshot::going_snapshot;
 pub(crate) use volume::{
     DEFAULT_POOL, go_for_good as discard_for_good, mark_deleting, no_guest_to_trim, restorable,
 };

@@ -13,6 +13,7 @@ mod machine;
 #[cfg(test)]
 mod properties;
 mod report;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod volume;
@@ -27,8 +28,9 @@ use crate::Settings;
 use crate::db::encode;
 use types::image::{ImageSource, ImageSpec, ImageStatus};
 use types::machine::MachineSpec;
+use types::snapshot::SnapshotSidecar;
 use types::volume::VolumeSpec;
-use types::{ByteSize, ImageId, MachineId, Name, Problem, RunId, Timestamp, VolumeId};
+use types::{ByteSize, ImageId, MachineId, Name, Problem, RunId, SnapshotId, Timestamp, VolumeId};
 use uuid::Uuid;
 
 /// Nothing was changed more often; a sidecar that says so is damaged, and counting goes on from here.
@@ -65,6 +67,17 @@ pub struct FoundMachine {
     pub written_at: Timestamp,
 }
 
+/// What there is of a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundSnapshot {
+    /// Which, by the names of its files.
+    pub id: SnapshotId,
+    /// What its sidecar says.
+    pub sidecar: Option<SnapshotSidecar>,
+    /// The length of its published file.
+    pub file: Option<ByteSize>,
+}
+
 /// A complete image.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FoundImage {
@@ -94,6 +107,8 @@ pub struct Holder {
 pub struct Found {
     /// Volumes, whatever there is of each.
     pub volumes: Vec<FoundVolume>,
+    /// Snapshots, whatever there is of each.
+    pub snapshots: Vec<FoundSnapshot>,
     /// Machines whose directory is there.
     pub machines: Vec<FoundMachine>,
     /// Images whose content is there.
@@ -108,7 +123,8 @@ impl Found {
     /// Whether there is anything that a database should know of. What is in the trash alone, or was
     /// never finished, is not.
     pub fn is_empty(&self) -> bool {
-        self.machines.is_empty() && self.volumes.iter().all(|v| v.file.is_none() && !v.sidecar)
+        let snapshots = self.snapshots.iter().all(|s| s.file.is_none());
+        snapshots && self.machines.is_empty() && self.volumes.iter().all(|v| v.file.is_none() && !v.sidecar)
     }
 }
 
@@ -161,6 +177,11 @@ pub fn decide(found: &Found, around: &Around<'_>) -> Result<Recovery, Problem> {
     for made in volumes {
         recovery.add(made);
     }
+    let (snapshots, left) = snapshot::decide(found, &mut claims)?;
+    for made in snapshots {
+        recovery.add(made);
+    }
+    recovery.left.extend(left);
     recovery.left.extend(machines.left);
     for made in machines.made {
         recovery.add(made.written());

@@ -13,6 +13,8 @@ mod named;
 mod node;
 mod pass;
 pub mod queue;
+mod reset;
+mod snapshot;
 mod stall;
 pub mod steady;
 mod trash;
@@ -104,6 +106,7 @@ impl Engine {
         let outcome = match kind {
             Kind::Machine => self.look_at_machine(types::MachineId(id)),
             Kind::Volume => self.look_at_volume(types::VolumeId(id)),
+            Kind::Snapshot => self.look_at_snapshot(types::SnapshotId(id)),
             Kind::Image => self.look_at_image(types::ImageId(id)),
             Kind::Network | Kind::Token | Kind::User => Ok(Next::Idle),
             Kind::Node => self.look_at_node(id),
@@ -138,6 +141,7 @@ impl Engine {
         match kind {
             Kind::Machine => self.give_up_machine(types::MachineId(id), problem),
             Kind::Volume => self.give_up_volume(types::VolumeId(id), problem),
+            Kind::Snapshot => self.give_up_snapshot(types::SnapshotId(id), problem),
             Kind::Image => self.give_up_image(types::ImageId(id), problem),
             Kind::Network | Kind::Node | Kind::Token | Kind::User => Ok(false),
         }

@@ -17,6 +17,7 @@ use types::image::ImageSpec;
 use types::machine::{Desired, MachineSpec};
 use types::network::NetworkSpec;
 use types::operation::Kind;
+use types::snapshot::SnapshotSpec;
 use types::volume::VolumeSpec;
 use types::{NetworkId, Problem};
 
@@ -45,6 +46,9 @@ impl Engine {
         }
         for r in db.records::<ImageSpec>()? {
             all.push(((Kind::Image, r.spec.id.0), None));
+        }
+        for r in db.records::<SnapshotSpec>()? {
+            all.push(((Kind::Snapshot, r.spec.id.0), None));
         }
         for r in db.records::<VolumeSpec>()? {
             let id = r.spec.id.0;
@@ -101,8 +105,13 @@ impl Engine {
                     return Ok(false);
                 }
                 let pool = self.0.ports.pool.observe(spec.id)?;
-                let look =
-                    volume::Look { pool, claimed: false, image: volume::ImageLook::Missing, expired: false };
+                let look = volume::Look {
+                    pool,
+                    claimed: false,
+                    image: volume::ImageLook::Missing,
+                    expired: false,
+                    reset: volume::ResetLook::Ready,
+                };
                 Ok(volume::plan(spec, status, &look) == Answer::Settled)
             }
         }

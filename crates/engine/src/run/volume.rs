@@ -1,15 +1,17 @@
 //! Volumes: looking and doing.
 
 use super::close::Ending;
+use super::queue::Key;
 use super::{Broken, Next};
 use crate::admit::{discard_for_good, mark_deleting, restorable};
 use crate::db::{Change, VolumeRecord, encode};
 use crate::plan::Answer;
-use crate::plan::volume::{ImageLook, Look, Step, plan};
+use crate::plan::volume::{ImageLook, Look, ResetLook, Step, plan};
 use crate::{Engine, key};
 use types::operation::{Kind, Progress};
+use types::snapshot::SnapshotSpec;
 use types::volume::{Condition, VolumeDeletion, VolumeSource, VolumeSpec, VolumeStatus};
-use types::{ByteSize, Code, MachineId, Operation, Problem, Verb, VolumeId};
+use types::{ByteSize, Code, MachineId, Operation, Problem, SnapshotId, Verb, VolumeId};
 
 impl Engine {
     pub(super) fn look_at_volume(&self, id: VolumeId) -> Result<Next, Broken> {
@@ -57,13 +59,20 @@ impl Engine {
             VolumeSource::Volume { volume, .. } if pool.file.is_none() => {
                 self.source_look(spec.id, volume)?
             }
+            VolumeSource::Snapshot { snapshot, .. } if pool.file.is_none() => {
+                self.snapshot_source(snapshot)?
+            }
             _ => ImageLook::Missing,
         };
         let there = |key: String| self.0.db.0.get(&key).map(|found| found.is_some());
         let claimed =
             spec.deleting.is_some() && (there(key::attach(spec.id))? || there(key::hold(spec.id.0))?);
         let expired = restorable(record).is_some_and(|until| self.let_go(until));
-        Ok(Look { pool, claimed, image, expired })
+        let reset = match &spec.reset {
+            Some(reset) => self.reset_look(reset)?,
+            None => ResetLook::Ready,
+        };
+        Ok(Look { pool, claimed, image, expired, reset })
     }
 
     /// The volume that `copy` is to be a copy of: without the hold, it may have changed since.
@@ -86,6 +95,17 @@ impl Engine {
         })
     }
 
+    /// The snapshot that a volume is to be a copy of, which never changes.
+    fn snapshot_source(&self, source: SnapshotId) -> Result<ImageLook, Problem> {
+        let Some(record) = self.0.db.record::<SnapshotSpec>(source.0)? else { return Ok(ImageLook::Missing) };
+        Ok(match (&record.status.fault, record.status.taken) {
+            (Some(fault), _) => ImageLook::Failed(fault.clone()),
+            (None, Some(taken)) => ImageLook::Ready(taken.size),
+            (None, None) if record.spec.deleting.is_some() => ImageLook::Missing,
+            (None, None) => ImageLook::Coming,
+        })
+    }
+
     fn do_volume(&self, record: &VolumeRecord, step: &Step) -> Result<Next, Broken> {
         let spec = &record.spec;
         let pool = &self.0.ports.pool;
@@ -99,6 +119,19 @@ impl Engine {
             }
             Step::Copy { from, size } => {
                 pool.create_copy(spec.id, *from, *size, &encode(&spec.value), &tell)?;
+            }
+            Step::CopySnapshot { from, size } => {
+                pool.create_from_snapshot(spec.id, *from, *size, &encode(&spec.value), &tell)?;
+            }
+            Step::Reset { to, size } => {
+                let Some(reset) = spec.reset.filter(|r| r.to == *to) else { return Err(Broken::Raced) };
+                pool.reset(spec.id, *to, *size, &tell)?;
+                self.end_reset(record, &reset)?;
+            }
+            Step::DropReset => {
+                let Some(reset) = &spec.reset else { return Err(Broken::Raced) };
+                let text = format!("volume \"{}\" was deleted meanwhile", spec.name);
+                self.give_up_reset(record, reset, &Problem::new(Code::Superseded, text))?;
             }
             Step::Grow { to } => pool.grow(spec.id, *to)?,
             Step::WriteSidecar => pool.write_sidecar(spec.id, &encode(&spec.value))?,
@@ -142,7 +175,8 @@ impl Engine {
             .on(&record.status)
             .delete(spec.key.clone())
             .delete(record.status.key.clone())
-            .delete(key::tail(&spec.id.short()));
+            .delete(key::tail(&spec.id.short()))
+            .delete(key::unclean(spec.id));
         self.end_copy(&mut change, record)?;
         let because = spec.deleting.as_ref().and_then(|d| d.because.clone());
         self.commit_and_close(change, Kind::Volume, spec.id.0, |op| {
@@ -163,21 +197,17 @@ impl Engine {
 
     /// Lets go of what a copy was made of, if it was not whole before.
     fn end_copy(&self, change: &mut Change, record: &VolumeRecord) -> Result<(), Problem> {
-        match record.spec.source {
-            VolumeSource::Volume { volume, .. } if !record.status.filled => {
-                self.release_hold(change, volume.0, (Kind::Volume, record.spec.id.0))
-            }
-            _ => Ok(()),
+        match source_key(record) {
+            Some((_, id)) => self.release_hold(change, id, (Kind::Volume, record.spec.id.0)),
+            None => Ok(()),
         }
     }
 
     /// Whoever waited for what was held looks again.
     fn after_copy(&self, record: &VolumeRecord) {
-        if let VolumeSource::Volume { volume, .. } = record.spec.source {
-            if !record.status.filled {
-                self.wake(Kind::Volume, volume.0);
-                self.0.queue.settled((Kind::Volume, volume.0));
-            }
+        if let Some(source) = source_key(record) {
+            self.wake(source.0, source.1);
+            self.0.queue.settled(source);
         }
     }
 
@@ -233,6 +263,9 @@ impl Engine {
             })?;
             return Ok(false);
         }
+        if let Some(reset) = &spec.reset {
+            return self.give_up_reset(&record, reset, problem).map(|()| true);
+        }
         if self.give_up_growth(&record, problem)? {
             return Ok(false);
         }
@@ -285,5 +318,15 @@ impl Engine {
         self.commit_and_close(change, Kind::Volume, new.id.0, |op| {
             (op.verb == Verb::VolumeResize).then(|| Ending::failed(problem.clone()))
         })
+    }
+}
+
+/// What a volume that is not whole yet is a copy of, and holds.
+fn source_key(record: &VolumeRecord) -> Option<Key> {
+    match record.spec.source {
+        _ if record.status.filled => None,
+        VolumeSource::Volume { volume, .. } => Some((Kind::Volume, volume.0)),
+        VolumeSource::Snapshot { snapshot, .. } => Some((Kind::Snapshot, snapshot.0)),
+        VolumeSource::Blank { .. } | VolumeSource::Image { .. } => None,
     }
 }

@@ -19,7 +19,7 @@ use crate::{Engine, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use types::machine::StallReason;
-use types::{ByteSize, ImageId, MachineId, Problem, RunId, Timestamp, VolumeId};
+use types::{ByteSize, ImageId, MachineId, Problem, RunId, SnapshotId, Timestamp, VolumeId};
 
 /// So many ticks are remembered by name; a world that lives long forgets the later ones.
 const TRACED: usize = 20_000;
@@ -93,6 +93,12 @@ pub enum Guests {
 pub struct State {
     /// Published files.
     pub files: BTreeMap<VolumeId, File>,
+    /// Published snapshots.
+    pub snapshots: BTreeMap<SnapshotId, File>,
+    /// Their published sidecars: the generation in each.
+    pub snapshot_sidecars: BTreeMap<SnapshotId, u64>,
+    /// Their temporaries.
+    pub snapshot_parts: BTreeSet<SnapshotId>,
     /// Published sidecars: the generation in each.
     pub sidecars: BTreeMap<VolumeId, u64>,
     /// Temporaries.

@@ -3,13 +3,13 @@
 use super::{File, Guests, Process, World};
 use crate::port::{
     Capacity, Clock, DiskObs, Fault, FileObs, Grown, Guest, GuestObs, Health, ImageObs, Images, Net, NicPlan,
-    OnProgress, Pool, ProcessObs, RunDisk, RunPlan, Vmm, VolumeObs,
+    OnProgress, Pool, ProcessObs, RunDisk, RunPlan, SnapshotObs, Vmm, VolumeObs,
 };
 use std::collections::BTreeMap;
 use types::image::ImageSource;
 use types::network::NetworkSpec;
 use types::operation::Progress;
-use types::{ByteSize, Code, ImageId, MachineId, Problem, RunId, Timestamp, VolumeId};
+use types::{ByteSize, Code, ImageId, MachineId, Problem, RunId, SnapshotId, Timestamp, VolumeId};
 use uuid::Uuid;
 
 fn generation(sidecar: &[u8]) -> u64 {
@@ -34,6 +34,26 @@ impl World {
         match self.state().full {
             true => Err(Fault::lasting(Code::PoolFull, "there is no room")),
             false => Ok(()),
+        }
+    }
+
+    /// A volume's file, which no process has open.
+    fn still(&self, volume: VolumeId, done: &str) -> Option<File> {
+        let mut s = self.state();
+        if s.processes.values().any(|p| !p.exited && p.volumes.contains(&volume)) {
+            s.violations.push(format!("{volume:?} is {done} while a process has it open"));
+        }
+        s.files.get(&volume).cloned()
+    }
+
+    /// A snapshot's file, to be made `size` long.
+    fn kept(&self, snapshot: SnapshotId, size: ByteSize) -> Result<File, Fault> {
+        match self.state().snapshots.get(&snapshot) {
+            None => Err(Fault::lasting(Code::SnapshotLost, "what is copied is gone")),
+            Some(file) if size < file.size => {
+                Err(Fault::lasting(Code::VolumeTooSmall, "the copy would be cut"))
+            }
+            Some(file) => Ok(file.clone()),
         }
     }
 
@@ -170,6 +190,103 @@ impl Pool for World {
         }
         self.publish(volume, File { size, marks: was.marks }, sidecar, progress);
         self.tick("copied");
+        Ok(())
+    }
+
+    fn observe_snapshot(&self, snapshot: SnapshotId) -> Result<SnapshotObs, Fault> {
+        let s = self.state();
+        Ok(SnapshotObs {
+            file: s.snapshots.get(&snapshot).map(|f| FileObs { size: f.size, allocated: f.size }),
+            sidecar: s.snapshot_sidecars.get(&snapshot).copied(),
+        })
+    }
+
+    fn take_snapshot(
+        &self,
+        snapshot: SnapshotId,
+        of: VolumeId,
+        progress: OnProgress<'_>,
+    ) -> Result<ByteSize, Fault> {
+        self.begin("take_snapshot")?;
+        let Some(was) = self.still(of, "made a snapshot of") else {
+            return Err(Fault::lasting(Code::VolumeLost, "what is copied is gone"));
+        };
+        self.room()?;
+        self.state().snapshot_parts.insert(snapshot);
+        progress(Progress { what: "copying".into(), done: 0, total: None, unit: "bytes".into() });
+        self.tick("half taken");
+        if self.still(of, "made a snapshot of").as_ref() != Some(&was) {
+            self.state().violations.push(format!("{of:?} changed while a snapshot was made of it"));
+        }
+        let size = was.size;
+        let mut s = self.state();
+        s.snapshot_parts.remove(&snapshot);
+        s.snapshots.insert(snapshot, was);
+        drop(s);
+        self.tick("taken");
+        Ok(size)
+    }
+
+    fn write_snapshot_sidecar(&self, snapshot: SnapshotId, sidecar: &[u8]) -> Result<(), Fault> {
+        self.begin("write_snapshot_sidecar")?;
+        self.state().snapshot_sidecars.insert(snapshot, generation(sidecar));
+        self.tick("snapshot's sidecar written");
+        Ok(())
+    }
+
+    fn remove_snapshot(&self, snapshot: SnapshotId) -> Result<(), Fault> {
+        self.begin("remove_snapshot")?;
+        self.state().snapshots.remove(&snapshot);
+        self.tick("snapshot's file removed");
+        let mut s = self.state();
+        s.snapshot_sidecars.remove(&snapshot);
+        s.snapshot_parts.remove(&snapshot);
+        drop(s);
+        self.tick("snapshot removed");
+        Ok(())
+    }
+
+    fn create_from_snapshot(
+        &self,
+        volume: VolumeId,
+        from: SnapshotId,
+        size: ByteSize,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        self.begin("create_from_snapshot")?;
+        let was = self.kept(from, size)?;
+        self.room()?;
+        self.tick("half copied");
+        if self.kept(from, size).as_ref() != Ok(&was) {
+            self.state().violations.push(format!("{from:?} changed while it was copied"));
+        }
+        self.publish(volume, File { size, marks: was.marks }, sidecar, progress);
+        self.tick("copied");
+        Ok(())
+    }
+
+    fn reset(
+        &self,
+        volume: VolumeId,
+        to: SnapshotId,
+        size: ByteSize,
+        _: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        self.begin("reset")?;
+        let new = self.kept(to, size)?;
+        self.room()?;
+        if self.still(volume, "reset").is_none() {
+            return Err(Fault::lasting(Code::VolumeLost, "what is replaced is gone"));
+        }
+        self.state().parts.insert(volume);
+        self.tick("half replaced");
+        let _ = self.still(volume, "reset");
+        let mut s = self.state();
+        s.parts.remove(&volume);
+        s.files.insert(volume, File { size, marks: new.marks });
+        drop(s);
+        self.tick("replaced");
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 use super::Finding;
 use crate::{Layout, recover};
 use engine::recover::{Found, Listed};
-use types::VolumeId;
+use types::{SnapshotId, VolumeId};
 
 const CHECK: &str = "pool";
 /// How many are named; the rest are counted.
@@ -21,7 +21,7 @@ pub fn pool(layout: &Layout, listed: impl FnOnce() -> Option<Listed>) -> Vec<Fin
     let Some(listed) = listed() else {
         return vec![Finding::unseen(CHECK, "the database cannot be read")];
     };
-    judge(&found, &listed, &|id| layout.volume(id).exists())
+    judge(&found, &listed, &|id| layout.volume(id).exists() || layout.snapshot(SnapshotId(id.0)).exists())
 }
 
 fn judge(found: &Found, listed: &Listed, exists: &dyn Fn(VolumeId) -> bool) -> Vec<Finding> {
@@ -64,6 +64,24 @@ fn judge(found: &Found, listed: &Listed, exists: &dyn Fn(VolumeId) -> bool) -> V
         "volumes without their file",
         gone.collect(),
         "put the file back into the pool, or delete the volume",
+        true,
+    );
+    let strange = found.snapshots.iter().filter(|s| !listed.snapshots.contains_key(&s.id));
+    tell(
+        "files of snapshots that are not in the list",
+        strange.map(|s| s.id.to_string()).collect(),
+        "move them out of the pool; or, with the daemon stopped, move sistemo.db away and run `sistemo recover`",
+        false,
+    );
+    let missing = listed.snapshots.iter().filter_map(|(id, name)| {
+        let name = name.as_ref()?;
+        let here = found.snapshots.iter().any(|s| s.id == *id && s.file.is_some());
+        (!here && !exists(VolumeId(id.0))).then(|| format!("{name} ({id})"))
+    });
+    tell(
+        "snapshots without their file",
+        missing.collect(),
+        "put the file back into the pool's snapshots, or delete the snapshot",
         true,
     );
     let machines = found.machines.iter().filter(|m| !listed.machines.contains(&m.id));

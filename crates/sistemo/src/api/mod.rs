@@ -27,6 +27,7 @@ mod pages;
 mod peer;
 mod problem;
 mod serve;
+mod snapshots;
 mod ssh;
 mod status;
 mod tokens;
@@ -164,6 +165,11 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(volumes::clone))
         .routes(routes!(volumes::trim))
         .routes(routes!(volumes::restore))
+        .routes(routes!(snapshots::list))
+        .routes(routes!(snapshots::show, snapshots::delete))
+        .routes(routes!(snapshots::restore))
+        .routes(routes!(snapshots::of_volume))
+        .routes(routes!(snapshots::of_machine))
         .routes(routes!(images::list, images::pull))
         .routes(routes!(images::show, images::delete))
         .routes(routes!(networks::list))

@@ -24,6 +24,7 @@ mod progress;
 mod recover;
 mod render;
 mod service;
+mod snapshot;
 mod status;
 mod token;
 mod trash;
@@ -67,6 +68,9 @@ enum Verb {
     /// Volumes: the disks, with a life of their own
     #[command(subcommand)]
     Volume(volume::Volume),
+    /// Snapshots: what volumes were at one moment
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
     /// The trash: what was deleted and can be taken back
     #[command(subcommand)]
     Trash(trash::Trash),
@@ -170,6 +174,7 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Man(verb) => verb.run(&context),
         Verb::Machine(verb) => context::block_on(verb.run(&context)),
         Verb::Volume(verb) => context::block_on(verb.run(&context)),
+        Verb::Snapshot(verb) => context::block_on(verb.run(&context)),
         Verb::Trash(verb) => context::block_on(verb.run(&context)),
         Verb::Image(verb) => context::block_on(verb.run(&context)),
         Verb::Network(verb) => context::block_on(verb.run(&context)),
