@@ -9,6 +9,7 @@ mod live;
 mod network;
 mod refusals;
 mod shutdown;
+mod snapshots;
 mod storage;
 mod upgrade;
 

@@ -8,7 +8,7 @@ use super::edit::protected;
 use super::machine::refuse_going;
 use super::volume::{refuse_deleting, refuse_lost};
 use super::{Draft, made_up};
-use crate::db::{SnapshotRecord, VolumeRecord};
+use crate::db::{MachineRecord, SnapshotRecord, VolumeRecord};
 use crate::{Engine, key};
 use types::machine::MachineSpec;
 use types::operation::Kind;
@@ -20,7 +20,8 @@ use types::{Actor, Code, Name, Operation, Problem, SnapshotId, Verb};
 const TAIL: usize = 6;
 
 impl Engine {
-    /// Accepts a snapshot of a volume that no running machine has.
+    /// Accepts a snapshot of a volume. One that a running machine has must be in a pool where copies
+    /// share their blocks.
     ///
     /// # Errors
     /// `volume-not-found`, `machine-running`, `name-taken`, `pool-full`, `being-deleted`, …
@@ -33,7 +34,7 @@ impl Engine {
         self.admit(actor, Verb::VolumeSnapshot, (Kind::Volume, volume), |draft| {
             let source = self.0.db.find::<VolumeSpec>(volume)?;
             if let Some(machine) = self.holder(draft, source.spec.id)? {
-                refuse_running(draft, &machine, "take the snapshot")?;
+                self.refuse_unshared(draft, &machine, "take the snapshot")?;
             }
             let id = SnapshotId(self.0.ports.clock.new_id());
             let name = match &req.name {
@@ -61,8 +62,7 @@ impl Engine {
     ) -> Result<Operation, Problem> {
         self.admit(actor, Verb::MachineSnapshot, (Kind::Machine, machine), |draft| {
             let record = self.0.db.find::<MachineSpec>(machine)?;
-            refuse_going(&record)?;
-            refuse_running(draft, &record, "take the snapshots")?;
+            self.refuse_unshared(draft, &record, "take the snapshots")?;
             let mut disks = record.spec.disks.clone();
             disks.retain(|d| d.leaving.is_none());
             let members: Vec<_> = disks.iter().map(|_| SnapshotId(self.0.ports.clock.new_id())).collect();
@@ -85,6 +85,20 @@ impl Engine {
             }
             draft.touch(Kind::Machine, record.spec.id.0, record.spec.name.as_str());
             Ok(())
+        })
+    }
+
+    /// Refuses a machine that runs on volumes that cannot be had at once.
+    fn refuse_unshared(&self, draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
+        if self.0.ports.pool.shares() {
+            return refuse_going(machine);
+        }
+        refuse_running(draft, machine, what).map_err(|problem| match problem.code {
+            Code::MachineRunning => {
+                let stop = problem.hint.clone().unwrap_or_default();
+                problem.hint(format!("{stop}; on XFS with reflink or on Btrfs it goes while it runs"))
+            }
+            _ => problem,
         })
     }
 

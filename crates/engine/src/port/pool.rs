@@ -101,18 +101,26 @@ pub trait Pool: Send + Sync {
     /// `io-error`.
     fn observe_snapshot(&self, snapshot: SnapshotId) -> Result<SnapshotObs, Fault>;
 
-    /// Makes the snapshot's file a copy of the volume's as that is now (reflink where the file system can,
-    /// else its data ranges only), in place of any that is there; returns its length. No process changes
-    /// the volume meanwhile.
+    /// Makes the snapshot's file a copy of the volume's as that is now, in place of any that is there:
+    /// reflink where the file system can, else its data ranges only, which needs that no process
+    /// changes the volume meanwhile; while one may (`live`) that is refused. Durable only with
+    /// [`Pool::settle_snapshot`].
     ///
     /// # Errors
-    /// `pool-full`, `volume-lost`, `io-error`.
+    /// `pool-full`, `volume-lost`, `io-error`; `machine-running` if it is `live` and cannot be shared.
     fn take_snapshot(
         &self,
         snapshot: SnapshotId,
         of: VolumeId,
+        live: bool,
         progress: OnProgress<'_>,
-    ) -> Result<ByteSize, Fault>;
+    ) -> Result<(), Fault>;
+
+    /// Makes the snapshot's file durable; returns its length.
+    ///
+    /// # Errors
+    /// `pool-full`, `snapshot-lost`, `io-error`.
+    fn settle_snapshot(&self, snapshot: SnapshotId) -> Result<ByteSize, Fault>;
 
     /// Publishes the snapshot's sidecar, as [`Pool::write_sidecar`] does for a volume.
     ///

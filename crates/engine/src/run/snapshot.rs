@@ -6,15 +6,17 @@
 use super::close::Ending;
 use super::{Broken, Next};
 use crate::admit::going_snapshot;
-use crate::db::{Change, SnapshotRecord, encode};
+use crate::db::{Change, MachineRecord, SnapshotRecord, encode};
 use crate::plan::Answer;
 use crate::plan::snapshot::{Look, Source, Step, plan, too_late};
+use crate::port::{Fault, ProcessObs};
 use crate::{Engine, key};
 use types::machine::MachineSpec;
 use types::operation::{Kind, Progress};
 use types::snapshot::{Consistency, SnapshotDeletion, SnapshotSidecar, SnapshotSpec, SnapshotStatus, Taken};
 use types::volume::VolumeSpec;
-use types::{MachineId, Problem, SnapshotId, Verb};
+use types::{Code, MachineId, Problem, RunId, SnapshotId, Verb, VolumeId};
+use uuid::Uuid;
 
 impl Engine {
     pub(super) fn look_at_snapshot(&self, id: SnapshotId) -> Result<Next, Broken> {
@@ -96,13 +98,29 @@ impl Engine {
         if !volume.status.filled || !rests {
             return Ok(Source::Coming(Kind::Volume, spec.volume.0));
         }
-        if let Some(claim) = self.0.db.get::<MachineId>(&key::attach(spec.volume))? {
-            let machine = self.0.db.record::<MachineSpec>(claim.value.0)?;
-            if machine.is_some_and(|m| m.status.run.is_some()) {
-                return Ok(Source::Coming(Kind::Machine, claim.value.0));
+        match self.had_by(spec.volume)? {
+            Some(machine) if self.live(&machine)?.is_none() => {
+                Ok(Source::Coming(Kind::Machine, machine.spec.id.0))
             }
+            _ => Ok(Source::Ready),
         }
-        Ok(Source::Ready)
+    }
+
+    /// The machine whose run has a volume, if there is one.
+    fn had_by(&self, volume: VolumeId) -> Result<Option<MachineRecord>, Problem> {
+        let Some(claim) = self.0.db.get::<MachineId>(&key::attach(volume))? else { return Ok(None) };
+        let machine = self.0.db.record::<MachineSpec>(claim.value.0)?;
+        Ok(machine.filter(|m| m.status.run.is_some()))
+    }
+
+    /// A machine's run, if it is up and its volumes can be had while it is; else it has to end first, or
+    /// to come up.
+    fn live(&self, machine: &MachineRecord) -> Result<Option<(MachineId, RunId)>, Broken> {
+        let Some(run) = &machine.status.run else { return Ok(None) };
+        let up = run.hello_at.is_some() && run.stop_deadline.is_none() && self.0.ports.pool.shares();
+        let id = machine.spec.id;
+        let alive = up && self.0.ports.vmm.observe(id, run.id)? == ProcessObs::Alive;
+        Ok(alive.then_some((id, run.id)))
     }
 
     fn do_snapshot(&self, record: &SnapshotRecord, step: &Step) -> Result<Next, Broken> {
@@ -121,17 +139,27 @@ impl Engine {
         Ok(Next::Again)
     }
 
-    /// Takes all that belong together, none of which any process changes, and says so.
+    /// Takes all that belong together, and says so.
     fn take(&self, record: &SnapshotRecord) -> Result<(), Broken> {
-        let tell = |p: Progress| self.0.live.progress(Kind::Snapshot, record.spec.id.0, &p);
-        let mut change = Change::system();
         let all = self.together(record)?;
+        let live = match self.had_by(record.spec.volume)? {
+            None => None,
+            Some(machine) => Some(self.live(&machine)?.ok_or(Broken::Raced)?),
+        };
         let at = self.now();
+        let throughout = match live {
+            None => self.copy_all(&all, false).map(|()| None)?,
+            Some(run) => Some(self.copy_live(&all, run)?),
+        };
+        let mut change = Change::system();
         for one in &all {
             let (id, volume) = (one.spec.id, one.spec.volume);
-            let size = self.0.ports.pool.take_snapshot(id, volume, &tell)?;
-            let unclean = self.0.db.0.get(&key::unclean(volume))?.is_some();
-            let consistency = if unclean { Consistency::Crash } else { Consistency::Filesystem };
+            let size = self.0.ports.pool.settle_snapshot(id)?;
+            let whole = match throughout {
+                Some(throughout) => throughout,
+                None => self.0.db.0.get(&key::unclean(volume))?.is_none(),
+            };
+            let consistency = if whole { Consistency::Filesystem } else { Consistency::Crash };
             let status =
                 SnapshotStatus { taken: Some(Taken { at, size, consistency }), ..one.status.value.clone() };
             change.on(&one.spec).update(&one.status, &status);
@@ -140,6 +168,39 @@ impl Engine {
         change.commit(&self.0.db)?;
         self.after_taking(&all);
         Ok(())
+    }
+
+    fn copy_all(&self, all: &[SnapshotRecord], live: bool) -> Result<(), Fault> {
+        let first = all.first().map_or(Uuid::nil(), |one| one.spec.id.0);
+        let tell = |p: Progress| self.0.live.progress(Kind::Snapshot, first, &p);
+        all.iter()
+            .try_for_each(|one| self.0.ports.pool.take_snapshot(one.spec.id, one.spec.volume, live, &tell))
+    }
+
+    /// Takes them from under a guest that is held still meanwhile; whether it was, throughout. What is
+    /// of one disk is as after a loss of power if it was not; what is of several would be of several
+    /// instants then, and is not had.
+    fn copy_live(&self, all: &[SnapshotRecord], (machine, run): (MachineId, RunId)) -> Result<bool, Broken> {
+        let guest = &self.0.ports.guest;
+        let held = guest.freeze(machine, run);
+        if let Err(fault) = &held {
+            tracing::warn!(%machine, code = %fault.problem.code, "not held still: {fault}");
+            if fault.passing {
+                // Its answer may only have been lost.
+                let _ = guest.thaw(machine, run);
+            }
+            if all.len() > 1 {
+                return Err(not_at_once(fault.passing).into());
+            }
+        }
+        let copied = self.copy_all(all, true);
+        // Also after a failure: the guest would only go on by itself in a while.
+        let throughout = held.is_ok() && guest.thaw(machine, run).unwrap_or(false);
+        copied?;
+        match throughout || all.len() == 1 {
+            true => Ok(throughout),
+            false => Err(not_at_once(true).into()),
+        }
     }
 
     /// Whoever waited for what was held looks again.
@@ -228,4 +289,12 @@ impl Engine {
         }
         Ok(true)
     }
+}
+
+/// The fault of snapshots that would not be of one instant.
+fn not_at_once(passing: bool) -> Fault {
+    let text = "the guest could not be held still, so its disks cannot be had as of one instant";
+    let fault = if passing { Fault::passing } else { Fault::lasting };
+    fault(Code::GuestFailed, text.to_owned())
+        .hint("stop the machine first, or take a snapshot of each volume; `sistemo machine restart` gives it the agent of this version")
 }

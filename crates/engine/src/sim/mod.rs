@@ -26,6 +26,8 @@ const TRACED: usize = 20_000;
 
 /// How long a guest takes until its agent says hello, in milliseconds.
 const HELLO: i64 = 1000;
+/// How long a guest holds its file systems still at most, in milliseconds.
+const HELD: i64 = 30_000;
 /// How long a guest takes to shut down, in milliseconds.
 const DOWN: i64 = 500;
 
@@ -68,6 +70,8 @@ pub struct Process {
     pub stands: Option<(StallReason, i64)>,
     /// How far the guest's clock is behind, in milliseconds.
     pub behind: i64,
+    /// Its file systems are held still, until then.
+    pub held: Option<i64>,
 }
 
 /// How guests behave.
@@ -127,6 +131,8 @@ pub struct State {
     pub ids: u64,
     /// How guests behave.
     pub guests: Guests,
+    /// Copies in the pool share their blocks.
+    pub shares: bool,
     /// The pool has no room.
     pub full: bool,
     /// Nothing can be written to the pool.

@@ -205,26 +205,39 @@ impl Pool for World {
         &self,
         snapshot: SnapshotId,
         of: VolumeId,
+        live: bool,
         progress: OnProgress<'_>,
-    ) -> Result<ByteSize, Fault> {
+    ) -> Result<(), Fault> {
         self.begin("take_snapshot")?;
-        let Some(was) = self.still(of, "made a snapshot of") else {
+        let look = |w: &Self| match live {
+            true => w.state().files.get(&of).cloned(),
+            false => w.still(of, "made a snapshot of"),
+        };
+        let Some(was) = look(self) else {
             return Err(Fault::lasting(Code::VolumeLost, "what is copied is gone"));
         };
+        if live && !self.state().shares {
+            self.state().violations.push(format!("{of:?} is copied while it may be written"));
+        }
         self.room()?;
         self.state().snapshot_parts.insert(snapshot);
         progress(Progress { what: "copying".into(), done: 0, total: None, unit: "bytes".into() });
         self.tick("half taken");
-        if self.still(of, "made a snapshot of").as_ref() != Some(&was) {
+        if look(self).as_ref() != Some(&was) {
             self.state().violations.push(format!("{of:?} changed while a snapshot was made of it"));
         }
-        let size = was.size;
         let mut s = self.state();
         s.snapshot_parts.remove(&snapshot);
         s.snapshots.insert(snapshot, was);
         drop(s);
         self.tick("taken");
-        Ok(size)
+        Ok(())
+    }
+
+    fn settle_snapshot(&self, snapshot: SnapshotId) -> Result<ByteSize, Fault> {
+        self.begin("settle_snapshot")?;
+        let size = self.state().snapshots.get(&snapshot).map(|f| f.size);
+        size.ok_or_else(|| Fault::lasting(Code::SnapshotLost, "its file is gone"))
     }
 
     fn write_snapshot_sidecar(&self, snapshot: SnapshotId, sidecar: &[u8]) -> Result<(), Fault> {
@@ -367,7 +380,7 @@ impl Pool for World {
     }
 
     fn shares(&self) -> bool {
-        false
+        self.state().shares
     }
 
     fn capacity(&self) -> Result<Capacity, Fault> {
@@ -505,6 +518,7 @@ impl Vmm for World {
                 clean: false,
                 stands: None,
                 behind: 0,
+                held: None,
             });
         }
         self.tick("process there");
@@ -739,6 +753,26 @@ impl Guest for World {
         drop(s);
         self.tick("guest has grown");
         Ok(Grown::default())
+    }
+
+    fn freeze(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        self.begin("freeze")?;
+        let mut s = self.state();
+        let until = s.up() + super::HELD;
+        s.heard(machine, run)?.held = Some(until);
+        drop(s);
+        self.tick("held still");
+        Ok(())
+    }
+
+    fn thaw(&self, machine: MachineId, run: RunId) -> Result<bool, Fault> {
+        self.begin("thaw")?;
+        let mut s = self.state();
+        let up = s.up();
+        let held = s.heard(machine, run)?.held.take();
+        drop(s);
+        self.tick("let go");
+        Ok(held.is_some_and(|until| until > up))
     }
 
     fn trim(&self, machine: MachineId, run: RunId, _: &str) -> Result<(), Fault> {

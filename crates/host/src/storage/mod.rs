@@ -184,9 +184,14 @@ impl Pool for FilePool {
         &self,
         snapshot: SnapshotId,
         of: VolumeId,
+        live: bool,
         progress: OnProgress<'_>,
-    ) -> Result<ByteSize, Fault> {
-        self.copy_to_snapshot(snapshot, of, progress)
+    ) -> Result<(), Fault> {
+        self.copy_to_snapshot(snapshot, of, live, progress)
+    }
+
+    fn settle_snapshot(&self, snapshot: SnapshotId) -> Result<ByteSize, Fault> {
+        self.sync_snapshot(snapshot)
     }
 
     fn write_snapshot_sidecar(&self, snapshot: SnapshotId, sidecar: &[u8]) -> Result<(), Fault> {

@@ -9,6 +9,7 @@
 use super::{FilePool, doing, fill, generation, source};
 use crate::{copy, durable, fault};
 use engine::port::{Fault, FileObs, OnProgress, SnapshotObs};
+use rustix::fs::ioctl_ficlone;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -42,23 +43,36 @@ impl FilePool {
         &self,
         snapshot: SnapshotId,
         of: VolumeId,
+        live: bool,
         progress: OnProgress<'_>,
-    ) -> Result<ByteSize, Fault> {
+    ) -> Result<(), Fault> {
         let (content, length) = source::open(&self.layout.volume(of))?;
         let [part, _] = self.temporaries_of(snapshot);
-        let to = self.layout.snapshot(snapshot);
         let mut tell = |done, total| progress(doing("copying", done, Some(total)));
         let made = durable::remove(&part)
             .and_then(|()| File::options().read(true).write(true).create_new(true).mode(0o600).open(&part))
-            .and_then(|file| {
-                copy::content(&content, &file, length.bytes(), length.bytes(), &mut tell)?;
-                durable::publish(&file, &part, &to)
-            });
+            .and_then(|file| match live {
+                true => Ok(ioctl_ficlone(&file, &content)?),
+                false => copy::content(&content, &file, length.bytes(), length.bytes(), &mut tell),
+            })
+            // It is believed in only once it was settled.
+            .and_then(|()| std::fs::rename(&part, self.layout.snapshot(snapshot)));
         made.map_err(|e| {
             // What keeps this from succeeding is what is told; the next try removes it again.
             let _ = durable::remove(&part);
-            self.snapshot_fault("make the file of", snapshot, &e)
-        })?;
+            match live && copy::unshared(&e) {
+                true => Fault::lasting(Code::MachineRunning, "the pool's file system shares no blocks")
+                    .hint("stop the machine first, or keep its volumes on XFS with reflink or on Btrfs"),
+                false => self.snapshot_fault("make the file of", snapshot, &e),
+            }
+        })
+    }
+
+    pub(super) fn sync_snapshot(&self, snapshot: SnapshotId) -> Result<ByteSize, Fault> {
+        let (file, length) = self.open_snapshot(snapshot, ByteSize::MAX)?;
+        file.sync_all()
+            .and_then(|()| durable::sync_dir(&self.layout.snapshots()))
+            .map_err(|e| self.snapshot_fault("write out", snapshot, &e))?;
         Ok(length)
     }
 

@@ -19,7 +19,7 @@ impl Restore {
     pub async fn run(self, context: &Context) -> Ended {
         let snapshot = input::reference(&self.snapshot)?;
         let client = context.client()?;
-        let accepted = client.post(&["snapshots", snapshot, "restore"], &serde_json::json!({})).await?;
+        let accepted = client.post(&["snapshots", snapshot, "restore"], &()).await?;
         let ended: Operation = wait(context, &client, accepted).await?;
         render::one(context.format(), &ended, |op| {
             let kept = op.resources.iter().rfind(|r| r.kind == Kind::Snapshot);
