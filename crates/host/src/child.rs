@@ -26,7 +26,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// English, and be found where administrators' tools are, which a user's `PATH` may lack.
 fn leash(command: &mut Command) -> &mut Command {
     let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{path}:/usr/sbin:/usr/bin:/sbin:/bin")).env("LC_ALL", "C.UTF-8");
+    command.env("PATH", format!("{path}:{}", tool::SBIN)).env("LC_ALL", "C.UTF-8");
     command.process_group(0);
     let parent = rustix::process::getpid();
     // SAFETY: between fork and exec, prctl and getppid are plain system calls that allocate nothing.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes for one call: few enough for progress, many enough not to matter.
 const CHUNK: u64 = 8 << 20;
-/// Bytes for one call where the kernel cannot copy by itself.
-const BUFFER: usize = 1 << 20;
+/// Bytes for one call where the kernel cannot copy by itself: what stays in a processor's cache.
+const BUFFER: usize = 256 << 10;
 
 /// Lets something happen at most a few times a second.
 pub struct Pace(Option<Instant>);
@@ -142,7 +142,7 @@ fn range(from: &File, to: &File, start: u64, end: u64, on: &mut dyn FnMut(u64)) 
 }
 
 fn by_hand(from: &File, to: &File, start: u64, end: u64, on: &mut dyn FnMut(u64)) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; BUFFER.min((end - start) as usize)];
     let mut at = start;
     while at < end {
         let want = (end - at).min(BUFFER as u64) as usize;

@@ -41,7 +41,7 @@ impl Engine {
         }
     }
 
-    fn holder_of(&self, record: &VolumeRecord) -> Result<Option<MachineRecord>, Problem> {
+    pub(super) fn holder_of(&self, record: &VolumeRecord) -> Result<Option<MachineRecord>, Problem> {
         match self.0.db.get::<MachineId>(&key::attach(record.spec.id))? {
             Some(claim) => self.0.db.record::<MachineSpec>(claim.value.0),
             None => Ok(None),

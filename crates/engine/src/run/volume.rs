@@ -220,6 +220,8 @@ impl Engine {
             self.end_copy(&mut change, record)?;
         }
         let generation = record.spec.generation;
+        // A run begins with what was settled before it, so none can miss this.
+        let at_rest = self.holder_of(record)?.is_none_or(|machine| machine.status.run.is_none());
         self.commit_and_close(change, Kind::Volume, record.spec.id.0, |op| {
             let superseded = |how| {
                 Ending::failed(Problem::new(Code::Superseded, format!("the volume was {how} meanwhile")))
@@ -231,6 +233,7 @@ impl Engine {
                 (None, Verb::VolumeDelete) if !deleted => Some(superseded("taken back")),
                 (None, Verb::VolumeDelete) => Some(Ending::well()),
                 (None, _) if deleted => Some(superseded("deleted")),
+                (None, Verb::VolumeResize) if at_rest => Some(Ending::well()),
                 // What is well here may have to be done in a guest, too.
                 (None, Verb::VolumeResize | Verb::VolumeTrim) => None,
                 (None, _) => Some(Ending::well()),

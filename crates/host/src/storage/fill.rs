@@ -40,10 +40,17 @@ pub fn fill(
         // A tool of an earlier try may still hold the old temporary: never write to the same file.
         sweep(layout, volume).map_err(failed)?;
         let file = fresh(&raw).map_err(failed)?;
-        work(&file, &raw, &text)?;
-        let mut side = fresh(&json).map_err(failed)?;
-        side.write_all(sidecar).and_then(|()| side.sync_all()).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
+        // The sidecar's way to the disk is over before the file's content is there.
+        std::thread::scope(|scope| {
+            let side = scope.spawn(|| {
+                let mut side = fresh(&json)?;
+                side.write_all(sidecar)?;
+                side.sync_all()
+            });
+            work(&file, &raw, &text)?;
+            file.sync_all().map_err(failed)?;
+            side.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).map_err(failed)
+        })?;
         // Durable with the file's name: until then nobody was told of either.
         std::fs::rename(&json, layout.volume_sidecar(volume)).map_err(failed)?;
         name(&raw, &layout.volume(volume)).map_err(failed)

@@ -121,16 +121,7 @@ impl Pool for FilePool {
         }
         progress(doing("formatting", 0, None));
         fill::fill(&self.layout, volume, sidecar, |file, path, text| {
-            file.set_len(size.bytes()).map_err(|e| fault::io(text, path, &e))?;
-            let what = crate::mkfs::Mkfs {
-                file: path,
-                size,
-                uuid: Some(fs_uuid),
-                content: None,
-                journal: true,
-                inodes: None,
-            };
-            crate::mkfs::make(&what, text, Code::FormatFailed)
+            crate::mkfs::blank((file, path), size, fs_uuid, text, Code::FormatFailed)
         })?;
         self.sizes.note(volume, size.bytes());
         Ok(())
