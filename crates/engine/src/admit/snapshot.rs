@@ -8,7 +8,7 @@ use super::edit::protected;
 use super::machine::refuse_going;
 use super::volume::{refuse_deleting, refuse_lost};
 use super::{Draft, made_up};
-use crate::db::{MachineRecord, SnapshotRecord, VolumeRecord};
+use crate::db::{SnapshotRecord, VolumeRecord};
 use crate::{Engine, key};
 use types::machine::MachineSpec;
 use types::operation::Kind;
@@ -20,11 +20,10 @@ use types::{Actor, Code, Name, Operation, Problem, SnapshotId, Verb};
 const TAIL: usize = 6;
 
 impl Engine {
-    /// Accepts a snapshot of a volume. One that a running machine has must be in a pool where copies
-    /// share their blocks.
+    /// Accepts a snapshot of a volume, whether or not a machine that runs has it.
     ///
     /// # Errors
-    /// `volume-not-found`, `machine-running`, `name-taken`, `pool-full`, `being-deleted`, …
+    /// `volume-not-found`, `name-taken`, `pool-full`, `being-deleted`, …
     pub fn snapshot_volume(
         &self,
         actor: &Actor,
@@ -34,7 +33,7 @@ impl Engine {
         self.admit(actor, Verb::VolumeSnapshot, (Kind::Volume, volume), |draft| {
             let source = self.0.db.find::<VolumeSpec>(volume)?;
             if let Some(machine) = self.holder(draft, source.spec.id)? {
-                self.refuse_unshared(draft, &machine, "take the snapshot")?;
+                refuse_going(&machine)?;
             }
             let id = SnapshotId(self.0.ports.clock.new_id());
             let name = match &req.name {
@@ -53,7 +52,7 @@ impl Engine {
     /// that was asked for, those of the others add the names of their volumes.
     ///
     /// # Errors
-    /// `machine-not-found`, `machine-running`, `name-taken`, `pool-full`, `being-deleted`, …
+    /// `machine-not-found`, `name-taken`, `pool-full`, `being-deleted`, …
     pub fn snapshot_machine(
         &self,
         actor: &Actor,
@@ -62,7 +61,7 @@ impl Engine {
     ) -> Result<Operation, Problem> {
         self.admit(actor, Verb::MachineSnapshot, (Kind::Machine, machine), |draft| {
             let record = self.0.db.find::<MachineSpec>(machine)?;
-            self.refuse_unshared(draft, &record, "take the snapshots")?;
+            refuse_going(&record)?;
             let mut disks = record.spec.disks.clone();
             disks.retain(|d| d.leaving.is_none());
             let members: Vec<_> = disks.iter().map(|_| SnapshotId(self.0.ports.clock.new_id())).collect();
@@ -85,20 +84,6 @@ impl Engine {
             }
             draft.touch(Kind::Machine, record.spec.id.0, record.spec.name.as_str());
             Ok(())
-        })
-    }
-
-    /// Refuses a machine that runs on volumes that cannot be had at once.
-    fn refuse_unshared(&self, draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
-        if self.0.ports.pool.shares() {
-            return refuse_going(machine);
-        }
-        refuse_running(draft, machine, what).map_err(|problem| match problem.code {
-            Code::MachineRunning => {
-                let stop = problem.hint.clone().unwrap_or_default();
-                problem.hint(format!("{stop}; on XFS with reflink or on Btrfs it goes while it runs"))
-            }
-            _ => problem,
         })
     }
 

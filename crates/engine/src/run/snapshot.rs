@@ -9,8 +9,9 @@ use crate::admit::going_snapshot;
 use crate::db::{Change, MachineRecord, SnapshotRecord, encode};
 use crate::plan::Answer;
 use crate::plan::snapshot::{Look, Source, Step, plan, too_late};
-use crate::port::{Fault, ProcessObs};
+use crate::port::{Backup, Fault, ProcessObs};
 use crate::{Engine, key};
+use std::cell::Cell;
 use types::machine::MachineSpec;
 use types::operation::{Kind, Progress};
 use types::snapshot::{Consistency, SnapshotDeletion, SnapshotSidecar, SnapshotSpec, SnapshotStatus, Taken};
@@ -117,7 +118,7 @@ impl Engine {
     /// to come up.
     fn live(&self, machine: &MachineRecord) -> Result<Option<(MachineId, RunId)>, Broken> {
         let Some(run) = &machine.status.run else { return Ok(None) };
-        let up = run.hello_at.is_some() && run.stop_deadline.is_none() && self.0.ports.pool.shares();
+        let up = run.hello_at.is_some() && run.stop_deadline.is_none();
         let id = machine.spec.id;
         let alive = up && self.0.ports.vmm.observe(id, run.id)? == ProcessObs::Alive;
         Ok(alive.then_some((id, run.id)))
@@ -177,9 +178,9 @@ impl Engine {
             .try_for_each(|one| self.0.ports.pool.take_snapshot(one.spec.id, one.spec.volume, live, &tell))
     }
 
-    /// Takes them from under a guest that is held still meanwhile; whether it was, throughout. What is
-    /// of one disk is as after a loss of power if it was not; what is of several would be of several
-    /// instants then, and is not had.
+    /// Takes them from under a guest that is held still meanwhile; whether it was, throughout. Where
+    /// blocks can be shared that is all; else the hypervisor copies, and the guest goes on once it has
+    /// begun to.
     fn copy_live(&self, all: &[SnapshotRecord], (machine, run): (MachineId, RunId)) -> Result<bool, Broken> {
         let guest = &self.0.ports.guest;
         let held = guest.freeze(machine, run);
@@ -189,18 +190,43 @@ impl Engine {
                 // Its answer may only have been lost.
                 let _ = guest.thaw(machine, run);
             }
-            if all.len() > 1 {
-                return Err(not_at_once(fault.passing).into());
+        }
+        // Several are shared one after the other, which is one instant only for a guest that is still.
+        let share = self.0.ports.pool.shares() && (held.is_ok() || all.len() == 1);
+        let thawed = Cell::new(false);
+        let thaw = || thawed.set(held.is_ok() && guest.thaw(machine, run).unwrap_or(false));
+        let copied = match share {
+            true => {
+                let copied = self.copy_all(all, true);
+                thaw();
+                copied
+            }
+            false => self.backup(all, (machine, run), &thaw),
+        };
+        match copied {
+            Ok(()) if thawed.get() || all.len() == 1 || !share => Ok(thawed.get()),
+            Ok(()) => Err(not_at_once().into()),
+            Err(fault) => {
+                // Else it would only go on by itself in a while.
+                let _ = held.is_ok() && guest.thaw(machine, run).is_ok();
+                // What came to an end in the middle is not had by waiting for it.
+                let gone = self.0.ports.vmm.observe(machine, run)? != ProcessObs::Alive;
+                Err(if gone { went().into() } else { fault.into() })
             }
         }
-        let copied = self.copy_all(all, true);
-        // Also after a failure: the guest would only go on by itself in a while.
-        let throughout = held.is_ok() && guest.thaw(machine, run).unwrap_or(false);
-        copied?;
-        match throughout || all.len() == 1 {
-            true => Ok(throughout),
-            false => Err(not_at_once(true).into()),
-        }
+    }
+
+    /// Copies that the hypervisor makes while the guest goes on, all as of one instant.
+    fn backup(
+        &self,
+        all: &[SnapshotRecord],
+        (machine, run): (MachineId, RunId),
+        begun: &dyn Fn(),
+    ) -> Result<(), Fault> {
+        let first = all.first().map_or(Uuid::nil(), |one| one.spec.id.0);
+        let progress = |p: Progress| self.0.live.progress(Kind::Snapshot, first, &p);
+        let disks: Vec<_> = all.iter().map(|one| (one.spec.volume.short(), one.spec.id)).collect();
+        self.0.ports.vmm.backup(machine, run, &Backup { disks: &disks, begun, progress: &progress })
     }
 
     /// Whoever waited for what was held looks again.
@@ -291,10 +317,15 @@ impl Engine {
     }
 }
 
+/// The fault of a copy whose machine has gone.
+fn went() -> Fault {
+    Fault::lasting(Code::MachineNotRunning, "the machine came to its end while its disks were copied")
+        .hint("nothing was kept; take the snapshot anew")
+}
+
 /// The fault of snapshots that would not be of one instant.
-fn not_at_once(passing: bool) -> Fault {
-    let text = "the guest could not be held still, so its disks cannot be had as of one instant";
-    let fault = if passing { Fault::passing } else { Fault::lasting };
-    fault(Code::GuestFailed, text.to_owned())
-        .hint("stop the machine first, or take a snapshot of each volume; `sistemo machine restart` gives it the agent of this version")
+fn not_at_once() -> Fault {
+    let text = "the guest was not held still for long enough, so its disks cannot be had as of one instant";
+    Fault::passing(Code::GuestFailed, text)
+        .hint("try again when the guest has less to do, or stop the machine first")
 }

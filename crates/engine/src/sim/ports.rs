@@ -2,8 +2,8 @@
 
 use super::{File, Guests, Process, World};
 use crate::port::{
-    Capacity, Clock, DiskObs, Fault, FileObs, Grown, Guest, GuestObs, Health, ImageObs, Images, Net, NicPlan,
-    OnProgress, Pool, ProcessObs, RunDisk, RunPlan, SnapshotObs, Vmm, VolumeObs,
+    Backup, Capacity, Clock, DiskObs, Fault, FileObs, Grown, Guest, GuestObs, Health, ImageObs, Images, Net,
+    NicPlan, OnProgress, Pool, ProcessObs, RunDisk, RunPlan, SnapshotObs, Vmm, VolumeObs,
 };
 use std::collections::BTreeMap;
 use types::image::ImageSource;
@@ -616,6 +616,34 @@ impl Vmm for World {
         p.disks.iter_mut().filter(|(v, _)| v.short() == serial).for_each(|(_, size)| *size = to);
         drop(s);
         self.tick("stretched");
+        Ok(())
+    }
+
+    fn backup(&self, machine: MachineId, run: RunId, backup: &Backup<'_>) -> Result<(), Fault> {
+        self.begin("backup")?;
+        let mut then = Vec::new();
+        for (serial, snapshot) in backup.disks {
+            let mut s = self.state();
+            let p = s.alive(machine, run)?;
+            let volume = p.disks.keys().copied().find(|v| v.short() == *serial);
+            let file = volume.and_then(|v| s.files.get(&v).cloned());
+            let gone = || Fault::passing(Code::GuestUnreachable, "there is no such disk");
+            then.push((*snapshot, file.ok_or_else(gone)?));
+        }
+        self.state().snapshot_parts.extend(then.iter().map(|(id, _)| *id));
+        self.tick("copies begun");
+        (backup.begun)();
+        self.tick("half copied");
+        if let Err(gone) = self.state().alive(machine, run).map(drop) {
+            return Err(gone);
+        }
+        for (id, file) in then {
+            let mut s = self.state();
+            s.snapshot_parts.remove(&id);
+            s.snapshots.insert(id, file);
+            drop(s);
+            self.tick("copied");
+        }
         Ok(())
     }
 

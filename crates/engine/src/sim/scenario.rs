@@ -173,6 +173,7 @@ const TWIN_AWAY: Command = |e, a| e.delete_machine(a, "twin", false, false);
 const SNAP: Command = |e, a| e.snapshot_volume(a, "appdata", &TakeSnapshot { name: name("snap") });
 const SNAP_ROOT: Command = |e, a| e.snapshot_volume(a, "web-root", &TakeSnapshot { name: name("snap") });
 const SNAP_ALL: Command = |e, a| e.snapshot_machine(a, "web", &TakeSnapshot { name: name("snap") });
+const SHARES: Act = Act::World(|w| w.state().shares = true);
 const SNAP_AWAY: Command = |e, a| e.delete_snapshot(a, "snap");
 const SNAP_BACK: Command = |e, a| e.restore_snapshot(a, "snap");
 const SNAP_COPY: Command = |e, a| clone(e, a, "snap", "copy");
@@ -234,6 +235,10 @@ pub fn pairs() -> Vec<Scenario> {
         pair("snapshot and grow", stopped.clone(), vec![SNAP], vec![GROW_DATA]),
         pair("snapshot and start", stopped.clone(), vec![SNAP_ROOT], vec![START]),
         pair("start and snapshot", stopped.clone(), vec![START], vec![SNAP_ROOT]),
+        pair("live snapshots and stop", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL], vec![STOP, START]),
+        pair("live snapshots and detach", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL], vec![PART]),
+        pair("live snapshots and delete", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL], vec![DELETE]),
+        pair("live snapshot and grow", vec![WEB], vec![SNAP_ROOT], vec![GROW]),
         pair("snapshot, delete it", stopped.clone(), vec![SNAP], vec![SNAP_AWAY]),
         pair("snapshots, delete the machine", stopped.clone(), vec![JOIN, SNAP_ALL], vec![DELETE]),
         pair("snapshot and clone", stopped.clone(), vec![SNAP, SNAP_COPY], vec![COPY, SNAP_AWAY]),
@@ -501,6 +506,11 @@ pub fn surprised() -> Vec<Scenario> {
         of("killed during a deploy, comes back", vec![], vec![TOUGH], World::kill_hypervisors),
         of("killed during a restart", vec![WEB], vec![RESTART], World::kill_hypervisors),
         of("killed during a stop", vec![TOUGH], vec![STOP], World::kill_hypervisors),
+        of("killed during snapshots", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL], World::kill_hypervisors),
+        of("killed during snapshots, comes back", vec![TOUGH], vec![SNAP_ROOT], World::kill_hypervisors),
+        of("powers off during snapshots", vec![TOUGH], vec![SNAP_ROOT], World::power_off),
+        filled("full during snapshots", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL]),
+        filled("full during a reset", vec![APPDATA, SNAP], vec![SNAP_BACK]),
         of("powers off during a restart", vec![TOUGH], vec![RESTART], World::power_off),
         of("unplugged during a deploy", vec![], vec![WEB], |w| {
             w.state().bridges.clear();
@@ -608,6 +618,19 @@ pub fn all() -> Vec<Scenario> {
             fault: Some(("take_snapshot", Code::PoolFull)),
             setup: asks(vec![appdata, SNAP]),
             ..plain("no room to keep what is reset", vec![SNAP_BACK, GROW_DATA, DELETE_DATA])
+        },
+        plain("live snapshots", vec![web, appdata, join, SNAP_ALL, stop, SNAP_BACK, start]),
+        Scenario {
+            setup: vec![Act::Ask(web), Act::Ask(appdata), Act::Ask(join), SHARES],
+            ..plain("live snapshots, shared", vec![SNAP_ALL, RESTART])
+        },
+        Scenario {
+            guests: Guests::Deaf,
+            ..plain("live snapshots, deaf", vec![web, appdata, join, SNAP_ALL, SNAP])
+        },
+        Scenario {
+            fault: Some(("backup", Code::PoolFull)),
+            ..plain("no room for live snapshots", vec![web, appdata, join, SNAP_ALL, part])
         },
         plain("volume taken back", vec![appdata, DELETE_DATA, BACK_DATA, GROW_DATA, DELETE_DATA, GONE_DATA]),
         plain("machine taken back", vec![web, appdata, stop, join, delete, BACK, start, delete, GONE]),
