@@ -64,6 +64,52 @@ fn at_rest(host: &Host) {
     assert_eq!(std::fs::read_dir(host.data().join("pools/default/snapshots")).unwrap().count(), 0);
 }
 
+/// The same of a machine that runs and goes on running.
+fn live(host: &Host) {
+    host.ok("volume create 256M --name appdata");
+    host.ok("machine deploy debian --name web --attach appdata");
+    host.sh("web", "echo one > /mnt/appdata/mark; echo one > /root/mark");
+    // What is written all the while is on both disks in the same order.
+    host.sh(
+        "web",
+        "nohup sh -c 'i=0; while i=$((i+1)); do echo $i > /root/n; echo $i > /mnt/appdata/n; done' \
+         >/dev/null 2>&1 &",
+    );
+    let said = host.ok("machine snapshot web --name live");
+    print!("    {said}");
+    assert_eq!(said.matches("filesystem consistent").count(), 2, "{said}");
+    host.sh("web", "echo two > /mnt/appdata/mark; echo two > /root/mark; sync");
+    assert!(host.ok("volume snapshot appdata --name later").contains("filesystem consistent"));
+    host.refused("snapshot restore live", "machine-running", 4);
+    host.ok("machine stop web");
+    host.ok("snapshot restore live");
+    host.ok("snapshot restore live-appdata");
+    host.ok("machine start web");
+    assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "one\none");
+    let n = host.sh("web", "cat /root/n /mnt/appdata/n");
+    let n: Vec<i64> = n.lines().map(|l| l.parse().unwrap()).collect();
+    assert!((0..=1).contains(&(n[0] - n[1])), "of one instant: {n:?}");
+    assert_eq!(host.sh("web", "dmesg | grep -c -i -E 'ext4.*(error|recovery)' || true"), "0");
+    host.ok("machine stop web");
+    host.ok("snapshot restore later");
+    host.ok("machine start web");
+    assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "two\none");
+    host.ok("machine delete web -y");
+}
+
+#[test]
+fn snapshots_live_on_ext4() {
+    live(&Host::seeded("live-snapshots"));
+}
+
+#[test]
+fn snapshots_live_on_xfs() {
+    let place = Place::new().unwrap();
+    let _mounted = place.plain(Kind::Xfs, 6144 * MIB).unwrap();
+    let data = place.data().join("sistemo");
+    live(&Host::seeded_at(&data, &place.disk().with_file_name("daemon.log"), &[]));
+}
+
 #[test]
 fn snapshots_at_rest_on_ext4() {
     at_rest(&Host::seeded("snapshots"));
