@@ -1,7 +1,8 @@
 //! Snapshots: what was, kept whole, and had again.
 
-use e2e::Host;
 use e2e::cut::{Kind, Place};
+use e2e::{Host, until};
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
@@ -69,12 +70,15 @@ fn live(host: &Host) {
     host.ok("volume create 256M --name appdata");
     host.ok("machine deploy debian --name web --attach appdata");
     host.sh("web", "echo one > /mnt/appdata/mark; echo one > /root/mark");
-    // What is written all the while is on both disks in the same order.
+    // What is written all the while comes to both disks in the same order; `<>` does not empty a file.
     host.sh(
         "web",
-        "nohup sh -c 'i=0; while i=$((i+1)); do echo $i > /root/n; echo $i > /mnt/appdata/n; done' \
+        "nohup sh -c 'i=10000; while i=$((i+1)); do echo $i 1<>/root/n; echo $i 1<>/mnt/appdata/n; done' \
          >/dev/null 2>&1 &",
     );
+    until("it is being written", Duration::from_secs(60), || {
+        (host.run("machine exec web -- test -s /mnt/appdata/n").code == 0).then_some(())
+    });
     let said = host.ok("machine snapshot web --name live");
     print!("    {said}");
     assert_eq!(said.matches("filesystem consistent").count(), 2, "{said}");
