@@ -157,8 +157,11 @@ impl Engine {
                 return Err(Problem::new(Code::VolumeTooSmall, text)
                     .hint(format!("`sistemo volume resize {} {m}M` first", of.name)));
             }
+            draft.about(Kind::Volume, of.id.0, of.name.as_str(), of.generation + 1);
+            draft.touch(Kind::Snapshot, to.spec.id.0, to.spec.name.as_str());
+            // Whoever asks learns what it is called: it is the last of what this touches.
             let before = SnapshotId(self.0.ports.clock.new_id());
-            let kept = self.new_snapshot(draft, before, name_of(&of.name, before)?, &volume, None)?;
+            self.new_snapshot(draft, before, name_of(&of.name, before)?, &volume, None)?;
             let ours = (Kind::Volume, of.id.0);
             self.take_holds(&mut draft.change, of.id.0, &[(Kind::Snapshot, before.0), ours])?;
             self.take_hold(&mut draft.change, to.spec.id.0, ours)?;
@@ -167,9 +170,6 @@ impl Engine {
             new.reset = Some(Reset { to: to.spec.id, before });
             new.generation += 1;
             draft.change.on(&to.spec).on(&to.status).on(&volume.status).update(of, &new);
-            draft.about(Kind::Volume, new.id.0, new.name.as_str(), new.generation);
-            draft.touch(Kind::Snapshot, to.spec.id.0, to.spec.name.as_str());
-            draft.touch(Kind::Snapshot, before.0, kept.name.as_str());
             Ok(())
         })
     }
