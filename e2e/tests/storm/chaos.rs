@@ -178,7 +178,9 @@ impl Storm {
         let first = ran.err.lines().next().unwrap_or("").to_owned();
         println!("        again: {} {first}", ran.code);
         let refused = match ask {
-            Ask::Create { .. } | Ask::Deploy { .. } | Ask::Boot { .. } => Some("name-taken"),
+            Ask::Create { .. } | Ask::Clone { .. } | Ask::Deploy { .. } | Ask::Boot { .. } => {
+                Some("name-taken")
+            }
             Ask::Attach { .. } => Some("volume-in-use"),
             Ask::Detach { .. } => Some("volume-not-attached"),
             Ask::DeleteVolume { .. } => Some("volume-not-found"),

@@ -23,6 +23,7 @@ pub enum Ask {
     Create { name: String, mib: u64 },
     Resize { name: String, mib: u64 },
     DeleteVolume { name: String },
+    Clone { from: String, name: String },
     Attach { machine: String, volume: String },
     Detach { machine: String, volume: String },
     Pull { file: PathBuf },
@@ -42,6 +43,7 @@ impl Ask {
             Self::Create { name, mib } => format!("volume create {mib}M --name {name}"),
             Self::Resize { name, mib } => format!("volume resize {name} {mib}M"),
             Self::DeleteVolume { name } => format!("volume delete {name} -y"),
+            Self::Clone { from, name } => format!("volume clone {from} --name {name}"),
             Self::Attach { machine, volume } => format!("machine volume attach {machine} {volume}"),
             Self::Detach { machine, volume } => format!("machine volume detach {machine} {volume}"),
             Self::Pull { file } => format!("image pull {}", file.display()),
@@ -67,6 +69,7 @@ impl Ask {
             Self::Create { name, .. } => ("volume.create", name.clone()),
             Self::Resize { name, .. } => ("volume.resize", name.clone()),
             Self::DeleteVolume { name } => ("volume.delete", name.clone()),
+            Self::Clone { name, .. } => ("volume.clone", name.clone()),
             Self::Attach { machine, .. } => ("machine.volume.attach", machine.clone()),
             Self::Detach { machine, .. } => ("machine.volume.detach", machine.clone()),
             Self::Pull { file } => ("image.pull", stem(file)),
@@ -85,6 +88,11 @@ impl Ask {
         match self {
             Self::Create { name, .. } | Self::Resize { name, .. } | Self::DeleteVolume { name } => {
                 vec![name.clone()]
+            }
+            // What is copied has to stay as it is, and so has whoever holds it.
+            Self::Clone { from, name } => {
+                let holder = world.volumes.get(from).and_then(|v| v.holder.clone());
+                [vec![from.clone(), name.clone()], holder.into_iter().collect()].concat()
             }
             Self::Attach { machine, volume } => {
                 [vec![machine.clone(), volume.clone()], disks(machine)].concat()
@@ -116,6 +124,10 @@ impl Ask {
                 world.volumes.get_mut(name).expect("it was chosen from those").size = mib * MIB;
             }
             Self::DeleteVolume { name } => drop(world.volumes.remove(name)),
+            Self::Clone { from, name } => {
+                let copy = Volume { holder: None, owner: None, ..world.volumes[from].clone() };
+                world.volumes.insert(name.clone(), copy);
+            }
             Self::Attach { machine, volume } => {
                 hold(world, volume, Some(machine));
                 machine_of(world, machine).disks.push(volume.clone());
@@ -232,13 +244,15 @@ impl Script {
             can.extend([create.clone(), create]);
         }
         for (name, volume) in &world.volumes {
-            if volume.holder.as_deref().is_none_or(stopped) {
-                let mib = volume.size / MIB + rng.random_range(1..64);
-                can.push(Ask::Resize { name: name.clone(), mib });
+            // In a machine that runs, too.
+            let mib = volume.size / MIB + rng.random_range(1..64);
+            can.push(Ask::Resize { name: name.clone(), mib });
+            if volume.holder.as_deref().is_none_or(stopped) && world.volumes.len() < VOLUMES {
+                can.push(Ask::Clone { from: name.clone(), name: self.name("c") });
             }
             match &volume.holder {
                 None => can.push(Ask::DeleteVolume { name: name.clone() }),
-                Some(m) if !volume.root && stopped(m) => {
+                Some(m) if !volume.root => {
                     can.push(Ask::Detach { machine: m.clone(), volume: name.clone() });
                 }
                 Some(_) => {}
@@ -246,7 +260,7 @@ impl Script {
         }
         let free = world.volumes.iter().filter(|(_, v)| !v.root && v.holder.is_none());
         let free: Vec<&String> = free.map(|(name, _)| name).collect();
-        for machine in world.machines.keys().filter(|m| stopped(m)) {
+        for machine in world.machines.keys() {
             let attach = |v: &&String| Ask::Attach { machine: machine.clone(), volume: (*v).clone() };
             can.extend(free.choose(rng).map(attach));
         }
