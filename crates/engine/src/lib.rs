@@ -26,6 +26,7 @@ pub mod store;
 mod sum;
 mod view;
 
+pub use admit::Export;
 pub use condition::{Conditions, Once};
 pub use db::Rev;
 pub use history::HistoryQuery;
@@ -71,6 +72,8 @@ struct Inner {
     /// How many workers there are.
     workers: std::sync::atomic::AtomicUsize,
     steady: std::sync::Mutex<run::steady::Steady>,
+    /// Those who read a volume just now: they end with this process.
+    exports: std::sync::Mutex<std::collections::HashSet<types::OperationId>>,
     /// That the pool is nearly full has been said.
     nearly_full: std::sync::atomic::AtomicBool,
 }
@@ -95,6 +98,7 @@ impl Engine {
             ending: false.into(),
             workers: 0.into(),
             steady: std::sync::Mutex::default(),
+            exports: std::sync::Mutex::default(),
             nearly_full: false.into(),
         };
         recover::refuse_half(&*inner.db.0)?;

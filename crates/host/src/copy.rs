@@ -104,7 +104,7 @@ fn data(from: &File, to: &File, length: u64, tell: &mut dyn FnMut(u64, u64)) -> 
 }
 
 /// The next range of data at `at` or behind it, cut at `length`.
-fn next_range(file: &File, at: u64, length: u64) -> io::Result<Option<(u64, u64)>> {
+pub(crate) fn next_range(file: &File, at: u64, length: u64) -> io::Result<Option<(u64, u64)>> {
     if at >= length {
         return Ok(None);
     }

@@ -10,3 +10,4 @@ pub mod config;
 pub mod daemon;
 mod fingerprint;
 mod sockpath;
+mod sparse;

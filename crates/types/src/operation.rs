@@ -54,6 +54,8 @@ verbs! {
     VolumeDelete = "volume.delete";
     VolumeTrim = "volume.trim";
     VolumeRestore = "volume.restore";
+    VolumeExport = "volume.export";
+    VolumeImport = "volume.import";
     VolumeEdit = "volume.edit";
     VolumeSnapshot = "volume.snapshot";
     MachineSnapshot = "machine.snapshot";

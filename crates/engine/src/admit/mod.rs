@@ -5,6 +5,7 @@
 
 mod copy;
 mod edit;
+mod export;
 mod host;
 mod image;
 mod machine;
@@ -13,6 +14,7 @@ mod restore;
 mod snapshot;
 mod volume;
 
+pub use export::Export;
 pub(crate) use machine::{
     FIRST_UID, UIDS, abandon as abandon_machine, forget as forget_machine, go_for_good as forget_for_good,
     mount, release as release_machine,

@@ -8,7 +8,7 @@ use crate::db::Change;
 use crate::store::Limit;
 use crate::{Engine, history, key};
 use types::operation::{Kind, OperationState};
-use types::{Operation, OperationId, Problem};
+use types::{Operation, OperationId, Problem, Verb};
 use uuid::Uuid;
 
 /// At most so many operations end in one transaction: each takes three of its writes, and a
@@ -59,7 +59,19 @@ impl Engine {
     }
 
     /// Commits `change`, and with it the end of every open operation for which `ending` has one.
+    /// Reading ends when its reader does, whatever becomes of what is read.
     pub(super) fn commit_and_close(
+        &self,
+        change: Change,
+        kind: Kind,
+        id: Uuid,
+        ending: impl Fn(&Operation) -> Option<Ending>,
+    ) -> Result<(), Broken> {
+        self.close(change, kind, id, |op| (op.verb != Verb::VolumeExport).then(|| ending(op))?)
+    }
+
+    /// As [`Engine::commit_and_close`], of operations of any verb.
+    pub(super) fn close(
         &self,
         mut change: Change,
         kind: Kind,

@@ -6,6 +6,7 @@
 mod close;
 mod disks;
 mod ending;
+mod export;
 mod grow;
 mod image;
 mod machine;

@@ -19,6 +19,7 @@ impl Engine {
             self.0.queue.settled((Kind::Volume, id.0));
             return Ok(Next::Idle);
         };
+        self.end_lost_exports(id)?;
         let look = self.volume_look(&record)?;
         match plan(&record.spec, &record.status, &look) {
             Answer::Do(step) => self.do_volume(&record, &step),

@@ -112,6 +112,13 @@ fn clone(e: &Engine, who: &Actor, volume: &str, copy: &str) -> Result<Operation,
     e.clone_volume(who, volume, CloneVolume { name: name(copy), size_bytes: None })
 }
 
+/// Reads a volume to its end.
+fn export(e: &Engine, who: &Actor, volume: &str) -> Result<Operation, Problem> {
+    let read = e.export_volume(who, volume)?;
+    e.end_export(read.volume.id, read.operation.id, None)?;
+    Ok(read.operation)
+}
+
 fn resize(e: &Engine, who: &Actor, volume: &str, gib: u64) -> Result<Operation, Problem> {
     e.resize_volume(who, volume, ResizeVolume { size_bytes: ByteSize::gib(gib).bytes() })
 }
@@ -165,6 +172,8 @@ const PROTECT_DATA: Command =
     |e, a| e.edit_volume(a, "appdata", &Edit { protected: Some(true), ..Edit::default() });
 const COPY: Command = |e, a| clone(e, a, "appdata", "copy");
 const COPY_ROOT: Command = |e, a| clone(e, a, "web-root", "copy");
+const READ: Command = |e, a| export(e, a, "appdata");
+const READ_ROOT: Command = |e, a| export(e, a, "web-root");
 const TWIN: Command = |e, a| {
     let Some(name) = name("twin") else { return e.delete_volume(a, "twin", false) };
     e.clone_machine(a, "web", CloneMachine { name })
@@ -226,6 +235,9 @@ pub fn pairs() -> Vec<Scenario> {
         pair("clone and start", stopped.clone(), vec![COPY_ROOT], vec![START]),
         pair("start and clone", stopped.clone(), vec![START], vec![COPY_ROOT]),
         pair("clone, delete the machine", stopped.clone(), vec![COPY_ROOT], vec![DELETE]),
+        pair("export and start", stopped.clone(), vec![READ_ROOT], vec![START]),
+        pair("export and delete", stopped.clone(), vec![READ], vec![DELETE_DATA]),
+        pair("export and grow", stopped.clone(), vec![READ], vec![GROW_DATA]),
         pair("clone, join and start", stopped.clone(), vec![COPY], vec![JOIN, START]),
         pair("create and clone", vec![], vec![APPDATA], vec![COPY]),
         pair("clone a machine, start it", stopped.clone(), vec![JOIN, TWIN], vec![START]),

@@ -6,11 +6,14 @@
 //! Invariant: a published file is complete; it is never opened for its content here, and nothing that
 //! is not named as above is ever touched.
 
+mod content;
 mod fill;
 mod sizes;
 mod snapshot;
 mod source;
 mod trash;
+
+pub use content::Content;
 
 use crate::image::record;
 use crate::{Layout, copy, durable, fault};

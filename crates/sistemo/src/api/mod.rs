@@ -11,6 +11,7 @@ mod conditions;
 mod describe;
 pub mod events;
 mod exec;
+mod export;
 mod extract;
 mod history;
 mod host;
@@ -58,6 +59,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
+use types::volume::VolumeSpec;
 use types::{Code, MachineId, Problem, RunId, Timestamp};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -109,6 +111,9 @@ pub struct About {
     pub ssh_key: Option<PathBuf>,
 }
 
+/// Opens the content of a volume.
+pub type Contents = Arc<dyn Fn(&VolumeSpec) -> Result<::host::storage::Content, Problem> + Send + Sync>;
+
 /// What every handler has.
 pub struct App {
     /// The mind.
@@ -123,6 +128,8 @@ pub struct App {
     pub guests: Arc<dyn Guests>,
     /// Room in the default pool.
     pub capacity: Arc<dyn Fn() -> Result<PoolRoom, Problem> + Send + Sync>,
+    /// Opens a volume's content, which the engine has held.
+    pub contents: Contents,
     /// The daemon itself.
     pub about: About,
     /// Becomes true when the daemon stops: endless answers end then.
@@ -164,6 +171,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(volumes::resize))
         .routes(routes!(volumes::clone))
         .routes(routes!(volumes::trim))
+        .routes(routes!(export::export))
         .routes(routes!(volumes::restore))
         .routes(routes!(snapshots::list))
         .routes(routes!(snapshots::show, snapshots::delete))

@@ -27,6 +27,7 @@ mod service;
 mod snapshot;
 mod status;
 mod token;
+mod transfer;
 mod trash;
 mod up;
 mod usage;

@@ -44,15 +44,23 @@ impl Shown {
             return self.clear();
         }
         match (&operation.progress, &self.bar) {
-            (Some(progress), Some(bar)) => {
-                let bar = bar.clone();
-                self.draw(&bar, progress);
-            }
-            (Some(progress), None) => self.tell(progress),
+            (Some(progress), _) => self.step(progress),
             (None, Some(bar)) if self.last_what.is_empty() => {
                 bar.set_message(format!("{} {}", operation.verb, operation.target.name));
             }
             (None, _) => {}
+        }
+    }
+
+    /// Takes how far something is that this command does by itself.
+    pub fn step(&mut self, progress: &Progress) {
+        match &self.bar {
+            _ if self.quiet => {}
+            Some(bar) => {
+                let bar = bar.clone();
+                self.draw(&bar, progress);
+            }
+            None => self.tell(progress),
         }
     }
 

@@ -107,6 +107,14 @@ impl Client {
         Ok(answer.into_body())
     }
 
+    /// `POST` whose answer is a stream of bytes.
+    ///
+    /// # Errors
+    /// What the API answered, or `daemon-unreachable`.
+    pub async fn read(&self, path: &[&str], query: &str) -> Result<Incoming, Problem> {
+        Ok(self.answer(Method::POST, &format!("{}?{query}", route(path)), None).await?.into_body())
+    }
+
     /// Asks for a change; answers once it is accepted.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Which hands the engine gets: this host's, or in tests simulated ones.
 
 use super::live::Live;
-use crate::api::Guests;
+use crate::api::{Contents, Guests};
 use crate::config::Config;
 use engine::port::{Ports, Wake};
 use host::guest::{Agents, Extras, nameservers};
@@ -21,6 +21,8 @@ pub struct Opened {
     pub ports: Ports,
     /// For the API.
     pub guests: Arc<dyn Guests>,
+    /// The content of volumes, for the API.
+    pub contents: Contents,
     /// Where everything is; nowhere, if it is simulated.
     pub layout: Option<Layout>,
 }
@@ -54,15 +56,18 @@ pub fn open(config: &Config, ssh_key: Option<&str>, wake: Wake) -> Result<Opened
         runtime.clone(),
         wake,
     ));
+    let pool = Arc::new(FilePool::open(layout.clone())?);
+    let files = Arc::clone(&pool);
     let ports = Ports {
-        pool: Arc::new(FilePool::open(layout.clone())?),
+        pool,
         images: Arc::new(HostImages::open(layout.clone(), kernels)?),
         vmm: Arc::clone(&qemu) as Arc<dyn engine::port::Vmm>,
         net: Arc::new(HostNet::new(runtime)),
         guest: Arc::new(agents.clone()),
         clock: Arc::new(clock()?),
     };
-    Ok(Opened { ports, guests: Arc::new(Live { agents, qemu }), layout: Some(layout) })
+    let contents: Contents = Arc::new(move |volume| files.content(volume.id));
+    Ok(Opened { ports, guests: Arc::new(Live { agents, qemu }), contents, layout: Some(layout) })
 }
 
 /// This host's clock. `SISTEMO_BOOT_ID` (debug builds only) stands for the next boot in tests, which

@@ -2,7 +2,7 @@
 //! outside the process is touched but the store.
 
 use super::ports::Opened;
-use crate::api::{ExecRequest, Frames, Guests};
+use crate::api::{Contents, ExecRequest, Frames, Guests};
 use engine::port::Wake;
 use engine::sim::World;
 use futures_util::future::BoxFuture;
@@ -34,7 +34,8 @@ pub fn open(wake: &Wake) -> Opened {
             }
         }
     });
-    Opened { ports, guests: Arc::new(Silent), layout: None }
+    let none: Contents = Arc::new(|_| Err(Problem::new(Code::IoError, "simulated volumes have no content")));
+    Opened { ports, guests: Arc::new(Silent), contents: none, layout: None }
 }
 
 /// Guests that nobody can talk to.

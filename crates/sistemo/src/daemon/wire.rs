@@ -66,6 +66,7 @@ pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, P
         gate: crate::api::Gate::new(config.rules()),
         metrics,
         guests: opened.guests,
+        contents: opened.contents,
         about: About {
             node: config.node.clone(),
             started_at: opened.ports.clock.now(),

@@ -107,6 +107,7 @@ impl Daemon {
             gate,
             metrics,
             guests: Arc::new(Echo),
+            contents: Arc::new(|_| Err(Problem::new(Code::IoError, "simulated volumes have no content"))),
             capacity: Arc::new(|| {
                 Ok(PoolRoom {
                     name: "default".into(),

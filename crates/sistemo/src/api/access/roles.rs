@@ -63,6 +63,7 @@ pub fn change<'a>(method: &Method, path: &'a str) -> Option<(Verb, Kind, &'a str
         ("PATCH", ["volumes", v]) => (Verb::VolumeEdit, Kind::Volume, *v),
         ("PATCH", ["machines", m]) => (Verb::MachineEdit, Kind::Machine, *m),
         ("POST", ["volumes", v, "clone"]) => (Verb::VolumeClone, Kind::Volume, *v),
+        ("POST", ["volumes", v, "export"]) => (Verb::VolumeExport, Kind::Volume, *v),
         ("POST", ["volumes", v, "trim"]) => (Verb::VolumeTrim, Kind::Volume, *v),
         ("POST", ["volumes", v, "restore"]) => (Verb::VolumeRestore, Kind::Volume, *v),
         ("POST", ["machines", m, "restore"]) => (Verb::MachineRestore, Kind::Machine, *m),

@@ -3,6 +3,7 @@
 mod clone;
 mod create;
 pub mod delete;
+mod export;
 mod list;
 mod resize;
 mod restore;
@@ -23,6 +24,8 @@ pub enum Volume {
     Snapshot(snapshot::take::OfVolume),
     /// Make an independent copy of a snapshot, or of a volume that no running machine has
     Clone(clone::Clone),
+    /// Write the content of a volume that no running machine has to a file
+    Export(export::Export),
     /// List the volumes
     #[command(visible_alias = "ls")]
     List(list::List),
@@ -55,6 +58,7 @@ impl Volume {
             Self::Create(verb) => verb.run(context).await,
             Self::Snapshot(verb) => verb.run(context).await,
             Self::Clone(verb) => verb.run(context).await,
+            Self::Export(verb) => verb.run(context).await,
             Self::List(verb) => verb.run(context).await,
             Self::Show(verb) => verb.run(context).await,
             Self::Resize(verb) => verb.run(context).await,

@@ -1,0 +1,141 @@
+//! Volumes as streams.
+//!
+//! Invariant: whatever becomes of the connection, the request ends, and with it the hold on the volume.
+
+use super::call::write;
+use super::extract::{Args, Seg, Who};
+use super::problem::Failure;
+use super::{ProblemBody, Shared};
+use crate::sparse;
+use ::host::storage::Content;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use engine::{Engine, Export};
+use futures_util::stream;
+use serde::Deserialize;
+use std::io;
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, mpsc};
+use types::operation::Progress;
+use types::{Code, Problem};
+use utoipa::IntoParams;
+
+/// How many are read at once: each has a thread.
+static READERS: Semaphore = Semaphore::const_new(16);
+/// Pieces that wait for the connection.
+const WAITING: usize = 4;
+/// Zeros that are sent at a time.
+const ZEROS: usize = 1 << 20;
+
+/// How.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ExportArgs {
+    /// Only the data: pieces of offset (u64), length (u32) and bytes, all little-endian, in order; the last
+    /// has the volume's size as its offset, and no bytes. Without it every byte of the volume is sent.
+    #[serde(default)]
+    sparse: bool,
+}
+
+/// Reads the whole volume, which no running machine may have; it is held still meanwhile.
+#[utoipa::path(
+    post,
+    path = "/v1/volumes/{volume}/export",
+    tag = "volumes",
+    operation_id = "volumes_export",
+    params(("volume" = String, Path, description = "Id or name"), ExportArgs),
+    responses(
+        (status = 200, description = "The content", content_type = "application/octet-stream",
+            headers(("x-sistemo-operation" = String, description = "The operation that ends with the stream"))),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn export(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(volume): Seg<String>,
+    Args(args): Args<ExportArgs>,
+) -> Result<Response, Failure> {
+    let turn = READERS.try_acquire().map_err(|_| {
+        Problem::new(Code::Busy, "as many volumes are being read as can be at once")
+            .hint("try again once one of them has ended: `sistemo operation list`")
+    })?;
+    let export = write(&app, move |engine| who.on(engine).export_volume(&who.0, &volume)).await?;
+    let (id, engine) = (export.operation.id, app.engine.clone());
+    let (send, mut pieces) = mpsc::channel(WAITING);
+    let size = export.volume.size.bytes();
+    let contents = app.contents.clone();
+    tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let ended =
+            contents(&export.volume).and_then(|content| feed(&engine, &export, content, args.sparse, &send));
+        if let Err(problem) = &ended {
+            // Cuts the answer short, which a client can tell from its end.
+            let _ = send.blocking_send(Err(io::Error::other(problem.to_string())));
+        }
+        if let Err(e) = engine.end_export(export.volume.id, id, ended.err()) {
+            tracing::error!("the end of an export cannot be recorded: {e}");
+        }
+    });
+    let body = Body::from_stream(stream::poll_fn(move |cx| pieces.poll_recv(cx)));
+    let mut answer = ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response();
+    let headers = answer.headers_mut();
+    if !args.sparse {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+    }
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert("x-sistemo-operation", id);
+    }
+    Ok(answer)
+}
+
+/// Where pieces go.
+type Pieces = mpsc::Sender<io::Result<Bytes>>;
+
+fn feed(
+    engine: &Engine,
+    export: &Export,
+    mut content: Content,
+    sparse: bool,
+    to: &Pieces,
+) -> Result<(), Problem> {
+    let size = content.size().bytes();
+    let give = |piece: Bytes| {
+        to.blocking_send(Ok(piece))
+            .map_err(|_| Problem::new(Code::Superseded, "whoever read the volume went away"))
+    };
+    let zeros = Bytes::from(vec![0; if sparse { 0 } else { ZEROS }]);
+    let (mut at, mut told) = (0, Instant::now());
+    let fill = |from: u64, until: u64| {
+        let mut from = from;
+        while !sparse && from < until {
+            let n = (until - from).min(ZEROS as u64);
+            give(zeros.slice(..n as usize))?;
+            from += n;
+        }
+        Ok::<(), Problem>(())
+    };
+    let failed = |e: io::Error| {
+        Problem::new(Code::IoError, format!("volume \"{}\" cannot be read: {e}", export.volume.name))
+    };
+    while let Some((offset, piece)) = content.piece().map_err(failed)? {
+        fill(at, offset)?;
+        at = offset + piece.len() as u64;
+        if sparse {
+            give(sparse::head(offset, piece.len() as u32).to_vec().into())?;
+        }
+        give(piece.into())?;
+        if told.elapsed() > Duration::from_millis(500) {
+            told = Instant::now();
+            let progress =
+                Progress { what: "exporting".into(), done: at, total: Some(size), unit: "bytes".into() };
+            engine.export_progress(export.volume.id, &progress);
+        }
+    }
+    fill(at, size)?;
+    if sparse { give(sparse::head(size, 0).to_vec().into()) } else { Ok(()) }
+}

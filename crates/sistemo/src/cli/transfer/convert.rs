@@ -1,0 +1,66 @@
+//! Other formats than raw, by `qemu-img`.
+//!
+//! Invariant: it is told that what it reads is raw, so that nothing in it is taken for a header.
+
+use super::{Kept, Part, io};
+use sha2::{Digest, Sha256};
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use types::{Code, Problem};
+
+/// Refuses early where it is missing.
+///
+/// # Errors
+/// `tool-missing`.
+pub fn present() -> Result<(), Problem> {
+    run(&[OsStr::new("--version")]).map(drop)
+}
+
+/// Makes a qcow2 of what is kept, beside where that will be.
+///
+/// # Errors
+/// `tool-missing`, `io-error`.
+pub fn qcow2(raw: Kept, target: &Path, zstd: bool) -> Result<Kept, Problem> {
+    let Some(from) = raw.part else { return Err(missing()) };
+    // Both are removed, whatever happens.
+    let to = Part::beside(&target.with_extension("qcow2.new"))?;
+    let mut args: Vec<&OsStr> = ["convert", "-q", "-f", "raw", "-O", "qcow2"].map(OsStr::new).to_vec();
+    if zstd {
+        args.extend(["-c", "-o", "compression_type=zstd"].map(OsStr::new));
+    }
+    args.extend([from.path().as_os_str(), to.path().as_os_str()]);
+    run(&args)?;
+    // It may have made a file of its own under that name.
+    let mut written = std::fs::File::open(to.path()).map_err(|e| io("read", to.path(), &e))?;
+    let (sha256, bytes) = digest(&mut written).map_err(|e| io("read", to.path(), &e))?;
+    written.sync_all().map_err(|e| io("write", to.path(), &e))?;
+    let bytes = written.metadata().map_or(bytes, |seen| seen.blocks() * 512);
+    Ok(Kept { part: Some(to), sha256, bytes })
+}
+
+fn digest(from: &mut impl Read) -> std::io::Result<(String, u64)> {
+    let mut hash = Sha256::new();
+    let bytes = std::io::copy(from, &mut hash)?;
+    Ok((format!("{:x}", hash.finalize()), bytes))
+}
+
+fn run(args: &[&OsStr]) -> Result<Vec<u8>, Problem> {
+    let ran = Command::new("qemu-img").args(args).stdin(Stdio::null()).output();
+    let ran = ran.map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => missing(),
+        _ => Problem::new(Code::ToolMissing, format!("qemu-img cannot be run: {e}")),
+    })?;
+    if ran.status.success() {
+        return Ok(ran.stdout);
+    }
+    tracing::error!(status = %ran.status, "qemu-img: {}", String::from_utf8_lossy(&ran.stderr).trim());
+    Err(Problem::new(Code::IoError, format!("qemu-img failed ({})", ran.status))
+        .hint("is there room for it? `df` tells"))
+}
+
+fn missing() -> Problem {
+    Problem::new(Code::ToolMissing, "qemu-img is not installed").hint("apt install qemu-utils")
+}

@@ -1,0 +1,24 @@
+//! Volumes as files of whoever runs the command.
+//!
+//! Invariant: what is not whole has no name that anybody would take for it, and is removed, unless the
+//! command itself is killed.
+
+pub mod convert;
+mod out;
+mod part;
+
+pub use out::Out;
+pub use part::{Kept, Part};
+
+use std::path::Path;
+use types::{Code, Problem};
+
+/// A problem with a file.
+pub fn io(doing: &str, path: &Path, e: &std::io::Error) -> Problem {
+    let problem = Problem::new(Code::IoError, format!("cannot {doing} {}: {e}", path.display()));
+    match e.kind() {
+        std::io::ErrorKind::StorageFull => problem.hint("make room there, or write it elsewhere"),
+        std::io::ErrorKind::NotFound => problem.hint("make the directory first"),
+        _ => problem,
+    }
+}

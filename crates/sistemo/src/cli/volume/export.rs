@@ -1,0 +1,175 @@
+//! `sistemo volume export V [FILE|-] [--format raw|qcow2] [--zstd]`.
+//!
+//! Invariant: a file gets its name once it is whole and on the disk, with its checksum beside it; what
+//! there was under that name stays.
+
+use crate::cli::context::Context;
+use crate::cli::progress::Shown;
+use crate::cli::transfer::{Kept, Out, convert, io};
+use crate::cli::{Ended, input, render};
+use crate::sparse::{Event, Reader};
+use clap::{Args, ValueEnum};
+use http_body_util::BodyExt;
+use serde::Serialize;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use types::operation::Progress;
+use types::volume::Volume;
+use types::{ByteSize, Code, Problem};
+
+/// What to make of it.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// The bytes as they are; holes stay holes
+    Raw,
+    /// For QEMU and its kin; made by `qemu-img`
+    Qcow2,
+}
+
+/// Which, and where to.
+#[derive(Args)]
+pub struct Export {
+    /// Name or id
+    volume: String,
+    /// The file to make, or a directory to make it in, or - for standard output [default: VOLUME.raw]
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// What to make of it
+    #[arg(long, value_enum, default_value = "raw")]
+    format: Kind,
+    /// Compress it with zstd
+    #[arg(long)]
+    zstd: bool,
+}
+
+/// What was made.
+#[derive(Serialize)]
+struct Made {
+    volume: String,
+    /// `-` for standard output.
+    file: String,
+    size_bytes: u64,
+    file_bytes: u64,
+    sha256: String,
+}
+
+impl Export {
+    /// Writes it.
+    pub async fn run(self, context: &Context) -> Ended {
+        let volume = input::reference(&self.volume)?.to_owned();
+        let to_pipe = self.file.as_deref() == Some(Path::new("-"));
+        if to_pipe && self.format == Kind::Qcow2 {
+            return Err(Problem::new(Code::Usage, "qcow2 cannot be written to a pipe")
+                .hint("name a file, or leave --format out")
+                .into());
+        }
+        if to_pipe && std::io::stdout().is_terminal() {
+            return Err(Problem::new(Code::Usage, "a volume is not printed on a terminal")
+                .hint("name a file, or pipe it somewhere")
+                .into());
+        }
+        let client = context.client()?;
+        let known: Volume = client.get(&["volumes", &volume]).await?;
+        let target = if to_pipe { None } else { Some(self.target(known.name.as_str())?) };
+        if self.format == Kind::Qcow2 {
+            convert::present()?;
+        }
+        let mut body = client.read(&["volumes", &known.id.to_string(), "export"], "sparse=true").await?;
+        let mut out = match &target {
+            Some(target) => Out::file(target, self.zstd && self.format == Kind::Raw)?,
+            None => Out::pipe(self.zstd)?,
+        };
+        let mut shown = Shown::new(context.quiet());
+        let (mut reader, mut size) = (Reader::default(), 0);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| broken(&e.to_string()))?;
+            let Some(piece) = frame.data_ref() else { continue };
+            let mut failed = None;
+            let taken = reader.push(piece, &mut |event| {
+                let done = match event {
+                    Event::Data(at, bytes) => {
+                        size = at;
+                        out.data(at, bytes)
+                    }
+                    Event::End(at) => {
+                        size = at;
+                        out.end(at)
+                    }
+                };
+                done.map_err(|problem| failed.insert(problem).to_string())
+            });
+            if let Some(problem) = failed {
+                return Err(problem.into());
+            }
+            taken.map_err(|why| {
+                Problem::new(Code::Internal, format!("the daemon's stream is not understood: {why}"))
+            })?;
+            let total = Some(known.size_bytes);
+            shown.step(&Progress { what: "exporting".into(), done: size, total, unit: "bytes".into() });
+            shown.tick();
+        }
+        shown.clear();
+        if !reader.ended() {
+            return Err(broken("it ended too early").into());
+        }
+        let mut kept = out.finish()?;
+        if let (Kind::Qcow2, Some(target)) = (self.format, &target) {
+            kept = convert::qcow2(kept, target, self.zstd)?;
+        }
+        let made = self.keep(kept, target.as_deref(), known.name.to_string(), size)?;
+        if to_pipe {
+            context.remark(&format!("{}  -", made.sha256));
+            return Ok(());
+        }
+        render::one(context.format(), &made, |m| {
+            let (size, taken) = (ByteSize(m.size_bytes), ByteSize(m.file_bytes));
+            format!(
+                "volume \"{}\" of {size} is in {} ({taken}), its checksum in {1}.sha256\n",
+                m.volume, m.file
+            )
+        })
+    }
+
+    /// Gives it its name.
+    fn keep(
+        &self,
+        kept: Kept,
+        target: Option<&Path>,
+        volume: String,
+        size_bytes: u64,
+    ) -> Result<Made, Problem> {
+        let (sha256, file_bytes) = (kept.sha256.clone(), kept.bytes);
+        if let Some(target) = target {
+            kept.publish(target)?;
+        }
+        let file = target.map_or_else(|| "-".into(), |t| t.display().to_string());
+        Ok(Made { volume, file, size_bytes, file_bytes, sha256 })
+    }
+
+    /// Where it goes; nothing has that name yet.
+    fn target(&self, volume: &str) -> Result<PathBuf, Problem> {
+        let name = match (self.format, self.zstd) {
+            (Kind::Raw, false) => format!("{volume}.raw"),
+            (Kind::Raw, true) => format!("{volume}.raw.zst"),
+            (Kind::Qcow2, _) => format!("{volume}.qcow2"),
+        };
+        let target = match &self.file {
+            None => PathBuf::from(name),
+            Some(dir) if dir.is_dir() => dir.join(name),
+            Some(file) => file.clone(),
+        };
+        match target.symlink_metadata() {
+            Ok(_) => {
+                Err(Problem::new(Code::NameTaken, format!("there is a file {} already", target.display()))
+                    .hint("choose another name, or remove it first"))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(target),
+            Err(e) => Err(io("look at", &target, &e)),
+        }
+    }
+}
+
+fn broken(why: &str) -> Problem {
+    Problem::new(Code::DaemonUnreachable, format!("the volume's content broke off: {why}"))
+        .hint("nothing was kept; `sistemo history --failed` says more")
+}
