@@ -258,12 +258,28 @@ impl Host {
         let shown: Value = serde_json::from_str(&self.run(&format!("volume show {volume} -o json")).out)
             .expect("it prints JSON");
         let id = shown["id"].as_str().expect("an id");
-        self.data.join("pools/default/volumes").join(format!("{id}.raw"))
+        let pool = shown["pool"].as_str().expect("a pool");
+        self.data.join("pools").join(pool).join("volumes").join(format!("{id}.raw"))
     }
 
     /// Keeps the data directory when this ends.
     pub fn keep(&mut self) {
         self.keep = true;
+    }
+
+    /// Pools in files stay mounted beyond the daemon.
+    fn unmount_pools(&self) {
+        for entry in std::fs::read_dir(self.data.join("pools")).into_iter().flatten().flatten() {
+            let file = entry.path();
+            if file.extension().is_none_or(|end| end != "img") {
+                continue;
+            }
+            cut::detach(&file.with_extension(""));
+            let found = Command::new("losetup").args(["-n", "-O", "NAME", "-j"]).arg(&file).output();
+            for device in String::from_utf8_lossy(&found.map(|o| o.stdout).unwrap_or_default()).lines() {
+                let _ = Command::new("losetup").args(["-d", device.trim()]).status();
+            }
+        }
     }
 
     fn end(&mut self) {
@@ -282,6 +298,7 @@ impl Host {
             self.run(&format!("machine delete {} -y", machine["id"].as_str().unwrap_or("-")));
         }
         self.down();
+        self.unmount_pools();
         if !self.keep {
             let _ = std::fs::remove_dir_all(&self.data);
         }

@@ -84,7 +84,7 @@ mod tests {
         let asked = CreateVolume {
             name: Some(Name::new("v").unwrap()),
             size_bytes: 1 << 30,
-            labels: Default::default(),
+            ..CreateVolume::default()
         };
         engine.create_volume(&root, asked).unwrap();
         engine.run_until_idle(100).unwrap();

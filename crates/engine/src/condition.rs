@@ -173,7 +173,7 @@ mod tests {
         let asked = CreateVolume {
             name: Some(Name::new("v").unwrap()),
             size_bytes: 1 << 30,
-            labels: Default::default(),
+            ..CreateVolume::default()
         };
         let conditional = engine.under(once("k", "p"));
         engine.create_volume(&root, asked.clone()).unwrap();
@@ -189,7 +189,7 @@ mod tests {
         let asked = CreateVolume {
             name: Some(Name::new("v").unwrap()),
             size_bytes: 1 << 30,
-            labels: Default::default(),
+            ..CreateVolume::default()
         };
         engine.create_volume(&root, asked).unwrap();
         let seen = engine.volume("v").unwrap().revision;

@@ -12,6 +12,7 @@ use types::image::{ImageSpec, ImageStatus};
 use types::machine::{MachineSpec, MachineStatus};
 use types::network::NetworkSpec;
 use types::operation::Kind;
+use types::pool::{PoolSpec, PoolStatus};
 use types::snapshot::{SnapshotSpec, SnapshotStatus};
 use types::volume::{VolumeSpec, VolumeStatus};
 use types::{Actor, Code, Name, OperationId, Problem, Verb};
@@ -50,6 +51,8 @@ pub type MachineRecord = Record<MachineSpec, MachineStatus>;
 pub type VolumeRecord = Record<VolumeSpec, VolumeStatus>;
 /// A snapshot's record.
 pub type SnapshotRecord = Record<SnapshotSpec, SnapshotStatus>;
+/// A pool's record.
+pub type PoolRecord = Record<PoolSpec, PoolStatus>;
 /// An image's record.
 pub type ImageRecord = Record<ImageSpec, ImageStatus>;
 
@@ -85,6 +88,12 @@ impl Spec for ImageSpec {
     type Status = ImageStatus;
     const KIND: Kind = Kind::Image;
     const MISSING: Code = Code::ImageNotFound;
+}
+
+impl Spec for PoolSpec {
+    type Status = PoolStatus;
+    const KIND: Kind = Kind::Pool;
+    const MISSING: Code = Code::PoolNotFound;
 }
 
 impl Spec for NetworkSpec {

@@ -170,6 +170,11 @@ pub fn sum(pool: &str) -> String {
     format!("sum/pool/{pool}")
 }
 
+/// Claim of a directory by the pool that is in it.
+pub fn pool_path(path: &str) -> String {
+    format!("claim/pool-path/{path}")
+}
+
 /// Whether this host is shutting down.
 pub fn halting(node: &str) -> String {
     format!("node/{node}/halting")

@@ -15,6 +15,7 @@ mod keep;
 mod key;
 mod live;
 pub mod plan;
+mod pools;
 pub mod port;
 pub mod recover;
 mod room;
@@ -44,6 +45,7 @@ pub mod fuzzing {
 }
 
 pub use live::OnOperation;
+pub use pools::PoolRoom;
 pub use run::Next;
 pub use settings::{Reserve, Settings};
 
@@ -74,8 +76,8 @@ struct Inner {
     steady: std::sync::Mutex<run::steady::Steady>,
     /// Those who read a volume just now: they end with this process.
     exports: std::sync::Mutex<std::collections::HashSet<types::OperationId>>,
-    /// That the pool is nearly full has been said.
-    nearly_full: std::sync::atomic::AtomicBool,
+    /// The pools of which it has been said that they are nearly full.
+    nearly_full: std::sync::Mutex<std::collections::BTreeSet<String>>,
 }
 
 impl Engine {
@@ -99,7 +101,7 @@ impl Engine {
             workers: 0.into(),
             steady: std::sync::Mutex::default(),
             exports: std::sync::Mutex::default(),
-            nearly_full: false.into(),
+            nearly_full: std::sync::Mutex::default(),
         };
         recover::refuse_half(&*inner.db.0)?;
         let engine = Self(Arc::new(inner), None);

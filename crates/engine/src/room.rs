@@ -1,12 +1,13 @@
-//! Room in the pool: what is refused for want of it, and who is warned before.
+//! Room in the pools: what is refused for want of it, and who is warned before.
 //!
 //! Invariant: only what cannot succeed is refused; all else is tried, and fails with `pool-full` when it
 //! finds none. A warning says so once for each time that the mark is passed.
 
 use crate::Engine;
 use crate::admit::DEFAULT_POOL;
-use crate::port::Capacity;
-use std::sync::atomic::Ordering;
+use crate::port::{Capacity, Fault, Pool};
+use std::sync::{Arc, PoisonError};
+use types::pool::PoolSpec;
 use types::{ByteSize, Code, ImageId, Problem, SnapshotId, VolumeId};
 
 /// What has to be left: for sidecars and whatever else is written on the way.
@@ -20,22 +21,38 @@ fn percent(room: Capacity) -> u8 {
 }
 
 impl Engine {
+    /// The pool of this name.
+    pub(crate) fn pool(&self, name: &str) -> Result<Arc<dyn Pool>, Fault> {
+        self.0.ports.pools.get(name)
+    }
+
+    /// The names of all pools.
+    pub(crate) fn pool_names(&self) -> Result<Vec<String>, Problem> {
+        let made =
+            self.0.db.records::<PoolSpec>()?.into_iter().map(|r| r.spec.value.name.as_str().to_owned());
+        Ok(std::iter::once(DEFAULT_POOL.to_owned()).chain(made).collect())
+    }
+
+    fn room(&self, pool: &str) -> Result<Capacity, Fault> {
+        self.pool(pool)?.capacity()
+    }
+
     /// Refuses a volume for which there certainly is no room; `image` if it is made from one that is
     /// there.
     pub(crate) fn refuse_full(
         &self,
-        name: &str,
+        (pool, name): (&str, &str),
         size: ByteSize,
         image: Option<ImageId>,
     ) -> Result<(), Problem> {
-        let pool = &self.0.ports.pool;
         // A pool that cannot be asked is told of by whoever tries.
-        let Ok(needs) = pool.needs(size, image) else { return Ok(()) };
-        self.refuse_less(name, needs)
+        let needs = self.pool(pool).and_then(|pool| pool.needs(size, image));
+        let Ok(needs) = needs else { return Ok(()) };
+        self.refuse_less((pool, name), needs)
     }
 
-    fn refuse_less(&self, name: &str, needs: ByteSize) -> Result<(), Problem> {
-        let Ok(room) = self.0.ports.pool.capacity() else { return Ok(()) };
+    fn refuse_less(&self, (pool, name): (&str, &str), needs: ByteSize) -> Result<(), Problem> {
+        let Ok(room) = self.room(pool) else { return Ok(()) };
         let needs = ByteSize(needs.bytes().saturating_add(LEFT.bytes()));
         let hint = crate::port::MAKE_ROOM;
         if room.free < needs {
@@ -58,29 +75,37 @@ impl Engine {
         Ok(())
     }
 
-    /// Refuses a copy of a volume for which there certainly is no room.
-    pub(crate) fn refuse_full_copy(&self, name: &str, of: VolumeId) -> Result<(), Problem> {
-        let pool = &self.0.ports.pool;
-        if pool.shares() {
-            return self.refuse_less(name, ByteSize::default());
+    /// Refuses a copy of a volume, which lives in the pool `from`, for which there certainly is no room.
+    pub(crate) fn refuse_full_copy(
+        &self,
+        (pool, name): (&str, &str),
+        (from, of): (&str, VolumeId),
+    ) -> Result<(), Problem> {
+        if pool == from && self.pool(pool).is_ok_and(|pool| pool.shares()) {
+            return self.refuse_less((pool, name), ByteSize::default());
         }
-        let takes = pool.observe(of).ok().and_then(|seen| seen.file).map_or(0, |file| file.allocated.bytes());
-        self.refuse_less(name, ByteSize(takes))
+        let seen = self.pool(from).and_then(|pool| pool.observe(of));
+        let takes = seen.ok().and_then(|seen| seen.file).map_or(0, |file| file.allocated.bytes());
+        self.refuse_less((pool, name), ByteSize(takes))
     }
 
-    /// Refuses a copy of a snapshot for which there certainly is no room.
-    pub(crate) fn refuse_full_snapshot_copy(&self, name: &str, of: SnapshotId) -> Result<(), Problem> {
-        let pool = &self.0.ports.pool;
-        if pool.shares() {
-            return self.refuse_less(name, ByteSize::default());
+    /// Refuses a copy of a snapshot, which lives in the pool `from`, for which there certainly is no room.
+    pub(crate) fn refuse_full_snapshot_copy(
+        &self,
+        (pool, name): (&str, &str),
+        (from, of): (&str, SnapshotId),
+    ) -> Result<(), Problem> {
+        if pool == from && self.pool(pool).is_ok_and(|pool| pool.shares()) {
+            return self.refuse_less((pool, name), ByteSize::default());
         }
-        let seen = pool.observe_snapshot(of).ok().and_then(|seen| seen.file);
-        self.refuse_less(name, ByteSize(seen.map_or(0, |file| file.allocated.bytes())))
+        let seen = self.pool(from).and_then(|pool| pool.observe_snapshot(of));
+        let takes = seen.ok().and_then(|seen| seen.file).map_or(0, |file| file.allocated.bytes());
+        self.refuse_less((pool, name), ByteSize(takes))
     }
 
     /// What is to be said where a copy costs as much as what is copied.
-    pub(crate) fn slow_copy_warning(&self) -> Option<String> {
-        (!self.0.ports.pool.shares()).then(|| {
+    pub(crate) fn slow_copy_warning(&self, pool: &str) -> Option<String> {
+        self.pool(pool).is_ok_and(|pool| !pool.shares()).then(|| {
             "the pool's file system cannot share blocks, so every byte is copied; on XFS with reflink or \
              on Btrfs a copy takes no room and a moment"
                 .to_owned()
@@ -88,34 +113,37 @@ impl Engine {
     }
 
     /// What is to be said about a pool that is nearly full; nothing about one that is not.
-    pub fn room_warning(&self) -> Option<String> {
-        let room = self.0.ports.pool.capacity().ok()?;
+    pub fn room_warning(&self, pool: &str) -> Option<String> {
+        let room = self.room(pool).ok()?;
         let full = percent(room);
-        (full >= self.0.settings.pool_warn).then(|| {
-            format!("pool \"{DEFAULT_POOL}\" is {full} % full: {} of {} are free", room.free, room.total)
-        })
+        (full >= self.0.settings.pool_warn)
+            .then(|| format!("pool \"{pool}\" is {full} % full: {} of {} are free", room.free, room.total))
     }
 
     /// What the pool lacks to its reserve: what is set, and at least a hundredth of it, of which 1 GiB is
     /// enough. `None` if it has it.
-    pub(crate) fn below_reserve(&self) -> Option<ByteSize> {
-        let room = self.0.ports.pool.capacity().ok()?;
+    pub(crate) fn below_reserve(&self, pool: &str) -> Option<ByteSize> {
+        let room = self.room(pool).ok()?;
         let least = (room.total.bytes() / 100).min(ByteSize::gib(1).bytes());
         let reserve = self.0.settings.pool_reserve.of(room.total).bytes().max(least);
         reserve.checked_sub(room.free.bytes()).filter(|short| *short > 0).map(ByteSize)
     }
 
     /// Says so in the log, once.
-    pub(crate) fn watch_room(&self) {
-        let warning = self.room_warning();
-        let warned = self.0.nearly_full.swap(warning.is_some(), Ordering::Relaxed);
-        match warning {
-            Some(text) if !warned => {
-                tracing::warn!("{text}; when it is full, guests that write stand until there is room");
+    pub(crate) fn watch_room(&self) -> Result<(), Problem> {
+        for pool in self.pool_names()? {
+            let warning = self.room_warning(&pool);
+            let mut warned = self.0.nearly_full.lock().unwrap_or_else(PoisonError::into_inner);
+            match warning {
+                Some(text) if warned.insert(pool.clone()) => {
+                    tracing::warn!("{text}; when it is full, guests that write stand until there is room");
+                }
+                Some(_) => {}
+                None if warned.remove(&pool) => tracing::info!("pool \"{pool}\" is less full again"),
+                None => {}
             }
-            None if warned => tracing::info!("pool \"{DEFAULT_POOL}\" is less full again"),
-            _ => {}
         }
+        Ok(())
     }
 }
 
@@ -130,7 +158,7 @@ mod tests {
     fn create(engine: &Engine) -> Result<Operation, Problem> {
         engine.create_volume(
             &Actor("ada".into()),
-            CreateVolume { name: None, size_bytes: ByteSize::gib(1).bytes(), labels: Default::default() },
+            CreateVolume { name: None, size_bytes: ByteSize::gib(1).bytes(), ..CreateVolume::default() },
         )
     }
 
@@ -138,7 +166,7 @@ mod tests {
     fn a_full_pool_refuses_and_a_nearly_full_one_warns() {
         let world = World::new();
         let engine = world.boot(Settings { pool_warn: 51, ..Settings::default() }).unwrap();
-        assert_eq!(engine.room_warning(), None);
+        assert_eq!(engine.room_warning(DEFAULT_POOL), None);
         assert!(create(&engine).unwrap().warnings.is_empty());
         let engine = world.boot(Settings { pool_warn: 50, ..Settings::default() }).unwrap();
         let warnings = create(&engine).unwrap().warnings;
@@ -147,7 +175,7 @@ mod tests {
         let refused = create(&engine).unwrap_err();
         assert_eq!(refused.code, Code::PoolFull);
         assert!(refused.hint.is_some());
-        assert!(engine.room_warning().unwrap().contains("100 % full"));
+        assert!(engine.room_warning(DEFAULT_POOL).unwrap().contains("100 % full"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::db::SnapshotRecord;
 use std::collections::HashMap;
 use types::snapshot::{Snapshot, SnapshotSpec, SnapshotState};
 use types::volume::VolumeSpec;
-use types::{Name, Problem, VolumeId};
+use types::{Code, Name, Problem, VolumeId};
 
 impl Engine {
     /// All snapshots but those that are going, by name.
@@ -45,8 +45,8 @@ fn snapshot(r: &SnapshotRecord, volume: Option<&Name>) -> Snapshot {
     let state = match (&spec.deleting, &status.taken, &status.fault) {
         (Some(_), ..) => SnapshotState::Deleting,
         (None, None, _) => SnapshotState::Taking,
-        (None, Some(_), Some(_)) => SnapshotState::Lost,
-        (None, Some(_), None) => SnapshotState::Ready,
+        (None, Some(_), Some(fault)) if fault.code == Code::SnapshotLost => SnapshotState::Lost,
+        (None, Some(_), _) => SnapshotState::Ready,
     };
     Snapshot {
         id: spec.id,

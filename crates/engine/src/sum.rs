@@ -7,12 +7,12 @@
 //! somebody else's success, so not all can lose.
 
 use crate::admit::DEFAULT_POOL;
-use crate::db::{Change, Db, Rev};
+use crate::db::{Change, Db, Rev, encode};
 use crate::store::{Store, StoreError};
 use crate::{Engine, key};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use types::operation::Kind;
+use std::collections::BTreeMap;
 use types::volume::VolumeSpec;
 use types::{ByteSize, Code, Problem};
 
@@ -23,16 +23,26 @@ const TRIES: usize = 1000;
 /// What counts of a volume.
 #[derive(Deserialize)]
 struct Counted {
+    #[serde(default)]
+    pool: Option<String>,
+    #[serde(default)]
+    moving: Option<String>,
     size: ByteSize,
     deleting: Option<IgnoredAny>,
 }
 
-/// What a volume's record adds to the sum.
-fn counts(bytes: &[u8]) -> u64 {
-    match serde_json::from_slice::<Counted>(bytes) {
-        Ok(Counted { size, deleting: None }) => size.bytes(),
-        // One that cannot be read is told of by whoever reads it.
-        _ => 0,
+/// Bytes by pool.
+type Sums = BTreeMap<String, u64>;
+
+/// What a volume's record adds to the sums.
+fn counts(bytes: &[u8], sums: &mut Sums) {
+    // One that cannot be read is told of by whoever reads it.
+    if let Ok(Counted { pool, moving, size, deleting: None }) = serde_json::from_slice::<Counted>(bytes) {
+        // One that is on its way needs room at both ends.
+        for pool in [Some(pool.unwrap_or_else(|| DEFAULT_POOL.into())), moving].into_iter().flatten() {
+            let sum = sums.entry(pool).or_default();
+            *sum = sum.saturating_add(size.bytes());
+        }
     }
 }
 
@@ -40,78 +50,100 @@ fn is_volume(key: &str) -> bool {
     key.strip_prefix("volume/").is_some_and(|rest| rest.ends_with("/spec"))
 }
 
-/// What a change takes from the sum and adds to it.
-fn moved(change: &Change, store: &dyn Store) -> Result<(u64, u64), StoreError> {
-    let (mut less, mut more) = (0u64, 0u64);
+/// What a change takes from each sum and adds to it.
+fn moved(change: &Change, store: &dyn Store) -> Result<BTreeMap<String, (u64, u64)>, StoreError> {
+    let (mut less, mut more) = (Sums::new(), Sums::new());
     let keys =
         change.txn.puts.iter().map(|(k, v)| (k, Some(v))).chain(change.txn.deletes.iter().map(|k| (k, None)));
     for (key, new) in keys.filter(|(key, _)| is_volume(key)) {
-        less = less.saturating_add(store.get(key)?.map_or(0, |old| counts(&old.value)));
-        more = more.saturating_add(new.map_or(0, |bytes| counts(bytes)));
+        if let Some(old) = store.get(key)? {
+            counts(&old.value, &mut less);
+        }
+        if let Some(new) = new {
+            counts(new, &mut more);
+        }
     }
-    Ok((less, more))
+    let mut moved: BTreeMap<String, (u64, u64)> = less.into_iter().map(|(p, n)| (p, (n, 0))).collect();
+    for (pool, n) in more {
+        moved.entry(pool).or_default().1 = n;
+    }
+    moved.retain(|_, (less, more)| less != more);
+    Ok(moved)
 }
 
-fn counter(db: &Db) -> Result<Rev<u64>, StoreError> {
-    let key = key::sum(DEFAULT_POOL);
+fn counter(db: &Db, pool: &str) -> Result<Rev<u64>, StoreError> {
+    let key = key::sum(pool);
     Ok(match db.0.get(&key)? {
         Some(e) => Rev { value: serde_json::from_slice(&e.value).unwrap_or(0), key, revision: e.revision },
         None => Rev { value: 0, key, revision: 0 },
     })
 }
 
+/// Lets a change hold only while the sum of a pool stays as it is.
+pub(crate) fn hold(change: &mut Change, db: &Db, pool: &str) -> Result<(), StoreError> {
+    change.on(&counter(db, pool)?);
+    Ok(())
+}
+
 /// Commits a change that nobody limits.
 pub(crate) fn commit(change: Change, db: &Db) -> Result<u64, StoreError> {
-    let unlimited = |_, _| Ok::<(), std::convert::Infallible>(());
+    let unlimited = |_: &str, _, _| Ok::<(), std::convert::Infallible>(());
     match commit_if(change, db, unlimited) {
         Ok(committed) => committed,
         Err(never) => match never {},
     }
 }
 
-/// Commits a change if `allow` does, which is asked about the sum as it is and as it will be.
+/// Commits a change if `allow` does, which is asked about the sum of a pool as it is and as it will be.
 pub(crate) fn commit_if<E>(
     change: Change,
     db: &Db,
-    allow: impl Fn(u64, u64) -> Result<(), E>,
+    allow: impl Fn(&str, u64, u64) -> Result<(), E>,
 ) -> Result<Result<u64, StoreError>, E> {
     let touches = change.txn.puts.iter().map(|(k, _)| k).chain(&change.txn.deletes).any(|k| is_volume(k));
     if !touches {
         return Ok(db.0.commit(change.txn));
     }
+    let mut last = String::new();
     for _ in 0..TRIES {
-        let (have, less, more) = match (counter(db), moved(&change, &*db.0)) {
-            (Ok(have), Ok((less, more))) => (have, less, more),
-            (Err(e), _) | (_, Err(e)) => return Ok(Err(e)),
-        };
         let mut counted = change.clone();
-        if less != more {
+        let mut read = Vec::new();
+        let moved = match moved(&change, &*db.0) {
+            Ok(moved) => moved,
+            Err(e) => return Ok(Err(e)),
+        };
+        for (pool, (less, more)) in moved {
+            let have = match counter(db, &pool) {
+                Ok(have) => have,
+                Err(e) => return Ok(Err(e)),
+            };
             let new = have.value.saturating_sub(less).saturating_add(more);
-            allow(have.value, new)?;
+            allow(&pool, have.value, new)?;
             counted.update(&have, &new);
+            read.push(have.key);
         }
         match db.0.commit(counted.txn) {
-            // Only the sum has moved: everything else that was read still holds.
-            Err(StoreError::Conflict(key)) if key == have.key => {}
+            // Only a sum has moved: everything else that was read still holds.
+            Err(StoreError::Conflict(key)) if read.contains(&key) => last = key,
             ended => return Ok(ended),
         }
     }
-    Ok(Err(StoreError::Conflict(key::sum(DEFAULT_POOL))))
+    Ok(Err(StoreError::Conflict(last)))
 }
 
 impl Engine {
-    /// What the volumes of the pool may grow to, all together.
+    /// What the volumes of a pool may grow to, all together.
     ///
     /// # Errors
     /// `database-failed`.
-    pub fn committed(&self) -> Result<ByteSize, Problem> {
-        Ok(ByteSize(counter(&self.0.db)?.value))
+    pub fn committed(&self, pool: &str) -> Result<ByteSize, Problem> {
+        Ok(ByteSize(counter(&self.0.db, pool)?.value))
     }
 
     /// Refuses what would promise more than `pool.overcommit` allows; what takes back is always allowed.
-    pub(crate) fn within_overcommit(&self, have: u64, new: u64) -> Result<(), Problem> {
+    pub(crate) fn within_overcommit(&self, pool: &str, have: u64, new: u64) -> Result<(), Problem> {
         let Some(percent) = self.0.settings.pool_overcommit else { return Ok(()) };
-        let Ok(room) = self.0.ports.pool.capacity() else { return Ok(()) };
+        let Ok(room) = self.pool(pool).and_then(|pool| pool.capacity()) else { return Ok(()) };
         let most = u128::from(room.total.bytes()) * u128::from(percent) / 100;
         if new <= have || u128::from(new) <= most {
             return Ok(());
@@ -120,7 +152,7 @@ impl Engine {
         Err(Problem::new(
             Code::LimitExceeded,
             format!(
-                "the volumes of pool \"{DEFAULT_POOL}\" would add up to {}, and pool.overcommit allows {most}",
+                "the volumes of pool \"{pool}\" would add up to {}, and pool.overcommit allows {most}",
                 ByteSize(new)
             ),
         )
@@ -130,20 +162,24 @@ impl Engine {
         )))
     }
 
-    /// Makes the counter right where no daemon of this version wrote it: an older database, or one that
-    /// was recovered.
+    /// Makes the counters right where no daemon of this version wrote them: an older database, or one
+    /// that was recovered.
     pub(crate) fn ensure_sum(&self) -> Result<(), Problem> {
-        let have = counter(&self.0.db)?;
-        let volumes = self.0.db.records::<VolumeSpec>()?;
-        let live = volumes.iter().filter(|v| v.spec.deleting.is_none());
-        let sum = live.fold(0u64, |sum, v| sum.saturating_add(v.spec.size.bytes()));
-        if sum == have.value {
-            return Ok(());
+        let mut sums: Sums = self.pool_names()?.into_iter().map(|pool| (pool, 0)).collect();
+        for volume in self.0.db.records::<VolumeSpec>()? {
+            counts(&encode(&volume.spec.value), &mut sums);
         }
-        tracing::info!(was = have.value, is = sum, "the sum of the {} was counted anew", Kind::Volume);
-        let mut change = Change::system();
-        change.update(&have, &sum);
-        Ok(self.0.db.0.commit(change.txn).map(|_| ())?)
+        for (pool, sum) in sums {
+            let have = counter(&self.0.db, &pool)?;
+            if sum == have.value {
+                continue;
+            }
+            tracing::info!(pool, was = have.value, is = sum, "the sum of the volumes was counted anew");
+            let mut change = Change::system();
+            change.update(&have, &sum);
+            self.0.db.0.commit(change.txn)?;
+        }
+        Ok(())
     }
 }
 
@@ -159,7 +195,7 @@ mod tests {
         let asked = CreateVolume {
             name: Some(Name::new(name)?),
             size_bytes: ByteSize::gib(gib).bytes(),
-            labels: Default::default(),
+            ..CreateVolume::default()
         };
         engine.create_volume(&Actor("ada".into()), asked)
     }
@@ -182,7 +218,7 @@ mod tests {
         let refused: Vec<_> = results.iter().filter_map(|r| r.as_ref().err()).collect();
         assert_eq!(results.len() - refused.len(), 40);
         assert!(refused.iter().all(|p| p.code == Code::LimitExceeded && p.hint.is_some()), "{refused:?}");
-        assert_eq!(engine.committed().unwrap(), ByteSize::gib(2000));
+        assert_eq!(engine.committed(DEFAULT_POOL).unwrap(), ByteSize::gib(2000));
         engine.run_until_idle(10_000).unwrap();
         assert_eq!(crate::sim::check::at_rest(&world, &engine), Vec::<String>::new());
     }
@@ -200,17 +236,17 @@ mod tests {
         assert_eq!(grow(11).unwrap_err().code, Code::LimitExceeded);
         grow(10).unwrap();
         engine.run_until_idle(100).unwrap();
-        assert_eq!(engine.committed().unwrap(), ByteSize::gib(10));
+        assert_eq!(engine.committed(DEFAULT_POOL).unwrap(), ByteSize::gib(10));
         assert_eq!(create(&engine, "b", 1).unwrap_err().code, Code::LimitExceeded);
         engine.delete_volume(&ada, "a", false).unwrap();
-        assert_eq!(engine.committed().unwrap(), ByteSize(0));
+        assert_eq!(engine.committed(DEFAULT_POOL).unwrap(), ByteSize(0));
         create(&engine, "b", 1).unwrap();
         engine.run_until_idle(100).unwrap();
         let mut lose = Change::system();
         lose.delete(key::sum(DEFAULT_POOL));
         engine.0.db.0.commit(lose.txn).unwrap();
-        assert_eq!(engine.committed().unwrap(), ByteSize(0));
+        assert_eq!(engine.committed(DEFAULT_POOL).unwrap(), ByteSize(0));
         let engine = world.boot(settings).unwrap();
-        assert_eq!(engine.committed().unwrap(), ByteSize::gib(1));
+        assert_eq!(engine.committed(DEFAULT_POOL).unwrap(), ByteSize::gib(1));
     }
 }

@@ -193,7 +193,7 @@ impl Engine {
         let live = all.into_iter().filter(|r| r.spec.deleting.is_none());
         Ok(live
             .filter_map(|r| {
-                let file = self.0.ports.pool.observe(r.spec.id).ok()?.file?;
+                let file = self.pool(&r.spec.pool).ok()?.observe(r.spec.id).ok()?.file?;
                 Some((r.spec.name.clone(), file.allocated))
             })
             .collect())
@@ -403,6 +403,7 @@ fn volume(r: &VolumeRecord, names: &Names) -> Volume {
         (Some(_), _) => Some(Condition::Deleting),
         (None, _) if spec.reset.is_some() => Some(Condition::Restoring),
         (None, Some(condition)) => Some(condition),
+        (None, None) if spec.moving.is_some() => Some(Condition::Moving),
         (None, None) if !status.filled => Some(Condition::Filling),
         (None, None) => growing.then_some(Condition::Growing),
     };

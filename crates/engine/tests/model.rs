@@ -84,7 +84,7 @@ impl Ask {
             Self::Trim(v) => e.trim_volume(&who, VOLUMES[v]),
             Self::Create(v, s) => e.create_volume(
                 &who,
-                CreateVolume { name: name(VOLUMES[v]), size_bytes: bytes(s), labels: Default::default() },
+                CreateVolume { name: name(VOLUMES[v]), size_bytes: bytes(s), ..CreateVolume::default() },
             ),
             Self::DeleteVolume(v) => e.delete_volume(&who, VOLUMES[v], false),
             Self::RestoreVolume(v) => e.restore_volume(&who, VOLUMES[v], &Restore::default()),

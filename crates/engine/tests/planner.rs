@@ -330,7 +330,7 @@ fn wait(s: &MachineStatus, l: &mut machine::Look, until: Option<Timestamp>) {
 prop_compose! {
     fn volume_spec()(
         generation in generation(), size in 1..5u64, from in 0..4u8,
-        deleting in proptest::option::of(any::<bool>()), reset in any::<bool>(),
+        deleting in proptest::option::of(any::<bool>()), journey in 0..5u8,
     ) -> VolumeSpec {
         VolumeSpec {
             id: VolumeId(id(6)),
@@ -340,6 +340,8 @@ prop_compose! {
             created_at: at(0),
             role: VolumeRole::Data,
             pool: "default".into(),
+            moving: (journey == 1).then(|| "fast".into()),
+            leaving: (journey == 2).then(|| "fast".into()),
             size: ByteSize::gib(size),
             source: match from {
                 0 => VolumeSource::Image { image: ImageId(id(7)) },
@@ -350,7 +352,7 @@ prop_compose! {
             identity: None,
             owner: None,
             protected: false, labels: Default::default(),
-            reset: reset.then(|| Reset { to: SnapshotId(id(10)), before: SnapshotId(id(11)) }),
+            reset: (journey == 3).then(|| Reset { to: SnapshotId(id(10)), before: SnapshotId(id(11)) }),
             deleting: deleting.map(|keep| VolumeDeletion {
                 at: at(0),
                 keep_until: keep.then(|| at(9)),
@@ -382,9 +384,15 @@ prop_compose! {
             Just(ResetLook::Ready), Just(ResetLook::Waiting(SnapshotId(id(11)))),
             Just(ResetLook::Failed(problem())),
         ],
+        elsewhere in any::<Option<bool>>(),
     ) -> volume::Look {
         let file = file.map(|n| FileObs { size: ByteSize::gib(n), allocated: ByteSize::gib(0) });
-        volume::Look { pool: VolumeObs { file, sidecar, trashed }, claimed, image, expired, reset }
+        let elsewhere = elsewhere.map(|there| VolumeObs {
+            file: file.filter(|_| there),
+            sidecar: sidecar.filter(|_| there),
+            trashed: false,
+        });
+        volume::Look { pool: VolumeObs { file, sidecar, trashed }, claimed, image, expired, reset, elsewhere }
     }
 }
 
@@ -421,6 +429,18 @@ fn do_volume(spec: &mut VolumeSpec, l: &mut volume::Look, step: &volume::Step) -
             l.pool.file = file(ByteSize::gib(3));
             l.pool.sidecar = Some(spec.generation);
             l.pool.trashed = false;
+        }
+        Step::Carry { .. } => l.elsewhere = Some(l.pool.clone()),
+        Step::Arrive { to } => {
+            *spec = volume::arrived(spec, to);
+            std::mem::swap(&mut l.pool, l.elsewhere.as_mut().expect("it is there"));
+        }
+        Step::TurnBack { .. } => *spec = volume::turned_back(spec),
+        Step::Leave { pool } => {
+            assert_ne!(*pool, spec.pool, "what is removed is not what it lives in");
+            spec.leaving = None;
+            spec.generation += 1;
+            l.elsewhere = None;
         }
         Step::Forget => return true,
     }
@@ -487,7 +507,9 @@ proptest! {
                 }
                 Answer::Wait(_) => {
                     let waits = spec.reset.is_some() && matches!(l.reset, ResetLook::Waiting(_));
-                    prop_assert!(l.claimed || l.image == ImageLook::Coming || waits);
+                    let away = spec.leaving.is_some() && l.elsewhere.is_none();
+                    prop_assert!(l.claimed || l.image == ImageLook::Coming || away || waits);
+                    l.elsewhere.get_or_insert_default();
                     l.claimed = false;
                     l.reset = ResetLook::Ready;
                     l.image = ImageLook::Ready(ByteSize::gib(1));
@@ -501,13 +523,15 @@ proptest! {
                 Answer::Settled => {
                     let size = l.pool.file.map(|f| f.size);
                     prop_assert_eq!(size, Some(spec.size));
+                    prop_assert!(spec.moving.is_none());
                     prop_assert!(spec.size >= asked, "it only grows");
                     prop_assert!(!s.filled || kept || (had.is_some() && size >= Some(s.size)), "a loss was hidden");
                     return Ok(());
                 }
                 Answer::Stuck(_) => {
-                    let makes = spec.reset.is_some();
-                    prop_assert!(l.pool.file == had || kept || makes, "what cannot be is left as it was");
+                    let away = spec.moving.is_some() && l.elsewhere.is_none();
+                    let may = kept || away || spec.reset.is_some();
+                    prop_assert!(l.pool.file == had || may, "what cannot be is left as it was");
                     return Ok(());
                 }
             }

@@ -28,7 +28,7 @@ fn ask(e: &engine::Engine, dice: &mut u64) -> Result<Operation, Problem> {
     match pick(12) {
         0..=2 => e.create_volume(
             &who,
-            CreateVolume { name: Name::new(&volume).ok(), size_bytes, labels: Default::default() },
+            CreateVolume { name: Name::new(&volume).ok(), size_bytes, ..CreateVolume::default() },
         ),
         3 => e.delete_volume(&who, &volume, false),
         4 => e.resize_volume(&who, &volume, ResizeVolume { size_bytes }),

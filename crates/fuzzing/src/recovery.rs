@@ -49,6 +49,7 @@ fn volume(all: &mut BTreeMap<types::VolumeId, FoundVolume>, flags: u8, spec: Vol
     let bit = |n: u8| flags >> n & 1 == 1;
     let new = FoundVolume {
         id: spec.id,
+        pool: "default".into(),
         specs: vec![],
         file: bit(0).then_some(if bit(1) { spec.size } else { ByteSize::gib(1) }),
         sidecar: bit(2),

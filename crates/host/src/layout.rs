@@ -7,6 +7,7 @@ use engine::store::Spare;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use types::pool::DEFAULT_POOL;
 use types::{ImageId, MachineId, RunId, SnapshotId, VolumeId};
 
 /// The data directory and the directory for sockets.
@@ -14,18 +15,29 @@ use types::{ImageId, MachineId, RunId, SnapshotId, VolumeId};
 pub struct Layout {
     data: PathBuf,
     run: PathBuf,
+    pool: PathBuf,
     spare: Arc<Spare>,
 }
 
 /// What is kept for sidecars: some dozens of them, each of which frees the one before it.
 const SPARE: u64 = 2 << 20;
+/// The file that keeps it, in each pool.
+const RESERVE: &str = ".reserve";
 
 impl Layout {
     /// `data` outlives the host's boots; `run` does not (`/run/sistemo`).
     pub fn new(data: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
         let data = data.into();
-        let spare = Arc::new(Spare::at(data.join("pools/default/.reserve"), SPARE));
-        Self { data, run: run.into(), spare }
+        let pool = data.join("pools").join(DEFAULT_POOL);
+        let spare = Arc::new(Spare::at(pool.join(RESERVE), SPARE));
+        Self { data, run: run.into(), pool, spare }
+    }
+
+    /// The same with the pool whose directory is `pool`.
+    #[must_use]
+    pub fn in_pool(&self, pool: PathBuf) -> Self {
+        let spare = Arc::new(Spare::at(pool.join(RESERVE), SPARE));
+        Self { pool, spare, ..self.clone() }
     }
 
     /// Room for the small files of pool and machines that must be written on a full disk, too.
@@ -46,9 +58,34 @@ impl Layout {
         &self.data
     }
 
-    /// The default pool.
-    pub fn pool(&self) -> PathBuf {
-        self.data.join("pools/default")
+    /// The pool: the default one, unless [`Layout::in_pool`] named another.
+    pub fn pool(&self) -> &Path {
+        &self.pool
+    }
+
+    /// The default pool and what the others are made of.
+    pub fn pools(&self) -> PathBuf {
+        self.data.join("pools")
+    }
+
+    /// The record of a pool.
+    pub fn pool_record(&self, pool: &str) -> PathBuf {
+        self.pools().join(format!("{pool}.json"))
+    }
+
+    /// The file of a pool that is in one.
+    pub fn pool_image(&self, pool: &str) -> PathBuf {
+        self.pools().join(format!("{pool}.img"))
+    }
+
+    /// That file while it is made.
+    pub fn pool_part(&self, pool: &str) -> PathBuf {
+        self.pools().join(format!(".{pool}.img.part"))
+    }
+
+    /// Where it is mounted.
+    pub fn pool_mount(&self, pool: &str) -> PathBuf {
+        self.pools().join(pool)
     }
 
     /// Published volumes and their sidecars, and temporaries.

@@ -13,6 +13,7 @@ pub mod image;
 pub mod kernel;
 pub mod layout;
 pub mod net;
+pub mod pools;
 pub mod recover;
 pub mod storage;
 pub mod vmm;

@@ -7,6 +7,7 @@ mod files;
 mod holders;
 mod snapshots;
 
+use crate::pools::place;
 use crate::{Layout, durable};
 use engine::recover::{Found, FoundImage, FoundMachine, FoundVolume, Left};
 use files::{Piece, json};
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use types::pool::DEFAULT_POOL;
 use types::{ByteSize, Code, ImageId, MachineId, Problem, Timestamp, VolumeId};
 
 /// A data directory, read.
@@ -50,6 +52,9 @@ fn entries(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
 /// # Errors
 /// `io-error`.
 pub fn anything(layout: &Layout) -> Result<bool, Problem> {
+    if !place::records(layout)?.is_empty() {
+        return Ok(true);
+    }
     let volumes = entries(&layout.volumes()).map_err(|e| unreadable(&layout.volumes(), &e))?;
     let published = |name: &str| matches!(Piece::parse(name), Some((_, Piece::Content | Piece::Sidecar)));
     if volumes.iter().any(|(name, _)| published(name)) {
@@ -85,21 +90,48 @@ pub fn list(layout: &Layout) -> Result<Found, Problem> {
 fn files_of(layout: &Layout) -> Result<Read, Problem> {
     let mut read = Read { found: Found::default(), damaged: vec![] };
     let within = |dir: PathBuf, done: io::Result<()>| done.map_err(|e| unreadable(&dir, &e));
-    let mut volumes = BTreeMap::new();
-    within(layout.volumes(), pool(layout, &mut volumes, &mut read))?;
-    within(layout.snapshots(), snapshots::find(layout, &mut read))?;
-    within(layout.trash(), trash(layout, &mut volumes))?;
+    for (name, place) in pools(layout, &mut read.found)? {
+        let mut volumes = BTreeMap::new();
+        within(place.volumes(), pool(&place, &name, &mut volumes, &mut read))?;
+        within(place.snapshots(), snapshots::find(&place, &mut read))?;
+        within(place.trash(), trash(&place, &name, &mut volumes))?;
+        read.found.volumes.extend(volumes.into_values());
+    }
     within(layout.machines(), machines(layout, &mut read.found))?;
     within(layout.images(), images(layout, &mut read.found))?;
-    read.found.volumes = volumes.into_values().collect();
     Ok(read)
+}
+
+/// The pools that are there, with their names.
+fn pools(layout: &Layout, found: &mut Found) -> Result<Vec<(String, Layout)>, Problem> {
+    let mut all = vec![(DEFAULT_POOL.to_owned(), layout.clone())];
+    for record in place::records(layout)? {
+        let spec = match record {
+            Ok(spec) => spec,
+            Err(path) => {
+                let (what, why) = (path.display().to_string(), "it is no record of a pool".into());
+                found.left.push(Left { what, why });
+                continue;
+            }
+        };
+        let name = spec.name.to_string();
+        match place::layout(layout, &name) {
+            Ok(place) => {
+                all.push((name, place));
+                found.pools.push(spec);
+            }
+            Err(_) => found.offline.push(name),
+        }
+    }
+    Ok(all)
 }
 
 type Volumes = BTreeMap<VolumeId, FoundVolume>;
 
-fn volume(all: &mut Volumes, id: VolumeId) -> &mut FoundVolume {
+fn volume<'a>(all: &'a mut Volumes, pool: &str, id: VolumeId) -> &'a mut FoundVolume {
     all.entry(id).or_insert_with(|| FoundVolume {
         id,
+        pool: pool.to_owned(),
         specs: vec![],
         file: None,
         sidecar: false,
@@ -109,7 +141,7 @@ fn volume(all: &mut Volumes, id: VolumeId) -> &mut FoundVolume {
     })
 }
 
-fn pool(layout: &Layout, all: &mut Volumes, read: &mut Read) -> io::Result<()> {
+fn pool(layout: &Layout, pool: &str, all: &mut Volumes, read: &mut Read) -> io::Result<()> {
     for (name, path) in entries(&layout.volumes())? {
         let mut left =
             |why: &str| read.found.left.push(Left { what: path.display().to_string(), why: why.into() });
@@ -120,15 +152,15 @@ fn pool(layout: &Layout, all: &mut Volumes, read: &mut Read) -> io::Result<()> {
         match piece {
             Piece::Content => match path.symlink_metadata() {
                 Ok(seen) if seen.is_file() && seen.len() == 0 => left("it is a volume's file without a byte"),
-                Ok(seen) if seen.is_file() => volume(all, id).file = Some(ByteSize(seen.len())),
+                Ok(seen) if seen.is_file() => volume(all, pool, id).file = Some(ByteSize(seen.len())),
                 Ok(_) => left("it has a volume's name and is no regular file"),
                 Err(e) => left(&format!("it cannot be looked at: {e}")),
             },
-            Piece::Part => volume(all, id).part = true,
+            Piece::Part => volume(all, pool, id).part = true,
             Piece::Sidecar => {
-                volume(all, id).sidecar = true;
+                volume(all, pool, id).sidecar = true;
                 match json(&path, |s: &types::volume::VolumeSpec| s.id == id) {
-                    Ok(spec) => volume(all, id).specs.push(spec),
+                    Ok(spec) => volume(all, pool, id).specs.push(spec),
                     Err(why) => {
                         left(&format!("it is no sidecar of this volume: {why}"));
                         read.damaged.push(path);
@@ -136,16 +168,16 @@ fn pool(layout: &Layout, all: &mut Volumes, read: &mut Read) -> io::Result<()> {
                 }
             }
             // Half of one is no news: the published one is there.
-            Piece::NewSidecar => volume(all, id).specs.extend(json(&path, |_| true).ok()),
+            Piece::NewSidecar => volume(all, pool, id).specs.extend(json(&path, |_| true).ok()),
         }
     }
     Ok(())
 }
 
-fn trash(layout: &Layout, all: &mut Volumes) -> io::Result<()> {
+fn trash(layout: &Layout, pool: &str, all: &mut Volumes) -> io::Result<()> {
     for (name, path) in entries(&layout.trash())? {
         let Some((until, id, piece)) = files::trashed(&name) else { continue };
-        let volume = volume(all, id);
+        let volume = volume(all, pool, id);
         volume.trashed = volume.trashed.max(Some(until));
         volume.kept |= piece == Piece::Content;
         if piece == Piece::Sidecar {

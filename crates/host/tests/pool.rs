@@ -83,14 +83,14 @@ fn life(at: &Path) {
 
     // A copy is as sparse as what it is made of, larger if asked, and neither follows the other.
     let copy = id();
-    let cut = pool.create_copy(copy, root, ByteSize::gib(1), b"{}", &|_| ()).unwrap_err();
+    let cut = pool.create_copy(copy, ("default", root), ByteSize::gib(1), b"{}", &|_| ()).unwrap_err();
     assert_eq!(cut.problem.code, Code::VolumeTooSmall);
-    pool.create_copy(copy, root, ByteSize::gib(4), br#"{"generation":1}"#, &|_| ()).unwrap();
-    pool.create_copy(copy, root, ByteSize::gib(9), b"{}", &|_| ()).unwrap();
+    pool.create_copy(copy, ("default", root), ByteSize::gib(4), br#"{"generation":1}"#, &|_| ()).unwrap();
+    pool.create_copy(copy, ("default", root), ByteSize::gib(9), b"{}", &|_| ()).unwrap();
     assert!(pool.observe(copy).unwrap().file.unwrap().allocated <= ByteSize::mib(9));
     File::options().write(true).open(layout.volume(root)).unwrap().write_all_at(b"x", 0).unwrap();
     complete(&layout, copy, 4 << 30);
-    let gone = pool.create_copy(id(), id(), ByteSize::gib(1), b"{}", &|_| ()).unwrap_err();
+    let gone = pool.create_copy(id(), ("default", id()), ByteSize::gib(1), b"{}", &|_| ()).unwrap_err();
     assert_eq!(gone.problem.code, Code::VolumeLost);
     pool.remove(copy).unwrap();
 

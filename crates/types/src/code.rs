@@ -87,6 +87,8 @@ codes! {
     NetworkFull = "network-full", 4, 409;
     LimitExceeded = "limit-exceeded", 4, 409;
     PoolFull = "pool-full", 4, 507;
+    PoolOffline = "pool-offline", 4, 409;
+    PoolInUse = "pool-in-use", 4, 409;
     HostHalting = "host-halting", 4, 409;
     // It is not for whoever asked, or not now.
     PreconditionFailed = "precondition-failed", 4, 412;

@@ -56,6 +56,8 @@ id!(/// Identifies an image record; the content is identified by its digest.
     ImageId);
 id!(/// Identifies a network.
     NetworkId);
+id!(/// Identifies a pool; also the mark in what it is on.
+    PoolId);
 id!(/// Identifies an accepted request; history refers to it.
     OperationId);
 id!(/// Identifies a token for the API.

@@ -15,13 +15,14 @@ pub mod name;
 pub mod network;
 pub mod operation;
 pub mod page;
+pub mod pool;
 pub mod size;
 pub mod snapshot;
 pub mod volume;
 
 pub use access::Role;
 pub use code::{Code, Problem};
-pub use id::{ImageId, MachineId, NetworkId, OperationId, RunId, SnapshotId, TokenId, VolumeId};
+pub use id::{ImageId, MachineId, NetworkId, OperationId, PoolId, RunId, SnapshotId, TokenId, VolumeId};
 pub use meta::{Actor, Timestamp};
 pub use name::Name;
 pub use operation::{Operation, OperationState, Verb};

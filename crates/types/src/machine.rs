@@ -521,6 +521,9 @@ pub struct DeployMachine {
     /// Size of the root volume in bytes; 2 GiB unless given, or the size of `volume`.
     #[serde(default)]
     pub storage_bytes: Option<u64>,
+    /// The pool of the root volume; `default` unless given. Excludes `volume`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
     /// Data volumes to attach.
     #[serde(default)]
     pub attach: Vec<AttachVolume>,

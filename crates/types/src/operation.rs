@@ -61,6 +61,10 @@ verbs! {
     MachineSnapshot = "machine.snapshot";
     SnapshotDelete = "snapshot.delete";
     SnapshotRestore = "snapshot.restore";
+    VolumeMove = "volume.move";
+    PoolCreate = "pool.create";
+    PoolResize = "pool.resize";
+    PoolDelete = "pool.delete";
     ImagePull = "image.pull";
     ImageDelete = "image.delete";
     HostShutdown = "host.shutdown";
@@ -93,6 +97,8 @@ pub enum Kind {
     Image,
     /// A network.
     Network,
+    /// A pool.
+    Pool,
     /// A host.
     Node,
     /// A token for the API.
@@ -109,6 +115,7 @@ impl fmt::Display for Kind {
             Self::Snapshot => "snapshot",
             Self::Image => "image",
             Self::Network => "network",
+            Self::Pool => "pool",
             Self::Node => "node",
             Self::Token => "token",
             Self::User => "user",

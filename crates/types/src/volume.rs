@@ -8,6 +8,7 @@ use crate::id::{ImageId, MachineId, OperationId, SnapshotId, VolumeId};
 use crate::label::Labels;
 use crate::meta::Timestamp;
 use crate::name::Name;
+use crate::pool::DEFAULT_POOL;
 use crate::size::ByteSize;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -117,7 +118,14 @@ pub struct VolumeSpec {
     /// What it is for.
     pub role: VolumeRole,
     /// The pool it lives in.
+    #[serde(default = "default_pool")]
     pub pool: String,
+    /// The pool it is on its way to; until it is there, it is held still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<String>,
+    /// A pool that it does not live in, or not any more, in which something of it may be left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<String>,
     /// The size it shall have; never less than before.
     pub size: ByteSize,
     /// What it starts as.
@@ -143,6 +151,10 @@ pub struct VolumeSpec {
     pub deleting: Option<VolumeDeletion>,
 }
 
+fn default_pool() -> String {
+    DEFAULT_POOL.into()
+}
+
 /// What stands beside a volume's status.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -151,6 +163,8 @@ pub enum Condition {
     Filling,
     /// It is being made larger.
     Growing,
+    /// It is on its way to another pool.
+    Moving,
     /// It is going.
     Deleting,
     /// Its file has vanished behind Sistemo's back.
@@ -161,6 +175,8 @@ pub enum Condition {
     PoolFull,
     /// Its content is being replaced by a snapshot's.
     Restoring,
+    /// What its pool is on is not there.
+    PoolOffline,
 }
 
 impl fmt::Display for Condition {
@@ -168,11 +184,13 @@ impl fmt::Display for Condition {
         f.pad(match self {
             Self::Filling => "filling",
             Self::Growing => "growing",
+            Self::Moving => "moving",
             Self::Deleting => "deleting",
             Self::Lost => "lost",
             Self::IoError => "io-error",
             Self::PoolFull => "pool-full",
             Self::Restoring => "restoring",
+            Self::PoolOffline => "pool-offline",
         })
     }
 }
@@ -267,7 +285,7 @@ pub struct Volume {
 }
 
 /// Asks for a new, empty data volume.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateVolume {
     /// Its name; without one, Sistemo makes one up.
@@ -275,13 +293,16 @@ pub struct CreateVolume {
     pub name: Option<Name>,
     /// Its size in bytes, rounded up to a MiB.
     pub size_bytes: u64,
+    /// The pool it shall live in; `default` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
     /// What people sort it by.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
 }
 
 /// Asks for an independent copy of a volume.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CloneVolume {
     /// The copy's name; without one, Sistemo makes one up.
@@ -290,6 +311,9 @@ pub struct CloneVolume {
     /// Its size in bytes, rounded up to a MiB; without one, that of what is copied.
     #[serde(default)]
     pub size_bytes: Option<u64>,
+    /// The pool it shall live in; that of what is copied unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
 }
 
 /// Asks for a deleted volume or machine back.

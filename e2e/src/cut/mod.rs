@@ -10,5 +10,5 @@ mod place;
 
 pub use cache::{BLOCK, Cache, Lost, SECTOR};
 pub use device::Device;
-pub use mounted::{Kind, Mounted, end_users, preallocated};
+pub use mounted::{Kind, Mounted, detach, end_users, preallocated};
 pub use place::{Place, Powered};

@@ -7,6 +7,7 @@ mod exec;
 mod full;
 mod live;
 mod network;
+mod pools;
 mod refusals;
 mod shutdown;
 mod snapshots;

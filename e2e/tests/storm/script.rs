@@ -130,7 +130,9 @@ impl Ask {
             }
             Self::Attach { machine, volume } => {
                 hold(world, volume, Some(machine));
-                machine_of(world, machine).disks.push(volume.clone());
+                let disks = &mut machine_of(world, machine).disks;
+                disks.push(volume.clone());
+                disks[1..].sort();
             }
             Self::Detach { machine, volume } => {
                 hold(world, volume, None);

@@ -22,7 +22,8 @@ pub struct Volume {
 pub struct Machine {
     /// Its phase is `running`; else it is `stopped`.
     pub running: bool,
-    /// The volumes that it boots from and holds, the root first.
+    /// The volumes that it boots from and holds, the root first, the others by name: a slot that became
+    /// free is taken again, so their order tells nothing.
     pub disks: Vec<String>,
 }
 
@@ -79,7 +80,8 @@ impl World {
                 return Err(format!("not well: {item}"));
             }
             let disks = item["volumes"].as_array().ok_or("a machine without volumes")?;
-            let disks: Vec<String> = disks.iter().map(|d| text(d, "name")).collect();
+            let mut disks: Vec<String> = disks.iter().map(|d| text(d, "name")).collect();
+            disks.get_mut(1..).ok_or("a machine without a root")?.sort();
             let name = text(&item, "name");
             for disk in &disks {
                 let holder = world.volumes.get(disk).and_then(|v| v.holder.as_deref());

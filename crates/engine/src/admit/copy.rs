@@ -34,7 +34,7 @@ impl Engine {
             let source = match found {
                 Original::Volume(source) => *source,
                 Original::Snapshot(source) => {
-                    let spec = self.new_copy_of_snapshot(draft, id, name, &source, req.size_bytes)?;
+                    let spec = self.new_copy_of_snapshot(draft, id, name, &source, &req)?;
                     draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
                     return Ok(());
                 }
@@ -42,7 +42,7 @@ impl Engine {
             if let Some(machine) = self.holder(draft, source.spec.id)? {
                 refuse_running(draft, &machine, "clone its volumes")?;
             }
-            let spec = self.new_copy(draft, id, name, &source, req.size_bytes, None)?;
+            let spec = self.new_copy(draft, id, name, &source, (req.size_bytes, req.pool.as_ref()), None)?;
             draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
             Ok(())
         })
@@ -69,20 +69,23 @@ impl Engine {
         id: VolumeId,
         name: Name,
         source: &SnapshotRecord,
-        bytes: Option<u64>,
+        req: &CloneVolume,
     ) -> Result<VolumeSpec, Problem> {
         let taken = ready(source)?;
         let from = &source.spec;
-        let wanted = bytes.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?.unwrap_or(taken.size);
+        let asked = req.size_bytes.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?;
+        let wanted = asked.unwrap_or(taken.size);
         if wanted < taken.size {
             return Err(cannot_shrink_copy(&from.name, taken.size, wanted));
         }
-        self.refuse_full_snapshot_copy(name.as_str(), from.id)?;
-        draft.operation.warnings.extend(self.room_warning());
-        draft.operation.warnings.extend(self.slow_copy_warning());
+        let pool = self.usable_pool(draft, req.pool.as_ref().or(Name::new(&from.pool).ok().as_ref()))?;
+        self.refuse_full_snapshot_copy((&pool, name.as_str()), (&from.pool, from.id))?;
+        draft.operation.warnings.extend(self.room_warning(&pool));
+        draft.operation.warnings.extend(self.slow_copy_warning(&pool));
         let copy = NewVolume {
             id,
             name,
+            pool,
             role: from.role,
             size: wanted,
             source: VolumeSource::Snapshot { snapshot: from.id, image: from.image },
@@ -107,23 +110,28 @@ impl Engine {
         id: VolumeId,
         name: Name,
         source: &VolumeRecord,
-        bytes: Option<u64>,
+        (bytes, pool): (Option<u64>, Option<&Name>),
         owner: Option<MachineId>,
     ) -> Result<VolumeSpec, Problem> {
         refuse_deleting(source)?;
         refuse_lost(source)?;
         refuse_reset(source)?;
         let from = &source.spec;
+        if from.moving.is_some() {
+            return Err(crate::hold::held(&from.name));
+        }
         let wanted = bytes.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?.unwrap_or(from.size);
         if wanted < from.size {
             return Err(cannot_shrink_copy(&from.name, from.size, wanted));
         }
-        self.refuse_full_copy(name.as_str(), from.id)?;
-        draft.operation.warnings.extend(self.room_warning());
-        draft.operation.warnings.extend(self.slow_copy_warning());
+        let pool = self.usable_pool(draft, pool.or(Name::new(&from.pool).ok().as_ref()))?;
+        self.refuse_full_copy((&pool, name.as_str()), (&from.pool, from.id))?;
+        draft.operation.warnings.extend(self.room_warning(&pool));
+        draft.operation.warnings.extend(self.slow_copy_warning(&pool));
         let copy = NewVolume {
             id,
             name,
+            pool,
             role: from.role,
             size: wanted,
             source: VolumeSource::Volume { volume: from.id, image: from.source.image() },
@@ -173,7 +181,7 @@ impl Engine {
                     VolumeRole::Data => copy_name(&name, &source.spec.name)?,
                 };
                 // A data volume goes with it only if this request fails.
-                self.new_copy(draft, volume, called, &source, None, Some(id))?;
+                self.new_copy(draft, volume, called, &source, (None, None), Some(id))?;
                 draft.change.claim(key::attach(volume), &id);
                 disks.push(Disk { volume, leaving: None, ..disk.clone() });
             }

@@ -72,8 +72,13 @@ impl Engine {
         let nic = self.take_nic(draft, &network, id)?;
         let (image, root) = match (&req.image, &req.volume) {
             (Some(image), None) => {
-                let (image, root) = self.new_root(draft, id, &name, image, req.storage_bytes)?;
+                let (image, root) =
+                    self.new_root(draft, id, &name, image, (req.storage_bytes, req.pool.as_ref()))?;
                 (Some(image), root)
+            }
+            (None, Some(_)) if req.pool.is_some() => {
+                return Err(invalid("a pool and a volume to boot from exclude each other")
+                    .hint("`sistemo volume move` brings a volume into another pool"));
             }
             (None, Some(volume)) => self.old_root(draft, id, volume, req.storage_bytes)?,
             (Some(_), Some(_)) => {
@@ -126,7 +131,7 @@ impl Engine {
         machine: MachineId,
         name: &Name,
         image: &str,
-        storage: Option<u64>,
+        (storage, pool): (Option<u64>, Option<&Name>),
     ) -> Result<(ImageId, VolumeId), Problem> {
         let image = self.resolve_image(draft, image)?;
         // Without a wish, an image that is larger than the default still fits.
@@ -139,13 +144,15 @@ impl Engine {
         }
         let id = self.new_volume_id(draft)?;
         let root = name.root_volume();
+        let pool = self.usable_pool(draft, pool)?;
         if image.size.is_some() {
-            self.refuse_full(root.as_str(), wanted, Some(image.id))?;
+            self.refuse_full((&pool, root.as_str()), wanted, Some(image.id))?;
         }
-        draft.operation.warnings.extend(self.room_warning());
+        draft.operation.warnings.extend(self.room_warning(&pool));
         let root = NewVolume {
             id,
             name: root,
+            pool,
             role: VolumeRole::Root,
             size: wanted,
             source: VolumeSource::Image { image: image.id },

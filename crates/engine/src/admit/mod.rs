@@ -9,7 +9,9 @@ mod export;
 mod host;
 mod image;
 mod machine;
+mod moving;
 mod network;
+mod pool;
 mod restore;
 mod snapshot;
 mod volume;
@@ -21,9 +23,8 @@ pub(crate) use machine::{
 };
 pub(crate) use network::DEFAULT as DEFAULT_NETWORK;
 pub(crate) use snapshot::going_snapshot;
-pub(crate) use volume::{
-    DEFAULT_POOL, go_for_good as discard_for_good, mark_deleting, no_guest_to_trim, restorable,
-};
+pub(crate) use types::pool::DEFAULT_POOL;
+pub(crate) use volume::{go_for_good as discard_for_good, mark_deleting, no_guest_to_trim, restorable};
 
 use crate::condition::Before;
 use crate::db::Change;
@@ -145,8 +146,9 @@ impl Engine {
         self.mark_made(&mut change, expired.as_ref(), Some(id));
         change.put(key::operation(id), &operation);
         change.put(key::open(operation.target.kind, target, id), &id);
-        let committed =
-            crate::sum::commit_if(change, &self.0.db, |have, new| self.within_overcommit(have, new))?;
+        let committed = crate::sum::commit_if(change, &self.0.db, |pool, have, new| {
+            self.within_overcommit(pool, have, new)
+        })?;
         Ok(committed.map(|_| operation))
     }
 }

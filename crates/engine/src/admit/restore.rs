@@ -184,7 +184,8 @@ impl Engine {
             Some((_, machine)) => or_another(p, "machine", machine.as_str()),
             None => or_another(p, "volume", spec.name.as_str()),
         })?;
-        let seen = self.0.ports.pool.observe(spec.id).map_err(|fault| fault.problem)?;
+        let seen = self.pool(&spec.pool).and_then(|pool| pool.observe(spec.id));
+        let seen = seen.map_err(|fault| fault.problem)?;
         if seen.file.is_none() && !seen.trashed {
             let text = format!("the file of volume \"{}\" is not in the trash any more", spec.name);
             return Err(Problem::new(Code::VolumeLost, text)

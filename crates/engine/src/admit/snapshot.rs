@@ -100,8 +100,11 @@ impl Engine {
         refuse_lost(source)?;
         refuse_reset(source)?;
         let of = &source.spec;
-        self.refuse_full_copy(name.as_str(), of.id)?;
-        for warning in self.room_warning().into_iter().chain(self.slow_copy_warning()) {
+        if of.moving.is_some() {
+            return Err(crate::hold::held(&of.name));
+        }
+        self.refuse_full_copy((&of.pool, name.as_str()), (&of.pool, of.id))?;
+        for warning in self.room_warning(&of.pool).into_iter().chain(self.slow_copy_warning(&of.pool)) {
             if !draft.operation.warnings.contains(&warning) {
                 draft.operation.warnings.push(warning);
             }

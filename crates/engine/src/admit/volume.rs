@@ -12,8 +12,6 @@ use types::volume::{CreateVolume, ResizeVolume, VolumeDeletion, VolumeRole, Volu
 use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, Timestamp, Verb, VolumeId};
 use uuid::Uuid;
 
-/// The name of the one pool there is.
-pub const DEFAULT_POOL: &str = "default";
 /// The smallest data volume: ext4 with a journal needs a little over one MiB of its own.
 pub const MIN_VOLUME: ByteSize = ByteSize::mib(8);
 
@@ -39,6 +37,7 @@ pub(super) fn size(bytes: u64, least: ByteSize) -> Result<ByteSize, Problem> {
 pub(super) struct NewVolume {
     pub id: VolumeId,
     pub name: Name,
+    pub pool: String,
     pub role: VolumeRole,
     pub size: ByteSize,
     pub source: VolumeSource,
@@ -61,11 +60,13 @@ impl Engine {
                 Some(name) => name.clone(),
                 None => Name::new(&made_up("vol", id.0))?,
             };
-            self.refuse_full(name.as_str(), size, None)?;
-            draft.operation.warnings.extend(self.room_warning());
+            let pool = self.usable_pool(draft, req.pool.as_ref())?;
+            self.refuse_full((&pool, name.as_str()), size, None)?;
+            draft.operation.warnings.extend(self.room_warning(&pool));
             let blank = NewVolume {
                 id,
                 name,
+                pool,
                 role: VolumeRole::Data,
                 size,
                 source: VolumeSource::Blank { fs_uuid: Uuid::from_u128(rand::random()) },
@@ -81,7 +82,7 @@ impl Engine {
 
     /// Puts a new volume into a draft.
     pub(super) fn new_volume(&self, draft: &mut Draft, new: NewVolume) -> Result<VolumeSpec, Problem> {
-        let NewVolume { id, name, role, size, source, identity, owner, labels } = new;
+        let NewVolume { id, name, pool, role, size, source, identity, owner, labels } = new;
         self.within_storage(&name, size)?;
         self.take_name(draft, Kind::Volume, &name, id.0)?;
         let spec = VolumeSpec {
@@ -91,7 +92,9 @@ impl Engine {
             node: self.0.settings.node.clone(),
             created_at: self.0.ports.clock.now(),
             role,
-            pool: DEFAULT_POOL.into(),
+            pool,
+            moving: None,
+            leaving: None,
             size,
             source,
             identity,
@@ -183,7 +186,7 @@ impl Engine {
                 self.refuse_held(&mut draft.change, spec.id.0, &spec.name)?;
                 new.size = size;
                 new.generation += 1;
-                draft.operation.warnings.extend(self.room_warning());
+                draft.operation.warnings.extend(self.room_warning(&spec.pool));
                 draft.change.update(spec, &new);
             } else {
                 draft.change.on(spec);

@@ -63,6 +63,26 @@ pub enum Step {
     },
     /// Publish the sidecar of this generation.
     WriteSidecar,
+    /// Make the same file in the pool that it is on its way to.
+    Carry {
+        /// Which pool.
+        to: String,
+    },
+    /// The file is there: from now on it lives in that pool.
+    Arrive {
+        /// Which pool.
+        to: String,
+    },
+    /// It stays where it is.
+    TurnBack {
+        /// The pool that it was on its way to.
+        from: String,
+    },
+    /// Remove what is left in a pool that it does not live in.
+    Leave {
+        /// Which pool.
+        pool: String,
+    },
     /// Move the file to the trash or, without a time, remove it for good.
     Discard {
         /// Until when the trash keeps it.
@@ -113,15 +133,27 @@ pub struct Look {
     pub expired: bool,
     /// Only looked at while its content is to become another.
     pub reset: ResetLook,
+    /// The view of the pool that it is on its way to, or has left; `None` if that cannot be reached.
+    pub elsewhere: Option<VolumeObs>,
 }
 
 /// Answers for a volume.
 pub fn plan(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {
+    if let (Some(pool), Some(_)) = (&spec.leaving, &look.elsewhere) {
+        return Answer::Do(Step::Leave { pool: pool.clone() });
+    }
     if let Some(going) = &spec.deleting {
+        if let Some(to) = &spec.moving {
+            return Answer::Do(Step::TurnBack { from: to.clone() });
+        }
         // The claim's end wakes this volume.
         return match (&look.pool, going.keep_until) {
             _ if spec.reset.is_some() => Answer::Do(Step::DropReset),
             _ if look.claimed => Answer::Wait(Wait::default()),
+            // Nobody else would know what is left there. That pool's coming wakes this volume.
+            (VolumeObs { file: None, sidecar: None, trashed: false }, _) if spec.leaving.is_some() => {
+                Answer::Wait(Wait::default())
+            }
             (VolumeObs { file: None, sidecar: None, trashed: false }, _) => Answer::Do(Step::Forget),
             (VolumeObs { file: None, sidecar: None, .. }, Some(_)) if look.expired => {
                 Answer::Do(Step::Expire)
@@ -152,7 +184,33 @@ pub fn plan(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Ste
     if look.pool.sidecar != Some(spec.generation) {
         return Answer::Do(Step::WriteSidecar);
     }
-    Answer::Settled
+    match (&spec.moving, &look.elsewhere) {
+        (Some(to), Some(VolumeObs { file: Some(_), .. })) => Answer::Do(Step::Arrive { to: to.clone() }),
+        (Some(to), Some(_)) => Answer::Do(Step::Carry { to: to.clone() }),
+        (Some(to), None) => Answer::Stuck(unreachable(to)),
+        (None, _) => Answer::Settled,
+    }
+}
+
+/// What a volume is once it lives in the pool that it was on its way to.
+pub fn arrived(spec: &VolumeSpec, to: &str) -> VolumeSpec {
+    VolumeSpec {
+        pool: to.to_owned(),
+        moving: None,
+        leaving: Some(spec.pool.clone()),
+        generation: spec.generation + 1,
+        ..spec.clone()
+    }
+}
+
+/// What a volume is that stays where it was.
+pub fn turned_back(spec: &VolumeSpec) -> VolumeSpec {
+    VolumeSpec { leaving: spec.moving.clone(), moving: None, generation: spec.generation + 1, ..spec.clone() }
+}
+
+fn unreachable(pool: &str) -> Problem {
+    Problem::new(Code::PoolOffline, format!("pool \"{pool}\" is not there now"))
+        .hint(format!("`sistemo pool show {pool}` says why; move the volume once it is back"))
 }
 
 fn make(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {

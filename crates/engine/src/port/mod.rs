@@ -9,6 +9,7 @@ mod guest;
 mod images;
 mod net;
 mod pool;
+mod pools;
 mod vmm;
 
 pub use clock::Clock;
@@ -16,6 +17,7 @@ pub use guest::{Grown, Guest, GuestObs};
 pub use images::{ImageObs, Images};
 pub use net::{Net, NicPlan};
 pub use pool::{Capacity, FileObs, Pool, SnapshotObs, VolumeObs};
+pub use pools::{PoolObs, Pools};
 pub use vmm::{Backup, DiskObs, Health, ProcessObs, RunDisk, RunPlan, Vmm};
 
 use types::operation::{Kind, Progress};
@@ -72,7 +74,7 @@ pub type Wake = std::sync::Arc<dyn Fn(Kind, uuid::Uuid) + Send + Sync>;
 #[derive(Clone)]
 pub struct Ports {
     /// Where volumes live.
-    pub pool: std::sync::Arc<dyn Pool>,
+    pub pools: std::sync::Arc<dyn Pools>,
     /// Images and kernels.
     pub images: std::sync::Arc<dyn Images>,
     /// The hypervisor.

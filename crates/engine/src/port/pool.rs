@@ -81,15 +81,15 @@ pub trait Pool: Send + Sync {
     ) -> Result<(), Fault>;
 
     /// Makes a file of `size` bytes that begins with the content of another volume (reflink where the file
-    /// system can, else its data ranges only), published as [`Pool::create_blank`] does. No process has
-    /// that volume open meanwhile.
+    /// system can, else its data ranges only), or of the same one in another pool; published as
+    /// [`Pool::create_blank`] does. No process has what is copied open meanwhile.
     ///
     /// # Errors
-    /// `pool-full`, `volume-lost`, `volume-too-small`, `io-error`.
+    /// `pool-full`, `volume-lost`, `volume-too-small`, `pool-offline`, `io-error`.
     fn create_copy(
         &self,
         volume: VolumeId,
-        from: VolumeId,
+        from: (&str, VolumeId),
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,
@@ -134,7 +134,8 @@ pub trait Pool: Send + Sync {
     /// `io-error`.
     fn remove_snapshot(&self, snapshot: SnapshotId) -> Result<(), Fault>;
 
-    /// Makes a file of `size` bytes that begins with the content of a snapshot, as [`Pool::create_copy`]
+    /// Makes a file of `size` bytes that begins with the content of a snapshot, which is in the pool that
+    /// stands before it, as [`Pool::create_copy`]
     /// does of a volume.
     ///
     /// # Errors
@@ -142,13 +143,13 @@ pub trait Pool: Send + Sync {
     fn create_from_snapshot(
         &self,
         volume: VolumeId,
-        from: SnapshotId,
+        from: (&str, SnapshotId),
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,
     ) -> Result<(), Fault>;
 
-    /// Replaces the content of a published volume by that of a snapshot, with a length of `size` bytes:
+    /// Replaces the content of a published volume by that of a snapshot of this or another pool, with a length of `size` bytes:
     /// complete and durable first, then published by one rename. No process has the volume open.
     ///
     /// # Errors
@@ -156,7 +157,7 @@ pub trait Pool: Send + Sync {
     fn reset(
         &self,
         volume: VolumeId,
-        to: SnapshotId,
+        to: (&str, SnapshotId),
         size: ByteSize,
         progress: OnProgress<'_>,
     ) -> Result<(), Fault>;

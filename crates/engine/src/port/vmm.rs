@@ -46,6 +46,8 @@ pub enum Health {
 pub struct RunDisk {
     /// The volume whose file it is.
     pub volume: VolumeId,
+    /// The pool it lives in.
+    pub pool: String,
     /// The volume's name, for the mount point.
     pub name: Name,
     /// Its slot: slot 0 holds the root disk.
@@ -100,8 +102,8 @@ pub struct RunPlan {
 
 /// Disks to be copied as they are at one instant.
 pub struct Backup<'a> {
-    /// The serials of the disks, each with the snapshot that its copy is.
-    pub disks: &'a [(String, SnapshotId)],
+    /// The serials of the disks, each with the pool and the snapshot that its copy is.
+    pub disks: &'a [(String, String, SnapshotId)],
     /// Called once that instant is past.
     pub begun: &'a dyn Fn(),
     /// Told how far it is.

@@ -16,6 +16,8 @@ pub struct Listed {
     pub volumes: BTreeMap<VolumeId, Option<String>>,
     /// Snapshots by id, with their name if their file must be there.
     pub snapshots: BTreeMap<SnapshotId, Option<String>>,
+    /// The pool of each.
+    pub pools: BTreeMap<VolumeId, String>,
     /// Machines.
     pub machines: Vec<MachineId>,
     /// Images.
@@ -46,7 +48,9 @@ impl Listed {
                 (Some(("image", id)), _) => listed.images.push(ImageId(id)),
                 (Some(("volume", id)), _) => {
                     listed.volumes.insert(VolumeId(id), None);
-                    last = Some(serde_json::from_slice(&e.value).map_err(damaged)?);
+                    let spec: VolumeSpec = serde_json::from_slice(&e.value).map_err(damaged)?;
+                    listed.pools.insert(VolumeId(id), spec.pool.clone());
+                    last = Some(spec);
                 }
                 (_, Some(("volume", id))) => {
                     let status: VolumeStatus = serde_json::from_slice(&e.value).map_err(damaged)?;

@@ -10,6 +10,7 @@
 mod claims;
 mod listed;
 mod machine;
+mod pool;
 #[cfg(test)]
 mod properties;
 mod report;
@@ -28,6 +29,7 @@ use crate::Settings;
 use crate::db::encode;
 use types::image::{ImageSource, ImageSpec, ImageStatus};
 use types::machine::MachineSpec;
+use types::pool::PoolSpec;
 use types::snapshot::SnapshotSidecar;
 use types::volume::VolumeSpec;
 use types::{ByteSize, ImageId, MachineId, Name, Problem, RunId, SnapshotId, Timestamp, VolumeId};
@@ -41,6 +43,8 @@ const MOST_CHANGES: u64 = u64::MAX >> 1;
 pub struct FoundVolume {
     /// Which, by the names of its files.
     pub id: VolumeId,
+    /// The pool in which this was found.
+    pub pool: String,
     /// What its sidecars say, temporaries and those in the trash included.
     pub specs: Vec<VolumeSpec>,
     /// The length of its published file.
@@ -105,7 +109,11 @@ pub struct Holder {
 /// All that was found in a data directory and around it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Found {
-    /// Volumes, whatever there is of each.
+    /// Pools that have a record, and are there.
+    pub pools: Vec<PoolSpec>,
+    /// Pools that have a record and are not there: what is in them was not found.
+    pub offline: Vec<String>,
+    /// Volumes, whatever there is of each, in each pool.
     pub volumes: Vec<FoundVolume>,
     /// Snapshots, whatever there is of each.
     pub snapshots: Vec<FoundSnapshot>,
@@ -123,8 +131,10 @@ impl Found {
     /// Whether there is anything that a database should know of. What is in the trash alone, or was
     /// never finished, is not.
     pub fn is_empty(&self) -> bool {
-        let snapshots = self.snapshots.iter().all(|s| s.file.is_none());
-        snapshots && self.machines.is_empty() && self.volumes.iter().all(|v| v.file.is_none() && !v.sidecar)
+        self.machines.is_empty()
+            && self.pools.is_empty()
+            && self.snapshots.iter().all(|s| s.file.is_none())
+            && self.volumes.iter().all(|v| v.file.is_none() && !v.sidecar)
     }
 }
 
@@ -166,11 +176,17 @@ impl Recovery {
 /// would know of it. `network-full`.
 pub fn decide(found: &Found, around: &Around<'_>) -> Result<Recovery, Problem> {
     let mut claims = claims::Claims::new(found, around)?;
-    let seen = volume::look(found);
+    pool::refuse_offline(found)?;
+    let (seen, doubles) = volume::look(found);
     let machines = machine::decide(found, around, &seen, &mut claims)?;
-    let volumes = volume::decide(around, &seen, &machines, &mut claims)?;
+    let pools = pool::decide(found);
+    let volumes = volume::decide((found, around), &seen, &machines, &mut claims)?;
     let mut recovery =
         Recovery { groups: vec![claims.network()], restored: vec![], left: found.left.clone() };
+    recovery.left.extend(doubles);
+    for pool in pools {
+        recovery.add(pool);
+    }
     for image in &found.images {
         recovery.add(image_of(image, around, &mut claims)?);
     }

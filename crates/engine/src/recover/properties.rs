@@ -31,7 +31,7 @@ prop_compose! {
             at: NOW, keep_until: None, operation: OperationId(Uuid::nil()), because: None,
         });
         FoundVolume {
-            id: spec.id, file: file.map(ByteSize::gib), sidecar, part,
+            id: spec.id, pool: "default".into(), file: file.map(ByteSize::gib), sidecar, part,
             trashed: trashed.map(|t| Timestamp::from_millis(NOW.millis() + t)),
             kept: kept && trashed.is_some() && file.is_none(),
             specs: if readable { vec![spec] } else { vec![] },

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use types::machine::{AttachVolume, DeployMachine, Phase};
 use types::operation::Kind;
+use types::pool::PoolSpec;
 use types::snapshot::{SnapshotSidecar, SnapshotSpec, SnapshotStatus};
 use types::volume::{CreateVolume, VolumeRole, VolumeSource};
 use types::{Actor, Code};
@@ -63,15 +64,19 @@ fn lose(world: &World) -> Found {
                 sidecar: status.taken.map(|taken| SnapshotSidecar { spec, taken }),
             })
             .collect(),
+        pools: read::<PoolSpec>(disk, Kind::Pool),
+        offline: vec![],
         volumes: volumes
             .into_iter()
-            .map(|spec| FoundVolume {
+            .map(|spec| ((spec.pool.clone(), spec.id), spec))
+            .map(|(at, spec)| FoundVolume {
                 id: spec.id,
-                file: state.files.get(&spec.id).map(|f| f.size),
-                sidecar: state.sidecars.contains_key(&spec.id),
+                pool: spec.pool.clone(),
+                file: state.files.get(&at).map(|f| f.size),
+                sidecar: state.sidecars.contains_key(&at),
                 part: false,
-                trashed: state.trash.get(&spec.id).map(|(_, until)| *until),
-                kept: state.trash.contains_key(&spec.id),
+                trashed: state.trash.get(&at).map(|(_, until)| *until),
+                kept: state.trash.contains_key(&at),
                 specs: vec![spec],
             })
             .collect(),
@@ -107,7 +112,7 @@ fn world() -> (World, Settings) {
     let volume = |n: &str| CreateVolume {
         name: Name::new(n).ok(),
         size_bytes: ByteSize::gib(1).bytes(),
-        labels: Default::default(),
+        ..CreateVolume::default()
     };
     engine.create_volume(&root(), volume("appdata")).unwrap();
     engine.create_volume(&root(), volume("spare")).unwrap();
@@ -234,6 +239,8 @@ pub(super) fn volume(n: u128, name: &str) -> VolumeSpec {
         created_at: Timestamp::from_millis(n as i64),
         role: VolumeRole::Data,
         pool: "default".into(),
+        moving: None,
+        leaving: None,
         size: ByteSize::gib(1),
         source: VolumeSource::Blank { fs_uuid: Uuid::nil() },
         identity: None,
@@ -248,6 +255,7 @@ pub(super) fn volume(n: u128, name: &str) -> VolumeSpec {
 fn there(spec: VolumeSpec) -> FoundVolume {
     FoundVolume {
         id: spec.id,
+        pool: "default".into(),
         file: Some(spec.size),
         sidecar: true,
         part: false,

@@ -37,6 +37,8 @@ pub(super) enum Left {
 /// What was found of a volume, judged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Seen {
+    /// The pool it lives in.
+    pub pool: String,
     /// The spec of the highest generation.
     pub spec: Option<VolumeSpec>,
     /// What is left.
@@ -44,6 +46,17 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// Which of two it is rather.
+    fn rank(&self) -> u8 {
+        match self.left {
+            Left::File(_) => 4,
+            Left::Coming | Left::Kept(_) => 3,
+            Left::Going(_) => 2,
+            Left::Half | Left::Lost => 1,
+            Left::Trash => 0,
+        }
+    }
+
     /// Whether a machine can have it.
     pub fn usable(&self) -> bool {
         matches!(self.left, Left::File(_) | Left::Lost | Left::Half | Left::Coming)
@@ -51,8 +64,38 @@ impl Seen {
 }
 
 /// Judges everything that was found.
-pub(super) fn look(found: &Found) -> BTreeMap<VolumeId, Seen> {
-    found.volumes.iter().filter_map(|v| Some((v.id, judge(v)?))).collect()
+///
+/// Of one that was on its way to another pool there may be two. As long as both are whole they are the same, or
+/// the one in which it lives is of a higher generation: a run begins only once that is written down.
+pub(super) fn look(found: &Found) -> (BTreeMap<VolumeId, Seen>, Vec<super::Left>) {
+    let mut all: BTreeMap<VolumeId, Seen> = BTreeMap::new();
+    let mut doubles = vec![];
+    for v in &found.volumes {
+        let Some(seen) = judge(v) else { continue };
+        let rank = |s: &Seen| (s.rank(), s.spec.as_ref().map(|spec| spec.generation));
+        let other = match all.get(&v.id) {
+            None => {
+                all.insert(v.id, seen);
+                continue;
+            }
+            Some(have) if rank(have) >= rank(&seen) => seen,
+            Some(_) => match all.insert(v.id, seen) {
+                Some(other) => other,
+                None => continue,
+            },
+        };
+        // What the volume itself says that it has left is removed; anything else is told.
+        let lives = all.get(&v.id).and_then(|s| s.spec.as_ref());
+        let knows = lives.is_some_and(|s| [&s.moving, &s.leaving].contains(&&Some(other.pool.clone())));
+        if !knows {
+            let what = format!("{}.raw in pool \"{}\"", v.id, other.pool);
+            doubles.push(super::Left {
+                what,
+                why: "an older copy of a volume that lives in another pool".into(),
+            });
+        }
+    }
+    (all, doubles)
 }
 
 fn judge(v: &FoundVolume) -> Option<Seen> {
@@ -75,19 +118,19 @@ fn judge(v: &FoundVolume) -> Option<Seen> {
         (None, ..) if !v.sidecar || spec.is_none() => return None,
         (None, ..) => Left::Lost,
     };
-    Some(Seen { spec, left })
+    Some(Seen { pool: v.pool.clone(), spec, left })
 }
 
 /// What each volume is from now on, the machines being known.
 pub(super) fn decide(
-    around: &Around<'_>,
+    around: (&Found, &Around<'_>),
     seen: &BTreeMap<VolumeId, Seen>,
     machines: &Machines,
     claims: &mut Claims,
 ) -> Result<Vec<(Group, Restored)>, Problem> {
     let mut known: Vec<_> = seen.iter().filter(|(_, s)| s.left != Left::Trash).collect();
     // A machine boots from it, and nothing at all was found of it.
-    let absent = Seen { spec: None, left: Left::Lost };
+    let absent = Seen { pool: DEFAULT_POOL.into(), spec: None, left: Left::Lost };
     known.extend(machines.holders.keys().filter(|id| !seen.contains_key(*id)).map(|id| (id, &absent)));
     // The newest first: it keeps its name. What has no spec takes what is left.
     known.sort_by_key(|(id, s)| Reverse((s.spec.as_ref().map(|s| s.created_at), **id)));
@@ -95,7 +138,7 @@ pub(super) fn decide(
 }
 
 fn one(
-    around: &Around<'_>,
+    (found, around): (&Found, &Around<'_>),
     id: VolumeId,
     seen: &Seen,
     machines: &Machines,
@@ -115,7 +158,10 @@ fn one(
         spec.size = if let Left::File(size) = seen.left { size } else { ByteSize::MAX };
     }
     spec.owner = spec.owner.filter(|owner| holder.is_some_and(|h| h.machine == *owner));
-    DEFAULT_POOL.clone_into(&mut spec.pool);
+    spec.pool.clone_from(&seen.pool);
+    // Nobody asks for it any more: what is there of it is removed.
+    spec.leaving = spec.moving.take().or(spec.leaving);
+    spec.leaving = spec.leaving.filter(|left| *left != spec.pool && super::pool::known(found, left));
     let mut status = VolumeStatus { filled: true, size: spec.size, ..VolumeStatus::default() };
     let mut outcome = if seen.spec.is_some() { Outcome::Recovered } else { Outcome::Adopted };
     match &seen.left {
@@ -197,6 +243,8 @@ fn made(
         created_at: around.now,
         role: if root.is_some() { VolumeRole::Root } else { VolumeRole::Data },
         pool: DEFAULT_POOL.into(),
+        moving: None,
+        leaving: None,
         // Of a file that is gone, the length is not known: any that is put back is longer.
         size: if let Left::File(size) = seen.left { size } else { ByteSize::mib(1) },
         // Never made again: it counts as filled.

@@ -206,6 +206,7 @@ impl Engine {
         };
         Ok(RunDisk {
             volume: disk.volume,
+            pool: volume.pool.clone(),
             name: volume.name.clone(),
             slot: disk.slot,
             serial: disk.volume.short(),

@@ -110,7 +110,7 @@ impl Engine {
     }
 
     fn allocated(&self, record: &VolumeRecord) -> Result<u64, Broken> {
-        let file = self.0.ports.pool.observe(record.spec.id)?.file;
+        let file = self.pool(&record.spec.pool)?.observe(record.spec.id)?.file;
         Ok(file.map_or(0, |f| f.allocated.bytes()))
     }
 

@@ -76,7 +76,7 @@ impl Engine {
                 look.process = ports.vmm.observe(spec.id, run.id)?;
                 if look.process == ProcessObs::Alive {
                     look.guest = ports.guest.observe(spec.id, run.id)?;
-                    self.look_at_health(spec.id, run, &mut look)?;
+                    self.look_at_health(spec, run, &mut look)?;
                     if run.hello_at.is_some() && wants_run(spec, status) {
                         self.look_at_disks(record, run, &mut look)?;
                     }

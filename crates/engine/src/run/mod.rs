@@ -10,9 +10,11 @@ mod export;
 mod grow;
 mod image;
 mod machine;
+mod moving;
 mod named;
 mod node;
 mod pass;
+mod pool;
 pub mod queue;
 mod reset;
 mod snapshot;
@@ -109,6 +111,7 @@ impl Engine {
             Kind::Volume => self.look_at_volume(types::VolumeId(id)),
             Kind::Snapshot => self.look_at_snapshot(types::SnapshotId(id)),
             Kind::Image => self.look_at_image(types::ImageId(id)),
+            Kind::Pool => self.look_at_pool(types::PoolId(id)),
             Kind::Network | Kind::Token | Kind::User => Ok(Next::Idle),
             Kind::Node => self.look_at_node(id),
         };
@@ -144,6 +147,7 @@ impl Engine {
             Kind::Volume => self.give_up_volume(types::VolumeId(id), problem),
             Kind::Snapshot => self.give_up_snapshot(types::SnapshotId(id), problem),
             Kind::Image => self.give_up_image(types::ImageId(id), problem),
+            Kind::Pool => self.give_up_pool(types::PoolId(id), problem),
             Kind::Network | Kind::Node | Kind::Token | Kind::User => Ok(false),
         }
     }
@@ -232,7 +236,7 @@ impl Engine {
         self.look_at_clock();
         self.wake_everything()?;
         self.empty_trash();
-        self.watch_room();
+        self.watch_room()?;
         self.make_room();
         Ok(())
     }

@@ -36,7 +36,8 @@ impl Engine {
                 put(id, spec.map(|s| s.name));
             }
             Kind::Image => put(id, self.spec_of::<ImageSpec>(id).map(|s| s.name)),
-            Kind::Network | Kind::Node | Kind::Token | Kind::User => {}
+            // A pool is known to everybody by its name.
+            Kind::Pool | Kind::Network | Kind::Node | Kind::Token | Kind::User => {}
         }
         problem
     }
@@ -79,7 +80,7 @@ mod tests {
         let request = CreateVolume {
             name: Some(Name::new("appdata").unwrap()),
             size_bytes: ByteSize::gib(1).bytes(),
-            labels: Default::default(),
+            ..CreateVolume::default()
         };
         let id = engine.create_volume(&Actor("ada".into()), request).unwrap().target.id.unwrap();
         let said = Problem::new(Code::PoolFull, format!("no room to make volume {id}: 5 are free"))

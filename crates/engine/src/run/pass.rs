@@ -17,6 +17,7 @@ use types::image::ImageSpec;
 use types::machine::{Desired, MachineSpec};
 use types::network::NetworkSpec;
 use types::operation::Kind;
+use types::pool::PoolSpec;
 use types::snapshot::SnapshotSpec;
 use types::volume::VolumeSpec;
 use types::{NetworkId, Problem};
@@ -49,6 +50,10 @@ impl Engine {
         }
         for r in db.records::<SnapshotSpec>()? {
             all.push(((Kind::Snapshot, r.spec.id.0), None));
+        }
+        // Before what is in them.
+        for r in db.records::<PoolSpec>()? {
+            all.push(((Kind::Pool, r.spec.id.0), None));
         }
         for r in db.records::<VolumeSpec>()? {
             let id = r.spec.id.0;
@@ -92,7 +97,7 @@ impl Engine {
             }
             Known::Volume(record) => {
                 let (spec, status) = (&record.spec, &record.status);
-                if let Some(until) = restorable(record) {
+                if let Some(until) = restorable(record).filter(|_| spec.leaving.is_none()) {
                     // It was seen in the trash, where nobody else has a hand in.
                     return Ok(status.observed_generation == spec.generation && !self.let_go(until));
                 }
@@ -101,16 +106,18 @@ impl Engine {
                     && status.size == spec.size
                     && status.fault.is_none()
                     && status.condition.is_none();
-                if !noted || spec.deleting.is_some() {
+                let moves = spec.moving.is_some() || spec.leaving.is_some();
+                if !noted || moves || spec.deleting.is_some() {
                     return Ok(false);
                 }
-                let pool = self.0.ports.pool.observe(spec.id)?;
+                let pool = self.pool(&spec.pool)?.observe(spec.id)?;
                 let look = volume::Look {
                     pool,
                     claimed: false,
                     image: volume::ImageLook::Missing,
                     expired: false,
                     reset: volume::ResetLook::Ready,
+                    elsewhere: None,
                 };
                 Ok(volume::plan(spec, status, &look) == Answer::Settled)
             }

@@ -47,7 +47,7 @@ impl Engine {
 
     fn snapshot_look(&self, record: &SnapshotRecord) -> Result<Look, Broken> {
         let spec = &record.spec;
-        let pool = self.0.ports.pool.observe_snapshot(spec.id)?;
+        let pool = self.pool(&spec.pool)?.observe_snapshot(spec.id)?;
         let held = spec.deleting.is_some() && self.0.db.0.get(&key::hold(spec.id.0))?.is_some();
         let source = match (&record.status.taken, &spec.deleting) {
             (None, None) => self.all_of_it(record)?,
@@ -126,7 +126,7 @@ impl Engine {
 
     fn do_snapshot(&self, record: &SnapshotRecord, step: &Step) -> Result<Next, Broken> {
         let spec = &record.spec;
-        let pool = &self.0.ports.pool;
+        let pool = self.pool(&spec.pool)?;
         match step {
             Step::Take => self.take(record)?,
             Step::WriteSidecar => {
@@ -155,7 +155,7 @@ impl Engine {
         let mut change = Change::system();
         for one in &all {
             let (id, volume) = (one.spec.id, one.spec.volume);
-            let size = self.0.ports.pool.settle_snapshot(id)?;
+            let size = self.pool(&one.spec.pool)?.settle_snapshot(id)?;
             let whole = match throughout {
                 Some(throughout) => throughout,
                 None => self.0.db.0.get(&key::unclean(volume))?.is_none(),
@@ -174,8 +174,9 @@ impl Engine {
     fn copy_all(&self, all: &[SnapshotRecord], live: bool) -> Result<(), Fault> {
         let first = all.first().map_or(Uuid::nil(), |one| one.spec.id.0);
         let tell = |p: Progress| self.0.live.progress(Kind::Snapshot, first, &p);
-        all.iter()
-            .try_for_each(|one| self.0.ports.pool.take_snapshot(one.spec.id, one.spec.volume, live, &tell))
+        all.iter().try_for_each(|one| {
+            self.pool(&one.spec.pool)?.take_snapshot(one.spec.id, one.spec.volume, live, &tell)
+        })
     }
 
     /// Takes them from under a guest that is held still meanwhile; whether it was, throughout. Where
@@ -192,7 +193,8 @@ impl Engine {
             }
         }
         // Several are shared one after the other, which is one instant only for a guest that is still.
-        let share = self.0.ports.pool.shares() && (held.is_ok() || all.len() == 1);
+        let can = |one: &SnapshotRecord| self.pool(&one.spec.pool).is_ok_and(|pool| pool.shares());
+        let share = all.iter().all(can) && (held.is_ok() || all.len() == 1);
         let thawed = Cell::new(false);
         let thaw = || thawed.set(held.is_ok() && guest.thaw(machine, run).unwrap_or(false));
         let copied = match share {
@@ -225,7 +227,8 @@ impl Engine {
     ) -> Result<(), Fault> {
         let first = all.first().map_or(Uuid::nil(), |one| one.spec.id.0);
         let progress = |p: Progress| self.0.live.progress(Kind::Snapshot, first, &p);
-        let disks: Vec<_> = all.iter().map(|one| (one.spec.volume.short(), one.spec.id)).collect();
+        let disk = |one: &SnapshotRecord| (one.spec.volume.short(), one.spec.pool.clone(), one.spec.id);
+        let disks: Vec<_> = all.iter().map(disk).collect();
         self.0.ports.vmm.backup(machine, run, &Backup { disks: &disks, begun, progress: &progress })
     }
 
@@ -241,7 +244,7 @@ impl Engine {
     fn forget_snapshot(&self, record: &SnapshotRecord) -> Result<Next, Broken> {
         let spec = &record.spec;
         // Nothing is published, so what is left are temporaries of one that was cut short.
-        self.0.ports.pool.remove_snapshot(spec.id)?;
+        self.pool(&spec.pool)?.remove_snapshot(spec.id)?;
         let mut change = Change::system();
         change.on(spec).on(&record.status).delete(spec.key.clone()).delete(record.status.key.clone());
         if record.status.taken.is_none() {

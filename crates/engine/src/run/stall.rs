@@ -10,23 +10,29 @@ use crate::plan::machine::{Look, Step};
 use crate::plan::stall;
 use crate::port::Health;
 use std::time::Duration;
+use types::Problem;
 use types::machine::{MachineSpec, Run, Stall, StallReason};
 use types::volume::VolumeSpec;
-use types::{MachineId, Problem};
 
 impl Engine {
     /// Looks at the guest of a run that is alive.
     pub(super) fn look_at_health(
         &self,
-        machine: MachineId,
+        spec: &MachineSpec,
         run: &Run,
         look: &mut Look,
     ) -> Result<(), Broken> {
-        look.health = self.0.ports.vmm.health(machine, run.id)?;
-        if let Health::Stands { why: StallReason::PoolFull, .. } = look.health {
-            // A pool that cannot be asked has no room.
-            let room = self.0.ports.pool.capacity();
-            look.room = room.is_ok_and(|c| c.free >= stall::ROOM);
+        look.health = self.0.ports.vmm.health(spec.id, run.id)?;
+        if let Health::Stands { slot, why: StallReason::PoolFull } = look.health {
+            // Where it is not known which disk it is about, any of them may be it.
+            let disks = spec.disks.iter().filter(|d| slot.is_none_or(|slot| slot == d.slot));
+            look.room = true;
+            for disk in disks {
+                let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
+                // A pool that cannot be asked has no room.
+                let room = self.pool(&volume.spec.pool).and_then(|pool| pool.capacity());
+                look.room &= room.is_ok_and(|c| c.free >= stall::ROOM);
+            }
         }
         Ok(())
     }

@@ -6,11 +6,12 @@
 use crate::Engine;
 use crate::admit::{discard_for_good, restorable};
 use crate::db::{Change, VolumeRecord};
+use crate::port::Pool;
 use crate::store::StoreError;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use types::operation::Kind;
 use types::volume::VolumeSpec;
-use types::{Problem, Timestamp, VolumeId};
+use types::{ByteSize, Code, Problem, Timestamp, VolumeId};
 
 impl Engine {
     /// Notices whether the clock on the wall was set. Returns whether it can be gone by.
@@ -35,10 +36,16 @@ impl Engine {
         }
         // What cannot be read is not touched.
         let known = |id: VolumeId| !matches!(self.0.db.record::<VolumeSpec>(id.0), Ok(None));
-        match self.0.ports.pool.purge_trash(self.0.ports.clock.now(), &known) {
-            Ok(gone) if !gone.is_empty() => tracing::info!(count = gone.len(), "emptied expired trash"),
-            Ok(_) => {}
-            Err(fault) => tracing::warn!(code = %fault.problem.code, "trash: {fault}"),
+        let pools = self.pool_names().unwrap_or_default();
+        for name in pools {
+            let purge = |pool: Arc<dyn Pool>| pool.purge_trash(self.0.ports.clock.now(), &known);
+            match self.pool(&name).and_then(purge) {
+                Ok(gone) if !gone.is_empty() => tracing::info!(count = gone.len(), "emptied expired trash"),
+                Ok(_) => {}
+                // Its own planner tells of that.
+                Err(fault) if fault.problem.code == Code::PoolOffline => {}
+                Err(fault) => tracing::warn!(code = %fault.problem.code, "trash: {fault}"),
+            }
         }
     }
 
@@ -51,8 +58,17 @@ impl Engine {
     }
 
     fn try_make_room(&self) -> Result<(), Problem> {
-        let Some(short) = self.below_reserve() else { return Ok(()) };
-        let all = self.0.db.records::<VolumeSpec>()?;
+        for pool in self.pool_names()? {
+            if let Some(short) = self.below_reserve(&pool) {
+                self.make_room_in(&pool, short)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_room_in(&self, pool: &str, short: ByteSize) -> Result<(), Problem> {
+        let mut all = self.0.db.records::<VolumeSpec>()?;
+        all.retain(|r| r.spec.pool == pool);
         let deleted = all.iter().filter_map(|r| Some((r.spec.deleting.as_ref()?, r)));
         // One that is on its way frees its room first.
         if deleted.clone().any(|(going, _)| going.keep_until.is_none()) {
@@ -62,7 +78,7 @@ impl Engine {
             deleted.filter(|(_, r)| restorable(r).is_some()).min_by_key(|(going, r)| (going.at, r.spec.id));
         let Some((_, record)) = oldest else { return Ok(()) };
         self.discard_early(record)?;
-        tracing::warn!(volume = %record.spec.name, short = %short, "the pool is below its reserve: out of the trash");
+        tracing::warn!(volume = %record.spec.name, pool, short = %short, "the pool is below its reserve: out of the trash");
         Ok(())
     }
 

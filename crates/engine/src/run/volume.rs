@@ -54,7 +54,7 @@ impl Engine {
 
     fn volume_look(&self, record: &VolumeRecord) -> Result<Look, Broken> {
         let spec = &record.spec;
-        let pool = self.0.ports.pool.observe(spec.id)?;
+        let pool = self.pool(&spec.pool)?.observe(spec.id)?;
         let image = match spec.source {
             VolumeSource::Image { image } if pool.file.is_none() => self.image_look(image)?,
             VolumeSource::Volume { volume, .. } if pool.file.is_none() => {
@@ -73,7 +73,16 @@ impl Engine {
             Some(reset) => self.reset_look(reset)?,
             None => ResetLook::Ready,
         };
-        Ok(Look { pool, claimed, image, expired, reset })
+        let elsewhere = match spec.moving.as_ref().or(spec.leaving.as_ref()) {
+            // Who waits for it learns why it cannot be reached; nobody else has to wait.
+            Some(other) => match self.pool(other) {
+                Ok(pool) => Some(pool.observe(spec.id)?),
+                Err(fault) if spec.moving.is_some() => return Err(fault.into()),
+                Err(_) => None,
+            },
+            None => None,
+        };
+        Ok(Look { pool, claimed, image, expired, reset, elsewhere })
     }
 
     /// The volume that `copy` is to be a copy of: without the hold, it may have changed since.
@@ -109,7 +118,7 @@ impl Engine {
 
     fn do_volume(&self, record: &VolumeRecord, step: &Step) -> Result<Next, Broken> {
         let spec = &record.spec;
-        let pool = &self.0.ports.pool;
+        let pool = self.pool(&spec.pool)?;
         let tell = |p: Progress| self.tell_volume(spec.id, &p);
         match step {
             Step::CreateBlank { size, fs_uuid } => {
@@ -119,14 +128,19 @@ impl Engine {
                 pool.create_from_image(spec.id, *image, *size, &encode(&spec.value), &tell)?;
             }
             Step::Copy { from, size } => {
-                pool.create_copy(spec.id, *from, *size, &encode(&spec.value), &tell)?;
+                let source = self.0.db.record::<VolumeSpec>(from.0)?.ok_or(Broken::Raced)?;
+                let from = (source.spec.pool.as_str(), *from);
+                pool.create_copy(spec.id, from, *size, &encode(&spec.value), &tell)?;
             }
             Step::CopySnapshot { from, size } => {
-                pool.create_from_snapshot(spec.id, *from, *size, &encode(&spec.value), &tell)?;
+                let source = self.0.db.record::<SnapshotSpec>(from.0)?.ok_or(Broken::Raced)?;
+                let from = (source.spec.pool.as_str(), *from);
+                pool.create_from_snapshot(spec.id, from, *size, &encode(&spec.value), &tell)?;
             }
             Step::Reset { to, size } => {
                 let Some(reset) = spec.reset.filter(|r| r.to == *to) else { return Err(Broken::Raced) };
-                pool.reset(spec.id, *to, *size, &tell)?;
+                let source = self.0.db.record::<SnapshotSpec>(to.0)?.ok_or(Broken::Raced)?;
+                pool.reset(spec.id, (&source.spec.pool, *to), *size, &tell)?;
                 self.end_reset(record, &reset)?;
             }
             Step::DropReset => {
@@ -153,6 +167,9 @@ impl Engine {
                 discard_for_good(&mut change, record);
                 change.commit(&self.0.db)?;
             }
+            Step::Carry { .. } | Step::Arrive { .. } | Step::TurnBack { .. } | Step::Leave { .. } => {
+                return self.do_move(record, step);
+            }
             Step::Restore => pool.restore(spec.id, &encode(&spec.value))?,
             Step::Forget => return self.forget_volume(record),
         }
@@ -168,7 +185,7 @@ impl Engine {
         let spec = &record.spec;
         if spec.deleting.as_ref().is_some_and(|d| d.keep_until.is_none()) {
             // Nothing is published, so what is left are temporaries of a fill that was cut short.
-            self.0.ports.pool.remove(spec.id)?;
+            self.pool(&spec.pool)?.remove(spec.id)?;
         }
         let mut change = Change::system();
         change
@@ -273,6 +290,9 @@ impl Engine {
         if self.give_up_growth(&record, problem)? {
             return Ok(false);
         }
+        if spec.moving.is_some() {
+            return self.turn_back(&record, Some(problem)).map(|()| true);
+        }
         let open = self.open_operations(Kind::Volume, id.0)?;
         let creating = open.iter().find(|op| matches!(op.verb, Verb::VolumeCreate | Verb::VolumeClone));
         if let (false, Some(op)) = (record.status.filled, creating) {
@@ -283,7 +303,8 @@ impl Engine {
             // What is left of the file says nothing; what it was like before is wanted again.
             record.status.filled.then_some(record.status.size)
         } else {
-            self.0.ports.pool.observe(id).ok().and_then(|o| o.file).map(|f| f.size)
+            let seen = self.pool(&spec.pool).and_then(|pool| pool.observe(id));
+            seen.ok().and_then(|o| o.file).map(|f| f.size)
         };
         if let Some(size) = size.filter(|size| resizing && *size < spec.size) {
             return self.revert_size(&record, size, problem).map(|()| true);
@@ -291,6 +312,7 @@ impl Engine {
         let condition = match problem.code {
             Code::VolumeLost => Some(Condition::Lost),
             Code::PoolFull => Some(Condition::PoolFull),
+            Code::PoolOffline => Some(Condition::PoolOffline),
             Code::IoError => Some(Condition::IoError),
             _ => None,
         };

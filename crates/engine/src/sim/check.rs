@@ -9,6 +9,7 @@ use crate::{Engine, key};
 use std::collections::{BTreeMap, BTreeSet};
 use types::machine::{Desired, MachineSpec, MachineStatus, Run, StallReason};
 use types::operation::Kind;
+use types::pool::{PoolOn, PoolSpec, PoolStatus};
 use types::snapshot::{SnapshotSpec, SnapshotStatus};
 use types::volume::{Condition, VolumeSpec, VolumeStatus};
 use types::{MachineId, SnapshotId, VolumeId};
@@ -44,6 +45,7 @@ pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
     let machines: Vec<(MachineSpec, MachineStatus)> = records(world, Kind::Machine);
     operations_ended(world, &mut wrong);
     volumes_agree(world, &volumes, &mut wrong);
+    pools_agree(world, &mut wrong);
     match engine.halting() {
         Ok(halting) => machines_agree(world, &machines, &volumes, halting, &mut wrong),
         Err(p) => wrong.push(format!("the host's mark cannot be read: {p}")),
@@ -51,10 +53,15 @@ pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
     let snapshots: Vec<(SnapshotSpec, SnapshotStatus)> = records(world, Kind::Snapshot);
     snapshots_agree(world, &snapshots, &mut wrong);
     claims_agree(world, &machines, &volumes, &snapshots, &mut wrong);
-    let sum = volumes.iter().filter(|(v, _)| v.deleting.is_none()).map(|(v, _)| v.size.bytes()).sum::<u64>();
-    match engine.committed() {
-        Ok(counted) if counted.bytes() == sum => {}
-        counted => wrong.push(format!("the volumes add up to {sum}, and {counted:?} is counted")),
+    for pool in engine.pool_names().unwrap_or_default() {
+        let here = volumes.iter().filter(|(v, _)| v.deleting.is_none() && v.pool == pool);
+        let sum = here.map(|(v, _)| v.size.bytes()).sum::<u64>();
+        match engine.committed(&pool) {
+            Ok(counted) if counted.bytes() == sum => {}
+            counted => {
+                wrong.push(format!("the volumes of {pool} add up to {sum}, and {counted:?} is counted"))
+            }
+        }
     }
     if let Err(p) = engine.volumes().and_then(|_| engine.machines()).and_then(|_| engine.images()) {
         wrong.push(format!("a list cannot be read: {p}"));
@@ -71,16 +78,50 @@ fn operations_ended(world: &World, wrong: &mut Vec<String>) {
     }
 }
 
+fn pools_agree(world: &World, wrong: &mut Vec<String>) {
+    let pools: Vec<(PoolSpec, PoolStatus)> = records(world, Kind::Pool);
+    let s = world.state();
+    for (pool, status) in &pools {
+        let name = &pool.name;
+        if pool.deleting.is_some() {
+            wrong.push(format!("pool {name} is still being deleted"));
+        }
+        match s.pools.get(name.as_str()) {
+            Some(made) if made.unplugged && made.whole => {
+                if status.fault.is_none() {
+                    wrong.push(format!("pool {name} is not there, and nobody is told"));
+                }
+            }
+            Some(made) => {
+                if !made.whole || !made.mounted || made.record != Some(pool.generation) {
+                    wrong.push(format!("pool {name} is not as it shall be: {made:?}"));
+                }
+                if made.size != pool.on.size() || made.used != made.size {
+                    wrong.push(format!("pool {name} has not the size that it shall have: {made:?}"));
+                }
+                if !status.made || status.observed_generation != pool.generation || status.fault.is_some() {
+                    wrong.push(format!("the status of pool {name} is stale"));
+                }
+            }
+            None => wrong.push(format!("pool {name} is not there")),
+        }
+    }
+    for name in s.pools.keys().filter(|name| !pools.iter().any(|(p, _)| p.name.as_str() == *name)) {
+        wrong.push(format!("there is something of pool {name}, and no record"));
+    }
+}
+
 fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &mut Vec<String>) {
     let s = world.state();
-    let known: BTreeSet<VolumeId> = volumes.iter().map(|(v, _)| v.id).collect();
+    let known: BTreeSet<super::Place> = volumes.iter().map(|(v, _)| (v.pool.clone(), v.id)).collect();
     for (v, status) in volumes {
-        let name = &v.name;
+        let (name, at) = (&v.name, (v.pool.clone(), v.id));
+        let away = s.pools.get(&v.pool).is_some_and(|made| made.unplugged);
         if let Some(going) = &v.deleting {
             match going.keep_until {
                 None => wrong.push(format!("{name} is still being deleted")),
-                Some(_) if !s.trash.contains_key(&v.id) => wrong.push(format!("{name} is not in the trash")),
-                Some(_) if s.files.contains_key(&v.id) || s.sidecars.contains_key(&v.id) => {
+                Some(_) if !s.trash.contains_key(&at) => wrong.push(format!("{name} is not in the trash")),
+                Some(_) if s.files.contains_key(&at) || s.sidecars.contains_key(&at) => {
                     wrong.push(format!("{name} was deleted and is there"));
                 }
                 Some(_) if status.observed_generation != v.generation => {
@@ -90,9 +131,21 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
             }
             continue;
         }
+        if v.moving.is_some() || (v.leaving.is_some() && !away) {
+            wrong.push(format!("{name} is on its way: {:?} {:?}", v.moving, v.leaving));
+        }
+        if away {
+            if status.condition == Some(Condition::Lost) {
+                wrong.push(format!("{name} is told lost, and its pool is only away"));
+            }
+            if !s.files.contains_key(&at) && status.filled {
+                wrong.push(format!("{name} has no file"));
+            }
+            continue;
+        }
         if status.condition == Some(Condition::Lost) {
             // What was lost is neither made anew nor filled up.
-            match s.files.get(&v.id) {
+            match s.files.get(&at) {
                 Some(f) if f.size >= status.size => wrong.push(format!("{name} is whole and told lost")),
                 _ if status.fault.is_none() => wrong.push(format!("{name} is lost and nobody is told why")),
                 _ => {}
@@ -102,32 +155,32 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
         if v.reset.is_some() {
             wrong.push(format!("{name} is still being restored"));
         }
-        match s.files.get(&v.id) {
+        match s.files.get(&at) {
             None => wrong.push(format!("{name} has no file")),
             Some(f) if f.size != v.size => {
                 wrong.push(format!("{name} is {} in the store and {} on disk", v.size, f.size));
             }
             Some(_) => {}
         }
-        if s.sidecars.get(&v.id) != Some(&v.generation) {
+        if s.sidecars.get(&at) != Some(&v.generation) {
             wrong.push(format!("{name}'s sidecar is of another generation"));
         }
         if status.observed_generation != v.generation || !status.filled || status.size != v.size {
             wrong.push(format!("{name}'s status is stale"));
         }
     }
-    for id in s.files.keys().chain(s.sidecars.keys()).chain(&s.parts) {
-        if !known.contains(id) {
-            wrong.push(format!("{id:?} has files and no record"));
+    for (pool, id) in s.files.keys().chain(s.sidecars.keys()).chain(&s.parts) {
+        if !known.contains(&(pool.clone(), *id)) {
+            wrong.push(format!("{id:?} has files in {pool} and no record"));
         }
     }
     let wanted: BTreeSet<VolumeId> =
         volumes.iter().filter(|(v, _)| v.deleting.is_none()).map(|(v, _)| v.id).collect();
-    for id in s.parts.iter().chain(s.trash.keys().filter(|id| wanted.contains(id))) {
-        wrong.push(format!("{id:?} is half made or half deleted"));
+    for at in s.parts.iter().chain(s.trash.keys().filter(|(_, id)| wanted.contains(id))) {
+        wrong.push(format!("{at:?} is half made or half deleted"));
     }
-    for id in s.trash.keys().filter(|id| !known.contains(id)) {
-        wrong.push(format!("{id:?} is in the trash and has no record"));
+    for at in s.trash.keys().filter(|at| !known.contains(*at)) {
+        wrong.push(format!("{at:?} is in the trash and has no record"));
     }
 }
 
@@ -244,7 +297,7 @@ fn disks(s: &super::State, m: &MachineSpec, run: &Run, p: &super::Process, wrong
         }
     }
     for (v, size) in &p.disks {
-        let file = s.files.get(v).map(|f| f.size);
+        let file = s.files.iter().find(|((_, id), _)| id == v).map(|(_, f)| f.size);
         let fills = p.mounted.get(v).is_none_or(|m| m == size);
         if file.is_some_and(|f| f > *size) || !fills {
             wrong.push(format!("{name} does not make use of all of {v:?}: {size} of {file:?}"));
@@ -279,6 +332,12 @@ fn claims_agree(
             wrong.push(format!("{key} is claimed twice"));
         }
     };
+    for (pool, _) in records::<PoolSpec, PoolStatus>(world, Kind::Pool) {
+        claim(key::name(Kind::Pool, pool.name.as_str()), pool.id.0, wrong);
+        if let PoolOn::Directory { path } = &pool.on {
+            claim(key::pool_path(path), pool.id.0, wrong);
+        }
+    }
     for (v, _) in volumes {
         claim(key::tail(&v.id.short()), v.id.0, wrong);
         if v.deleting.is_none() {

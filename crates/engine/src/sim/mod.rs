@@ -7,11 +7,14 @@
 
 pub mod check;
 pub mod meanwhile;
+mod pools;
 mod ports;
 pub mod run;
 pub mod scenario;
 pub mod schedule;
 mod store;
+
+pub use pools::Made;
 
 use crate::port::{Ports, Wake};
 use crate::store::Mem;
@@ -33,6 +36,9 @@ const DOWN: i64 = 500;
 
 /// What unwinds through the engine when the world kills it.
 pub struct Killed;
+
+/// Where a file is: the pool, and whose it is.
+pub type Place = (String, VolumeId);
 
 /// A volume's file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,7 +102,7 @@ pub enum Guests {
 #[derive(Clone, Default)]
 pub struct State {
     /// Published files.
-    pub files: BTreeMap<VolumeId, File>,
+    pub files: BTreeMap<Place, File>,
     /// Published snapshots.
     pub snapshots: BTreeMap<SnapshotId, File>,
     /// Their published sidecars: the generation in each.
@@ -104,11 +110,13 @@ pub struct State {
     /// Their temporaries.
     pub snapshot_parts: BTreeSet<SnapshotId>,
     /// Published sidecars: the generation in each.
-    pub sidecars: BTreeMap<VolumeId, u64>,
+    pub sidecars: BTreeMap<Place, u64>,
     /// Temporaries.
-    pub parts: BTreeSet<VolumeId>,
+    pub parts: BTreeSet<Place>,
     /// Deleted files, and until when they are kept.
-    pub trash: BTreeMap<VolumeId, (File, Timestamp)>,
+    pub trash: BTreeMap<Place, (File, Timestamp)>,
+    /// Pools besides the default one, by name.
+    pub pools: BTreeMap<String, Made>,
     /// Complete images.
     pub images: BTreeMap<ImageId, ByteSize>,
     /// The kernel is there.
@@ -226,7 +234,7 @@ impl World {
     pub fn ports(&self) -> Ports {
         let w = Arc::new(self.clone());
         Ports {
-            pool: w.clone(),
+            pools: w.clone(),
             images: w.clone(),
             vmm: w.clone(),
             net: w.clone(),
@@ -280,6 +288,7 @@ impl World {
         s.processes.clear();
         s.taps.clear();
         s.bridges.clear();
+        s.pools.values_mut().filter(|made| made.size.is_some()).for_each(|made| made.mounted = false);
     }
 
     /// Somebody kills every hypervisor.

@@ -1,9 +1,9 @@
 //! All ports of the world.
 
-use super::{File, Guests, Process, World};
+use super::{File, Guests, Place, Process, World};
 use crate::port::{
     Backup, Capacity, Clock, DiskObs, Fault, FileObs, Grown, Guest, GuestObs, Health, ImageObs, Images, Net,
-    NicPlan, OnProgress, Pool, ProcessObs, RunDisk, RunPlan, SnapshotObs, Vmm, VolumeObs,
+    NicPlan, OnProgress, Pool, Pools, ProcessObs, RunDisk, RunPlan, SnapshotObs, Vmm, VolumeObs,
 };
 use std::collections::BTreeMap;
 use types::image::ImageSource;
@@ -21,7 +21,7 @@ fn generation(sidecar: &[u8]) -> u64 {
 
 impl World {
     /// Begins an effect: a point to be killed at, and the fault that a test asked for.
-    fn begin(&self, what: &'static str) -> Result<(), Fault> {
+    pub(super) fn begin(&self, what: &'static str) -> Result<(), Fault> {
         self.tick(what);
         match self.state().faults.get(what) {
             Some(fault) => Err(fault.clone()),
@@ -30,45 +30,11 @@ impl World {
     }
 
     /// Whether there is room for something new; what is small finds some that was kept.
-    fn room(&self) -> Result<(), Fault> {
+    pub(super) fn room(&self) -> Result<(), Fault> {
         match self.state().full {
             true => Err(Fault::lasting(Code::PoolFull, "there is no room")),
             false => Ok(()),
         }
-    }
-
-    /// A volume's file, which no process has open.
-    fn still(&self, volume: VolumeId, done: &str) -> Option<File> {
-        let mut s = self.state();
-        if s.processes.values().any(|p| !p.exited && p.volumes.contains(&volume)) {
-            s.violations.push(format!("{volume:?} is {done} while a process has it open"));
-        }
-        s.files.get(&volume).cloned()
-    }
-
-    /// A snapshot's file, to be made `size` long.
-    fn kept(&self, snapshot: SnapshotId, size: ByteSize) -> Result<File, Fault> {
-        match self.state().snapshots.get(&snapshot) {
-            None => Err(Fault::lasting(Code::SnapshotLost, "what is copied is gone")),
-            Some(file) if size < file.size => {
-                Err(Fault::lasting(Code::VolumeTooSmall, "the copy would be cut"))
-            }
-            Some(file) => Ok(file.clone()),
-        }
-    }
-
-    fn publish(&self, volume: VolumeId, file: File, sidecar: &[u8], progress: OnProgress<'_>) {
-        if self.state().files.contains_key(&volume) {
-            return;
-        }
-        self.state().parts.insert(volume);
-        progress(Progress { what: "filling".into(), done: 0, total: None, unit: "bytes".into() });
-        self.tick("part written");
-        self.state().sidecars.insert(volume, generation(sidecar));
-        self.tick("sidecar published");
-        let mut s = self.state();
-        s.files.insert(volume, file);
-        s.parts.remove(&volume);
     }
 }
 
@@ -114,13 +80,67 @@ impl Clock for World {
     }
 }
 
-impl Pool for World {
+/// One pool of the world.
+pub(super) struct InPool {
+    pub world: World,
+    pub pool: String,
+}
+
+impl std::ops::Deref for InPool {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl InPool {
+    fn at(&self, volume: VolumeId) -> Place {
+        (self.pool.clone(), volume)
+    }
+
+    /// A volume's file, which no process has open.
+    fn still(&self, volume: VolumeId, done: &str) -> Option<File> {
+        let mut s = self.state();
+        if s.processes.values().any(|p| !p.exited && p.volumes.contains(&volume)) {
+            s.violations.push(format!("{volume:?} is {done} while a process has it open"));
+        }
+        s.files.get(&self.at(volume)).cloned()
+    }
+
+    /// A snapshot's file, to be made `size` long.
+    fn kept(&self, snapshot: SnapshotId, size: ByteSize) -> Result<File, Fault> {
+        match self.state().snapshots.get(&snapshot) {
+            None => Err(Fault::lasting(Code::SnapshotLost, "what is copied is gone")),
+            Some(file) if size < file.size => {
+                Err(Fault::lasting(Code::VolumeTooSmall, "the copy would be cut"))
+            }
+            Some(file) => Ok(file.clone()),
+        }
+    }
+
+    fn publish(&self, volume: VolumeId, file: File, sidecar: &[u8], progress: OnProgress<'_>) {
+        let at = self.at(volume);
+        if self.state().files.contains_key(&at) {
+            return;
+        }
+        self.state().parts.insert(at.clone());
+        progress(Progress { what: "filling".into(), done: 0, total: None, unit: "bytes".into() });
+        self.tick("part written");
+        self.state().sidecars.insert(at.clone(), generation(sidecar));
+        self.tick("sidecar published");
+        let mut s = self.state();
+        s.files.insert(at.clone(), file);
+        s.parts.remove(&at);
+    }
+}
+
+impl Pool for InPool {
     fn observe(&self, volume: VolumeId) -> Result<VolumeObs, Fault> {
-        let s = self.state();
+        let (s, at) = (self.state(), self.at(volume));
         Ok(VolumeObs {
-            file: s.files.get(&volume).map(|f| FileObs { size: f.size, allocated: f.size }),
-            sidecar: s.sidecars.get(&volume).copied(),
-            trashed: s.trash.contains_key(&volume),
+            file: s.files.get(&at).map(|f| FileObs { size: f.size, allocated: f.size }),
+            sidecar: s.sidecars.get(&at).copied(),
+            trashed: s.trash.contains_key(&at),
         })
     }
 
@@ -163,7 +183,7 @@ impl Pool for World {
     fn create_copy(
         &self,
         volume: VolumeId,
-        source: VolumeId,
+        (pool, source): (&str, VolumeId),
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,
@@ -174,7 +194,7 @@ impl Pool for World {
             if s.processes.values().any(|p| !p.exited && p.volumes.contains(&source)) {
                 s.violations.push(format!("{source:?} is copied while a process has it open"));
             }
-            s.files.get(&source).cloned()
+            s.files.get(&(pool.to_owned(), source)).cloned()
         };
         let Some(was) = whole(self) else {
             return Err(Fault::lasting(Code::VolumeLost, "what is copied is gone"));
@@ -210,7 +230,7 @@ impl Pool for World {
     ) -> Result<(), Fault> {
         self.begin("take_snapshot")?;
         let look = |w: &Self| match live {
-            true => w.state().files.get(&of).cloned(),
+            true => w.state().files.get(&w.at(of)).cloned(),
             false => w.still(of, "made a snapshot of"),
         };
         let Some(was) = look(self) else {
@@ -262,7 +282,7 @@ impl Pool for World {
     fn create_from_snapshot(
         &self,
         volume: VolumeId,
-        from: SnapshotId,
+        (_, from): (&str, SnapshotId),
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,
@@ -282,7 +302,7 @@ impl Pool for World {
     fn reset(
         &self,
         volume: VolumeId,
-        to: SnapshotId,
+        (_, to): (&str, SnapshotId),
         size: ByteSize,
         _: OnProgress<'_>,
     ) -> Result<(), Fault> {
@@ -292,12 +312,13 @@ impl Pool for World {
         if self.still(volume, "reset").is_none() {
             return Err(Fault::lasting(Code::VolumeLost, "what is replaced is gone"));
         }
-        self.state().parts.insert(volume);
+        let at = self.at(volume);
+        self.state().parts.insert(at.clone());
         self.tick("half replaced");
         let _ = self.still(volume, "reset");
         let mut s = self.state();
-        s.parts.remove(&volume);
-        s.files.insert(volume, File { size, marks: new.marks });
+        s.parts.remove(&at);
+        s.files.insert(at, File { size, marks: new.marks });
         drop(s);
         self.tick("replaced");
         Ok(())
@@ -306,7 +327,8 @@ impl Pool for World {
     fn grow(&self, volume: VolumeId, to: ByteSize) -> Result<(), Fault> {
         self.begin("grow")?;
         let mut s = self.state();
-        let file = s.files.get_mut(&volume).ok_or_else(|| Fault::lasting(Code::VolumeLost, "gone"))?;
+        let file =
+            s.files.get_mut(&self.at(volume)).ok_or_else(|| Fault::lasting(Code::VolumeLost, "gone"))?;
         file.size = file.size.max(to);
         drop(s);
         self.tick("grown");
@@ -315,19 +337,19 @@ impl Pool for World {
 
     fn write_sidecar(&self, volume: VolumeId, sidecar: &[u8]) -> Result<(), Fault> {
         self.begin("write_sidecar")?;
-        self.state().sidecars.insert(volume, generation(sidecar));
+        self.state().sidecars.insert(self.at(volume), generation(sidecar));
         self.tick("sidecar written");
         Ok(())
     }
 
     fn trash(&self, volume: VolumeId, keep_until: Timestamp) -> Result<(), Fault> {
         self.begin("trash")?;
-        self.state().parts.remove(&volume);
-        self.state().sidecars.remove(&volume);
+        self.state().parts.remove(&self.at(volume));
+        self.state().sidecars.remove(&self.at(volume));
         self.tick("sidecar trashed");
-        let file = self.state().files.remove(&volume);
+        let file = self.state().files.remove(&self.at(volume));
         if let Some(file) = file {
-            self.state().trash.insert(volume, (file, keep_until));
+            self.state().trash.insert(self.at(volume), (file, keep_until));
         }
         self.tick("file trashed");
         Ok(())
@@ -336,17 +358,17 @@ impl Pool for World {
     fn restore(&self, volume: VolumeId, sidecar: &[u8]) -> Result<(), Fault> {
         self.begin("restore")?;
         self.room()?;
-        if self.state().files.contains_key(&volume) {
+        if self.state().files.contains_key(&self.at(volume)) {
             return Ok(());
         }
-        if !self.state().trash.contains_key(&volume) {
+        if !self.state().trash.contains_key(&self.at(volume)) {
             return Err(Fault::lasting(Code::VolumeLost, "it is not in the trash"));
         }
-        self.state().sidecars.insert(volume, generation(sidecar));
+        self.state().sidecars.insert(self.at(volume), generation(sidecar));
         self.tick("sidecar restored");
         let mut s = self.state();
-        if let Some((file, _)) = s.trash.remove(&volume) {
-            s.files.insert(volume, file);
+        if let Some((file, _)) = s.trash.remove(&self.at(volume)) {
+            s.files.insert(self.at(volume), file);
         }
         drop(s);
         self.tick("file restored");
@@ -355,23 +377,26 @@ impl Pool for World {
 
     fn remove(&self, volume: VolumeId) -> Result<(), Fault> {
         self.begin("remove")?;
-        self.state().files.remove(&volume);
+        self.state().files.remove(&self.at(volume));
         self.tick("file removed");
         let mut s = self.state();
-        s.sidecars.remove(&volume);
-        s.parts.remove(&volume);
+        s.sidecars.remove(&self.at(volume));
+        s.parts.remove(&self.at(volume));
         drop(s);
         self.tick("sidecar removed");
-        self.state().trash.remove(&volume);
+        self.state().trash.remove(&self.at(volume));
         self.tick("removed");
         Ok(())
     }
 
     fn purge_trash(&self, now: Timestamp, known: &dyn Fn(VolumeId) -> bool) -> Result<Vec<VolumeId>, Fault> {
-        let due: Vec<_> =
-            self.state().trash.iter().filter(|(_, (_, t))| *t <= now).map(|(v, _)| *v).collect();
+        let here = |(pool, _): &Place| *pool == self.pool;
+        let due: Vec<_> = (self.state().trash.iter())
+            .filter(|(at, (_, t))| *t <= now && here(at))
+            .map(|((_, v), _)| *v)
+            .collect();
         let gone: Vec<_> = due.into_iter().filter(|id| !known(*id)).collect();
-        self.state().trash.retain(|id, _| !gone.contains(id));
+        self.state().trash.retain(|at, _| !here(at) || !gone.contains(&at.1));
         Ok(gone)
     }
 
@@ -484,27 +509,32 @@ impl Vmm for World {
 
     fn start(&self, plan: &RunPlan) -> Result<(), Fault> {
         self.begin("start")?;
+        for disk in &plan.disks {
+            self.get(&disk.pool)?;
+        }
         let volumes: Vec<_> = plan.disks.iter().map(|d| d.volume).collect();
+        let places: Vec<Place> = plan.disks.iter().map(|d| (d.pool.clone(), d.volume)).collect();
         {
             let mut s = self.state();
             if let Some(other) = s.processes.get(&plan.machine).filter(|p| p.run != plan.run && !p.exited) {
                 let say = format!("two runs of one machine: {:?} and {:?}", other.run, plan.run);
                 s.violations.push(say);
             }
-            for v in &volumes {
+            for at in &places {
+                let v = &at.1;
                 let busy =
                     s.processes.iter().any(|(m, p)| *m != plan.machine && !p.exited && p.volumes.contains(v));
                 if busy {
                     s.violations.push(format!("{v:?} is open in two processes"));
                 }
-                match s.files.get_mut(v) {
+                match s.files.get_mut(at) {
                     None => s.violations.push(format!("{v:?} has no file, and its machine starts")),
                     Some(f) => f.marks.push(plan.run.to_string()),
                 }
             }
             let since = s.up();
-            let size = |v: &VolumeId| (*v, s.files.get(v).map(|f| f.size).unwrap_or_default());
-            let disks: BTreeMap<_, _> = volumes.iter().map(size).collect();
+            let size = |at: &Place| (at.1, s.files.get(at).map(|f| f.size).unwrap_or_default());
+            let disks: BTreeMap<_, _> = places.iter().map(size).collect();
             s.processes.entry(plan.machine).or_insert(Process {
                 run: plan.run,
                 started: false,
@@ -568,12 +598,13 @@ impl Vmm for World {
 
     fn plug(&self, machine: MachineId, run: RunId, disk: &RunDisk) -> Result<(), Fault> {
         self.begin("plug")?;
+        self.get(&disk.pool)?;
         let volume = disk.volume;
         let mut s = self.state();
         if s.processes.iter().any(|(m, p)| *m != machine && !p.exited && p.volumes.contains(&volume)) {
             s.violations.push(format!("{volume:?} is open in two processes"));
         }
-        let Some(size) = s.files.get(&volume).map(|f| f.size) else {
+        let Some(size) = s.files.get(&(disk.pool.clone(), volume)).map(|f| f.size) else {
             return Err(Fault::lasting(Code::VolumeLost, "its file is gone"));
         };
         let p = s.alive(machine, run)?;
@@ -608,7 +639,7 @@ impl Vmm for World {
     fn stretch(&self, machine: MachineId, run: RunId, serial: &str, to: ByteSize) -> Result<(), Fault> {
         self.begin("stretch")?;
         let mut s = self.state();
-        let short = s.files.iter().any(|(v, f)| v.short() == serial && f.size < to);
+        let short = s.files.iter().any(|((_, v), f)| v.short() == serial && f.size < to);
         if short {
             s.violations.push("a guest was told of more than there is".into());
         }
@@ -622,11 +653,12 @@ impl Vmm for World {
     fn backup(&self, machine: MachineId, run: RunId, backup: &Backup<'_>) -> Result<(), Fault> {
         self.begin("backup")?;
         let mut then = Vec::new();
-        for (serial, snapshot) in backup.disks {
+        for (serial, _, snapshot) in backup.disks {
             let mut s = self.state();
             let p = s.alive(machine, run)?;
             let volume = p.disks.keys().copied().find(|v| v.short() == *serial);
-            let file = volume.and_then(|v| s.files.get(&v).cloned());
+            let file =
+                volume.and_then(|v| s.files.iter().find(|((_, id), _)| *id == v)).map(|(_, f)| f.clone());
             let gone = || Fault::passing(Code::GuestUnreachable, "there is no such disk");
             then.push((*snapshot, file.ok_or_else(gone)?));
         }

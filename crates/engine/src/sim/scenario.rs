@@ -9,6 +9,7 @@ use types::label::Edit;
 use types::machine::{
     AttachVolume, CloneMachine, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy,
 };
+use types::pool::{CreatePool, MoveVolume, ResizePool};
 use types::snapshot::TakeSnapshot;
 use types::volume::{CloneVolume, Condition, CreateVolume, ResizeVolume, Restore, Volume};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem};
@@ -104,12 +105,12 @@ fn deploy(engine: &Engine, who: &Actor, machine: &str, attach: &[&str]) -> Resul
 fn create(e: &Engine, who: &Actor, volume: &str) -> Result<Operation, Problem> {
     e.create_volume(
         who,
-        CreateVolume { name: name(volume), size_bytes: ByteSize::gib(2).bytes(), labels: Default::default() },
+        CreateVolume { name: name(volume), size_bytes: ByteSize::gib(2).bytes(), ..CreateVolume::default() },
     )
 }
 
 fn clone(e: &Engine, who: &Actor, volume: &str, copy: &str) -> Result<Operation, Problem> {
-    e.clone_volume(who, volume, CloneVolume { name: name(copy), size_bytes: None })
+    e.clone_volume(who, volume, CloneVolume { name: name(copy), ..CloneVolume::default() })
 }
 
 /// Reads a volume to its end.
@@ -129,6 +130,13 @@ fn attach(e: &Engine, who: &Actor, machine: &str, volume: &str) -> Result<Operat
 
 fn detach(e: &Engine, who: &Actor, machine: &str, volume: &str) -> Result<Operation, Problem> {
     e.detach_volume(who, machine, DetachVolume { volume: volume.into(), force: false })
+}
+
+fn move_to(e: &Engine, who: &Actor, volume: &str, pool: &str) -> Result<Operation, Problem> {
+    match name(pool) {
+        Some(pool) => e.move_volume(who, volume, &MoveVolume { pool }),
+        None => e.delete_volume(who, volume, false),
+    }
 }
 
 const TOUGH: Command = |e, a| {
@@ -186,6 +194,38 @@ const SHARES: Act = Act::World(|w| w.state().shares = true);
 const SNAP_AWAY: Command = |e, a| e.delete_snapshot(a, "snap");
 const SNAP_BACK: Command = |e, a| e.restore_snapshot(a, "snap");
 const SNAP_COPY: Command = |e, a| clone(e, a, "snap", "copy");
+const POOL: Command = |e, a| {
+    let Some(name) = name("fast") else { return e.delete_pool(a, "fast") };
+    e.create_pool(
+        a,
+        &CreatePool { name, path: None, size_bytes: Some(ByteSize::gib(20).bytes()), sparse: false },
+    )
+};
+const DISK: Command = |e, a| {
+    let Some(name) = name("big") else { return e.delete_pool(a, "big") };
+    e.create_pool(a, &CreatePool { name, path: Some("/mnt/big".into()), size_bytes: None, sparse: false })
+};
+const POOL_GROW: Command =
+    |e, a| e.resize_pool(a, "fast", &ResizePool { size_bytes: ByteSize::gib(40).bytes() });
+const POOL_AWAY: Command = |e, a| e.delete_pool(a, "fast");
+const DISK_AWAY: Command = |e, a| e.delete_pool(a, "big");
+const FAST: Command = |e, a| {
+    let (image, pool) = (Some("debian".into()), name("fast"));
+    e.deploy(a, DeployMachine { image, pool, name: name("web"), ..DeployMachine::default() })
+};
+const FAST_DATA: Command = |e, a| {
+    let size_bytes = ByteSize::gib(2).bytes();
+    let (name, pool) = (name("appdata"), name("fast"));
+    e.create_volume(a, CreateVolume { name, size_bytes, pool, ..CreateVolume::default() })
+};
+const MOVE: Command = |e, a| move_to(e, a, "appdata", "fast");
+const MOVE_ROOT: Command = |e, a| move_to(e, a, "web-root", "fast");
+const MOVE_BACK: Command = |e, a| move_to(e, a, "appdata", "default");
+const DISK_MOVE: Command = |e, a| move_to(e, a, "appdata", "big");
+const DISK_BACK: Command = |e, a| move_to(e, a, "appdata", "default");
+const COPY_ACROSS: Command = |e, a| {
+    e.clone_volume(a, "appdata", CloneVolume { name: name("copy"), pool: name("fast"), size_bytes: None })
+};
 const HALT: Command = |e, a| e.shut_down_host(a);
 const RESUME: Command = |e, a| e.resume_host(a);
 const REUSE: Command = |e, a| {
@@ -297,6 +337,27 @@ pub fn pairs() -> Vec<Scenario> {
         pair("attach and grow", vec![WEB, APPDATA], vec![JOIN], vec![GROW_DATA]),
         pair("trim and stop", vec![WEB], vec![TRIM], vec![STOP]),
         one(pair("one volume, two running machines", vec![WEB, API, APPDATA], vec![JOIN], vec![JOIN_API])),
+        one(pair("same pool", vec![], vec![POOL], vec![POOL])),
+        pair("pool: delete and fill", vec![POOL], vec![POOL_AWAY], vec![FAST_DATA]),
+        pair("pool: fill and delete", vec![POOL], vec![FAST_DATA], vec![POOL_AWAY]),
+        pair("pool: delete and grow", vec![POOL], vec![POOL_AWAY], vec![POOL_GROW]),
+        pair("pool: move and delete it", vec![POOL, APPDATA], vec![MOVE], vec![POOL_AWAY]),
+        pair(
+            "pool: move away and delete it",
+            vec![POOL, FAST_DATA],
+            vec![MOVE_BACK],
+            vec![POOL_AWAY, POOL_AWAY],
+        ),
+        pair("pool: move and attach", vec![POOL, WEB, APPDATA], vec![MOVE], vec![JOIN]),
+        pair("pool: move and start", vec![POOL, WEB, STOP], vec![MOVE_ROOT], vec![START]),
+        pair("pool: start and move", vec![POOL, WEB, STOP], vec![START], vec![MOVE_ROOT]),
+        pair("pool: move and grow", vec![POOL, APPDATA], vec![MOVE], vec![GROW_DATA]),
+        pair("pool: move and clone", vec![POOL, APPDATA], vec![MOVE], vec![COPY]),
+        pair("pool: clone and move", vec![POOL, APPDATA], vec![COPY], vec![MOVE]),
+        pair("pool: move and delete", vec![POOL, APPDATA], vec![MOVE], vec![DELETE_DATA, GONE_DATA]),
+        pair("pool: move, delete the machine", vec![POOL, WEB, STOP], vec![MOVE_ROOT], vec![DELETE, BACK]),
+        pair("pool: move there and back", vec![POOL, APPDATA], vec![MOVE], vec![MOVE_BACK, MOVE]),
+        pair("pool: move and rename", vec![POOL, APPDATA], vec![MOVE], vec![RENAME_DATA]),
         pair(
             "whole lives",
             vec![],
@@ -319,7 +380,7 @@ fn expect(e: &Engine, what: &str, holds: impl Fn(&[Machine], &[Volume]) -> bool)
 fn was_reset(world: &World, e: &Engine) -> Option<String> {
     let (s, volume) = (world.state(), e.0.db.find::<types::volume::VolumeSpec>("web-root").ok()?);
     let snap = e.0.db.find::<types::snapshot::SnapshotSpec>("snap").ok()?;
-    let now = s.files.get(&volume.spec.id).map(|f| &f.marks);
+    let now = s.files.get(&(volume.spec.pool.clone(), volume.spec.id)).map(|f| &f.marks);
     let then = s.snapshots.get(&snap.spec.id).map(|f| &f.marks);
     let later = s.snapshots.values().any(|f| then.is_some_and(|t| f.marks.len() > t.len()));
     (now != then || !later).then(|| format!("not so: it was reset: {now:?} to {then:?}, later: {later}"))
@@ -371,6 +432,11 @@ pub fn surprises() -> Vec<Scenario> {
         })
     };
     let is_lost: Holds = |_, e| expect(e, "it is lost", |_, v| lost(v));
+    let away: Holds = |_, e| {
+        expect(e, "its pool is away", |_, v| {
+            v[0].condition == Some(Condition::PoolOffline) && v[0].fault.is_some()
+        })
+    };
     let whole: Holds = |_, e| expect(e, "it is whole again", |_, v| v[0].fault.is_none());
     let running: Holds = |_, e| expect(e, "it runs", |m, _| m[0].phase == Phase::Running);
     let adopted: Holds = |_, e| {
@@ -408,6 +474,23 @@ pub fn surprises() -> Vec<Scenario> {
             vec![APPDATA],
             vec![Act::World(cut), Act::World(|w| w.set_sizes(ByteSize::gib(2))), Act::Ask(GROW_DATA)],
             whole,
+        ),
+        of(
+            "disk of a pool gone",
+            vec![DISK, APPDATA, DISK_MOVE],
+            vec![Act::Away(|w| w.unplug_pools(true)), Act::Ask(GROW_DATA)],
+            away,
+        ),
+        of(
+            "disk of a pool gone and back",
+            vec![DISK, WEB, APPDATA, DISK_MOVE, STOP, JOIN],
+            vec![
+                Act::World(|w| w.unplug_pools(true)),
+                Act::Ask(START),
+                Act::World(|w| w.unplug_pools(false)),
+                Act::Ask(START),
+            ],
+            running,
         ),
         of("file grown by hand", vec![APPDATA], vec![Act::World(enlarge)], adopted),
         of("bridge removed", vec![WEB], vec![Act::World(unplug)], running),
@@ -481,6 +564,11 @@ pub fn host_ends() -> Vec<Scenario> {
         power(of("power lost while it halts", two.clone(), vec![halt, boot], each)),
         power(of("power lost in a deploy", vec![], asks(vec![WEB]), on)),
         power(of("power lost in a start", vec![WEB, STOP], asks(vec![START]), on)),
+        power(plain(
+            "power lost with a pool",
+            vec![POOL, FAST_DATA, WEB, STOP, JOIN, START, MOVE_BACK, POOL_GROW],
+        )),
+        of("boot with a pool", vec![POOL, FAST], vec![boot], on),
         power(plain("power lost in a life", vec![WEB, APPDATA, STOP, JOIN, GROW, START, DELETE])),
         power(told(of("power lost, told otherwise", vec![WEB], vec![halt, boot], off))),
     ]
@@ -542,6 +630,19 @@ pub fn surprised() -> Vec<Scenario> {
         filled("full during a deploy", vec![], vec![WEB]),
         filled("full during a start", vec![WEB, STOP], vec![START]),
         filled("full during a stop", vec![WEB], vec![STOP]),
+        of("unplugged during a move", vec![DISK, APPDATA], vec![DISK_MOVE], |w| w.unplug_pools(true)),
+        Scenario {
+            second: vec![Act::World(|w| w.unplug_pools(true)), Act::World(|w| w.unplug_pools(false))],
+            ..of(
+                "unplugged for a while during a move",
+                vec![DISK, APPDATA],
+                vec![DISK_MOVE, DISK_BACK],
+                |_| (),
+            )
+        },
+        filled("full during a move", vec![POOL, APPDATA], vec![MOVE]),
+        filled("full while a pool is made", vec![], vec![POOL, FAST_DATA]),
+        filled("full while a pool is grown", vec![POOL], vec![POOL_GROW]),
         of("cut during a resize", vec![APPDATA], vec![GROW_DATA], |w| w.set_sizes(ByteSize::gib(1))),
     ]
 }
@@ -600,6 +701,38 @@ pub fn all() -> Vec<Scenario> {
             ..plain("live, not stretched", vec![web, grow, RESTART])
         },
         plain("volume life", vec![appdata, GROW_DATA, DELETE_DATA]),
+        plain("pool life", vec![POOL, FAST_DATA, POOL_GROW, POOL_AWAY, GONE_DATA, POOL_AWAY]),
+        plain("pool on a disk", vec![DISK, appdata, DISK_MOVE, DISK_AWAY, DISK_BACK, DISK_AWAY]),
+        plain("pool: machine", vec![POOL, FAST, stop, start, appdata, COPY_ACROSS, delete]),
+        Scenario {
+            holds: Some(|w, e| {
+                let twice = w.state().files.len() != 2;
+                expect(e, "each lives where it shall, and only there", |_, v| {
+                    v[0].pool == "default" && v[1].pool == "fast" && !twice
+                })
+            }),
+            ..plain(
+                "pool: moved",
+                vec![POOL, web, appdata, join, stop, MOVE, MOVE_ROOT, start, stop, MOVE_BACK],
+            )
+        },
+        Scenario {
+            fault: Some(("create_copy", Code::PoolFull)),
+            holds: Some(|w, e| {
+                let left = w.state().files.keys().any(|(pool, _)| pool == "fast");
+                expect(e, "it stays", |_, v| v[0].pool == "default" && v[0].condition.is_none() && !left)
+            }),
+            ..plain("pool: no room to move", vec![POOL, appdata, MOVE, GROW_DATA])
+        },
+        Scenario {
+            fault: Some(("make pool", Code::PoolFull)),
+            holds: Some(|w, _| w.state().pools.first_key_value().map(|(p, _)| format!("{p} is left"))),
+            ..plain("no room for a pool", vec![POOL, POOL])
+        },
+        Scenario {
+            fault: Some(("grow pool", Code::PoolFull)),
+            ..plain("no room to grow a pool", vec![POOL, POOL_GROW, FAST_DATA])
+        },
         plain("restart", vec![web, RESTART, delete]),
         plain("renamed", vec![web, appdata, RENAME_DATA, appdata, RENAME, web]),
         plain("protected", vec![appdata, PROTECT_DATA, DELETE_DATA]),

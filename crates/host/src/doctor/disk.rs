@@ -1,10 +1,13 @@
 //! Where the data is: room, kind of file system, who may write.
 
 use super::{Finding, Subject};
+use crate::Layout;
 use crate::filesystem::{self, FileSystem};
+use crate::pools::place;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use types::ByteSize;
+use types::pool::PoolSpec;
 
 /// Below this much, the database itself is in danger.
 const LEAST: ByteSize = ByteSize::mib(256);
@@ -48,12 +51,24 @@ fn judge_space(free: ByteSize, total: ByteSize, (inodes, of): (u64, u64)) -> Vec
 pub(super) fn kind(subject: &Subject) -> Vec<Finding> {
     let pool = subject.data.join("pools/default");
     match filesystem::of(&nearest(&pool)) {
-        Ok(on) => vec![judge_kind(&on)],
+        Ok(on) => vec![judge_kind(&on, fast_pool(subject).as_deref())],
         Err(e) => vec![Finding::unseen("filesystem", e)],
     }
 }
 
-fn judge_kind(on: &FileSystem) -> Finding {
+/// A pool besides the default one that can clone, if there is one.
+fn fast_pool(subject: &Subject) -> Option<String> {
+    let layout = Layout::new(&subject.data, "/run/sistemo");
+    let records = place::records(&layout).ok()?.into_iter().filter_map(Result::ok);
+    let fast = |spec: &PoolSpec| {
+        let root = place::root(&layout, spec.name.as_str(), &spec.on);
+        place::marked(&root, spec.id)
+            && (spec.on.size().is_some() || filesystem::of(&root).is_ok_and(|f| f.reflink == Some(true)))
+    };
+    records.into_iter().find(fast).map(|spec| spec.name.to_string())
+}
+
+fn judge_kind(on: &FileSystem, fast: Option<&str>) -> Finding {
     let name = &on.name;
     let fix = "put the data directory on a disk of this host, best with XFS or Btrfs";
     if on.network {
@@ -70,9 +85,16 @@ fn judge_kind(on: &FileSystem) -> Finding {
         Some(true) => {
             Finding::ok("filesystem", format!("{name} shares blocks (reflink): images are cloned at once"))
         }
-        Some(false) => Finding::ok(
+        Some(false) if fast.is_some() => Finding::ok(
             "filesystem",
-            format!("{name} shares no blocks: images are copied; XFS and Btrfs clone at once"),
+            format!("{name} shares no blocks; pool \"{}\" clones at once", fast.unwrap_or_default()),
+        ),
+        Some(false) => Finding::warn(
+            "filesystem",
+            format!(
+                "{name} shares no blocks: every clone of an image or a volume is a copy of all its bytes"
+            ),
+            "`sistemo pool create fast --size 50GB` makes a pool that clones at once; deploy with --pool fast",
         ),
         None => Finding::ok("filesystem", format!("{name}: images are cloned at once where it can")),
     }
@@ -136,11 +158,14 @@ mod tests {
 
     #[test]
     fn kinds_are_judged() {
-        let state = |magic| judge_kind(&filesystem::judge(magic, None)).state;
+        let state = |magic| judge_kind(&filesystem::judge(magic, None), None).state;
         assert_eq!(
             [0xef53, 0x6969, 0x0102_1994, 0x9123_683e].map(state),
-            [State::Ok, State::Fail, State::Warn, State::Ok]
+            [State::Warn, State::Fail, State::Warn, State::Ok]
         );
+        let ext4 = filesystem::judge(0xef53, None);
+        assert!(judge_kind(&ext4, None).fix.unwrap().contains("sistemo pool create"));
+        assert_eq!(judge_kind(&ext4, Some("fast")).state, State::Ok);
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! without one is nobody's, whatever the daemon does meanwhile.
 
 use super::Finding;
+use crate::pools::place;
 use crate::{Layout, recover};
 use engine::recover::{Found, Listed};
-use types::{SnapshotId, VolumeId};
+use types::VolumeId;
+use types::pool::DEFAULT_POOL;
 
 const CHECK: &str = "pool";
 /// How many are named; the rest are counted.
@@ -21,7 +23,11 @@ pub fn pool(layout: &Layout, listed: impl FnOnce() -> Option<Listed>) -> Vec<Fin
     let Some(listed) = listed() else {
         return vec![Finding::unseen(CHECK, "the database cannot be read")];
     };
-    judge(&found, &listed, &|id| layout.volume(id).exists() || layout.snapshot(SnapshotId(id.0)).exists())
+    let exists = |id| {
+        let pool = listed.pools.get(&id).map_or(DEFAULT_POOL, String::as_str);
+        place::layout(layout, pool).is_ok_and(|place| place.volume(id).exists())
+    };
+    judge(&found, &listed, &exists)
 }
 
 fn judge(found: &Found, listed: &Listed, exists: &dyn Fn(VolumeId) -> bool) -> Vec<Finding> {
@@ -36,6 +42,12 @@ fn judge(found: &Found, listed: &Listed, exists: &dyn Fn(VolumeId) -> bool) -> V
         let text = format!("{what}: {some}{more}");
         all.push(if fail { Finding::fail(CHECK, text, fix) } else { Finding::warn(CHECK, text, fix) });
     };
+    tell(
+        "pools that are not there",
+        found.offline.clone(),
+        "mount what they are on; `sistemo pool show POOL` says more",
+        true,
+    );
     let stranger = |id: &VolumeId| !listed.volumes.contains_key(id);
     let strangers = found.volumes.iter().filter(|v| stranger(&v.id));
     let (whole, parts): (Vec<_>, Vec<_>) = strangers
@@ -56,6 +68,10 @@ fn judge(found: &Found, listed: &Listed, exists: &dyn Fn(VolumeId) -> bool) -> V
     );
     let gone = listed.volumes.iter().filter_map(|(id, name)| {
         let name = name.as_ref()?;
+        let pool = listed.pools.get(id);
+        if pool.is_some_and(|pool| found.offline.contains(pool)) {
+            return None;
+        }
         let here = found.volumes.iter().any(|v| v.id == *id && v.file.is_some());
         // It may have been made since the directory was read.
         (!here && !exists(*id)).then(|| format!("{name} ({id})"))
@@ -76,7 +92,7 @@ fn judge(found: &Found, listed: &Listed, exists: &dyn Fn(VolumeId) -> bool) -> V
     let missing = listed.snapshots.iter().filter_map(|(id, name)| {
         let name = name.as_ref()?;
         let here = found.snapshots.iter().any(|s| s.id == *id && s.file.is_some());
-        (!here && !exists(VolumeId(id.0))).then(|| format!("{name} ({id})"))
+        (!here).then(|| format!("{name} ({id})"))
     });
     tell(
         "snapshots without their file",
@@ -126,6 +142,7 @@ mod tests {
         let id = |n| VolumeId(Uuid::from_u128(n));
         let volume = |n, file, part| FoundVolume {
             id: id(n),
+            pool: DEFAULT_POOL.into(),
             specs: vec![],
             file,
             sidecar: false,

@@ -4,7 +4,8 @@
 //! mount a process opened it by; a run's cgroup then tells which run it is.
 
 use crate::Layout;
-use engine::recover::{Found, Holder};
+use crate::pools::place;
+use engine::recover::{Found, FoundVolume, Holder};
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -15,9 +16,12 @@ use uuid::Uuid;
 /// Everybody but this process who has a volume of `found` open. Processes that may not be looked at
 /// are left out: whoever owns the data directory may look at its hypervisors.
 pub fn find(layout: &Layout, found: &Found) -> Vec<Holder> {
-    let key = |id: VolumeId| layout.volume(id).metadata().ok().map(|m| ((m.dev(), m.ino()), id));
+    let key = |v: &FoundVolume| {
+        let seen = place::layout(layout, &v.pool).ok()?.volume(v.id).metadata().ok()?;
+        Some(((seen.dev(), seen.ino()), v.id))
+    };
     let files: HashMap<(u64, u64), VolumeId> =
-        found.volumes.iter().filter(|v| v.file.is_some()).filter_map(|v| key(v.id)).collect();
+        found.volumes.iter().filter(|v| v.file.is_some()).filter_map(key).collect();
     if files.is_empty() {
         return vec![];
     }

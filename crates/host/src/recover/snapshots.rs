@@ -33,6 +33,6 @@ pub fn find(layout: &Layout, read: &mut Read) -> io::Result<()> {
             Piece::Part | Piece::NewSidecar => {}
         }
     }
-    read.found.snapshots = all.into_values().collect();
+    read.found.snapshots.extend(all.into_values());
     Ok(())
 }

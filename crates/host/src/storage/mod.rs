@@ -14,8 +14,10 @@ mod source;
 mod trash;
 
 pub use content::Content;
+pub(crate) use fill::name;
 
 use crate::image::record;
+use crate::pools::place;
 use crate::{Layout, copy, durable, fault};
 use engine::port::{Capacity, Fault, FileObs, OnProgress, Pool, SnapshotObs, VolumeObs};
 use serde::Deserialize;
@@ -31,7 +33,7 @@ use uuid::Uuid;
 /// A sidecar longer than this is not one of ours.
 const MAX_SIDECAR: u64 = 1 << 20;
 
-/// The pool `default` of a data directory.
+/// One pool.
 #[derive(Clone, Debug)]
 pub struct FilePool {
     layout: Layout,
@@ -153,7 +155,7 @@ impl Pool for FilePool {
     fn create_copy(
         &self,
         volume: VolumeId,
-        from: VolumeId,
+        (pool, from): (&str, VolumeId),
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,
@@ -161,7 +163,7 @@ impl Pool for FilePool {
         if self.published(volume)? {
             return Ok(());
         }
-        let (content, length) = source::open(&self.layout.volume(from))?;
+        let (content, length) = source::open(&place::layout(&self.layout, pool)?.volume(from))?;
         if size < length {
             let text = format!("{size} is smaller than what is copied, which has {length}");
             return Err(Fault::lasting(Code::VolumeTooSmall, text));
@@ -199,7 +201,7 @@ impl Pool for FilePool {
     fn create_from_snapshot(
         &self,
         volume: VolumeId,
-        from: SnapshotId,
+        (pool, from): (&str, SnapshotId),
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,
@@ -207,7 +209,7 @@ impl Pool for FilePool {
         if self.published(volume)? {
             return Ok(());
         }
-        let (content, length) = self.open_snapshot(from, size)?;
+        let (content, length) = snapshot::open(&place::layout(&self.layout, pool)?, from, size)?;
         let mut tell = |done, total| progress(doing("copying", done, Some(total)));
         self.fill_with(volume, (&content, length), size, sidecar, &mut tell)
     }
@@ -215,7 +217,7 @@ impl Pool for FilePool {
     fn reset(
         &self,
         volume: VolumeId,
-        to: SnapshotId,
+        to: (&str, SnapshotId),
         size: ByteSize,
         progress: OnProgress<'_>,
     ) -> Result<(), Fault> {
@@ -290,8 +292,11 @@ impl Pool for FilePool {
         let Some(image) = image else { return Ok(crate::mkfs::least(size)) };
         let (content, _) = record::open(&self.layout, image)?;
         // Where files can share their blocks, a clone takes none.
-        let copies = crate::filesystem::of(&self.layout.volumes()).is_ok_and(|f| f.reflink == Some(false));
-        let occupied = content.metadata().map_or(0, |seen| seen.blocks().saturating_mul(512));
+        let (here, there) = (self.layout.volumes().metadata(), content.metadata());
+        let apart = matches!((&here, &there), (Ok(here), Ok(there)) if here.dev() != there.dev());
+        let copies =
+            apart || crate::filesystem::of(&self.layout.volumes()).is_ok_and(|f| f.reflink == Some(false));
+        let occupied = there.map_or(0, |seen| seen.blocks().saturating_mul(512));
         Ok(ByteSize(if copies { occupied } else { 0 }))
     }
 

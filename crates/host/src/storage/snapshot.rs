@@ -7,7 +7,8 @@
 //! content is replaced has the old or the new one, whole, at every moment.
 
 use super::{FilePool, doing, fill, generation, source};
-use crate::{copy, durable, fault};
+use crate::pools::place;
+use crate::{Layout, copy, durable, fault};
 use engine::port::{Fault, FileObs, OnProgress, SnapshotObs};
 use rustix::fs::ioctl_ficlone;
 use std::fs::File;
@@ -69,7 +70,7 @@ impl FilePool {
     }
 
     pub(super) fn sync_snapshot(&self, snapshot: SnapshotId) -> Result<ByteSize, Fault> {
-        let (file, length) = self.open_snapshot(snapshot, ByteSize::MAX)?;
+        let (file, length) = open(&self.layout, snapshot, ByteSize::MAX)?;
         file.sync_all()
             .and_then(|()| durable::sync_dir(&self.layout.snapshots()))
             .map_err(|e| self.snapshot_fault("write out", snapshot, &e))?;
@@ -93,33 +94,14 @@ impl FilePool {
             .map_err(|e| self.snapshot_fault("remove", snapshot, &e))
     }
 
-    /// Opens a snapshot's content to be copied to `size` bytes.
-    pub(super) fn open_snapshot(
-        &self,
-        snapshot: SnapshotId,
-        size: ByteSize,
-    ) -> Result<(File, ByteSize), Fault> {
-        let (content, length) = source::open(&self.layout.snapshot(snapshot)).map_err(|mut fault| {
-            if fault.problem.code == Code::VolumeLost {
-                fault.problem.code = Code::SnapshotLost;
-            }
-            fault
-        })?;
-        if size < length {
-            let text = format!("{size} is smaller than what is copied, which has {length}");
-            return Err(Fault::lasting(Code::VolumeTooSmall, text));
-        }
-        Ok((content, length))
-    }
-
     pub(super) fn replace_content(
         &self,
         volume: VolumeId,
-        to: SnapshotId,
+        (pool, to): (&str, SnapshotId),
         size: ByteSize,
         progress: OnProgress<'_>,
     ) -> Result<(), Fault> {
-        let (content, length) = self.open_snapshot(to, size)?;
+        let (content, length) = open(&place::layout(&self.layout, pool)?, to, size)?;
         let mut tell = |done, total| progress(doing("copying", done, Some(total)));
         fill::replace(&self.layout, volume, |file| {
             copy::content(&content, file, length.bytes(), size.bytes(), &mut tell)
@@ -128,4 +110,19 @@ impl FilePool {
         self.sizes.note(volume, size.bytes());
         Ok(())
     }
+}
+
+/// Opens a snapshot's content to be copied to `size` bytes.
+pub fn open(layout: &Layout, snapshot: SnapshotId, size: ByteSize) -> Result<(File, ByteSize), Fault> {
+    let (content, length) = source::open(&layout.snapshot(snapshot)).map_err(|mut fault| {
+        if fault.problem.code == Code::VolumeLost {
+            fault.problem.code = Code::SnapshotLost;
+        }
+        fault
+    })?;
+    if size < length {
+        let text = format!("{size} is smaller than what is copied, which has {length}");
+        return Err(Fault::lasting(Code::VolumeTooSmall, text));
+    }
+    Ok((content, length))
 }

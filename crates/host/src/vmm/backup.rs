@@ -8,6 +8,7 @@
 
 use super::qmp::{Failed, Qmp};
 use super::{ANSWER, hotplug, unreachable};
+use crate::pools::place;
 use crate::{Layout, durable, fault};
 use engine::port::{Backup, Fault};
 use serde_json::{Value, json};
@@ -44,13 +45,14 @@ pub fn run(qmp: &Qmp, layout: &Layout, backup: &Backup<'_>) -> Result<(), Fault>
     let done = copy(qmp, layout, backup);
     let cleared = clear(qmp);
     if done.is_err() {
-        for (_, snapshot) in backup.disks {
+        for (_, pool, snapshot) in backup.disks {
             // What keeps this from succeeding is what is told; the next try removes it again.
-            let _ = durable::remove(&part(layout, *snapshot));
+            let _ = place::layout(layout, pool).map(|at| durable::remove(&part(&at, *snapshot)));
         }
     }
     done.and(cleared)?;
-    for (_, snapshot) in backup.disks {
+    for (_, pool, snapshot) in backup.disks {
+        let layout = &place::layout(layout, pool)?;
         // It is believed in only once it was settled.
         std::fs::rename(part(layout, *snapshot), layout.snapshot(*snapshot))
             .map_err(|e| failed(layout, *snapshot, &e))?;
@@ -65,12 +67,12 @@ fn failed(layout: &Layout, snapshot: SnapshotId, e: &io::Error) -> Fault {
 fn copy(qmp: &Qmp, layout: &Layout, backup: &Backup<'_>) -> Result<(), Fault> {
     let sizes = hotplug::look(qmp).map_err(unreachable)?;
     let mut actions = vec![];
-    for (serial, snapshot) in backup.disks {
+    for (serial, pool, snapshot) in backup.disks {
         let size = sizes.iter().map(engine::port::DiskObs::from).find(|d| d.serial == *serial && d.ready);
         let size = size.map(|d| d.size).ok_or_else(|| {
             Fault::passing(Code::GuestUnreachable, format!("the machine has no disk {serial}"))
         })?;
-        target(qmp, layout, *snapshot, size)?;
+        target(qmp, &place::layout(layout, pool)?, *snapshot, size)?;
         actions.push(json!({ "type": "blockdev-backup", "data": {
             "job-id": name(*snapshot), "device": hotplug::node(serial), "target": name(*snapshot), "sync": "full",
             "auto-dismiss": false, "on-source-error": "report", "on-target-error": "report",

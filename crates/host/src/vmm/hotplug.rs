@@ -131,7 +131,8 @@ pub fn plug(qmp: &Qmp, layout: &Layout, what: &RunDisk) -> Result<(), Fault> {
 
 /// Opens the file, passes it on, and makes a node of it.
 fn open(qmp: &Qmp, layout: &Layout, what: &RunDisk) -> Result<(), Fault> {
-    let open = disk::open(&layout.volume(what.volume), what)?;
+    let place = crate::pools::place::layout(layout, &what.pool)?;
+    let open = disk::open(&place.volume(what.volume), what)?;
     let fd = OwnedFd::from(open.file);
     let label = json!({ "opaque": what.serial });
     let added = qmp.execute_with("add-fd", label, Some(fd), ANSWER).map_err(unreachable)?;

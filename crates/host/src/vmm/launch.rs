@@ -110,7 +110,8 @@ impl Qemu {
     ) -> Result<Vec<args::Disk>, Fault> {
         let mut disks = Vec::new();
         for disk in &plan.disks {
-            let open = disk::open(&self.layout.volume(disk.volume), disk)?;
+            let place = crate::pools::place::layout(&self.layout, &disk.pool)?;
+            let open = disk::open(&place.volume(disk.volume), disk)?;
             disks.push(args::Disk {
                 slot: Some(disk.slot),
                 fd: inherited.add(open.file),
@@ -202,6 +203,7 @@ mod tests {
     fn plan() -> RunPlan {
         let disk = |name: &str, slot| engine::port::RunDisk {
             volume: VolumeId(Uuid::nil()),
+            pool: types::pool::DEFAULT_POOL.into(),
             name: name.parse().unwrap(),
             slot,
             serial: format!("{slot:012}"),

@@ -101,6 +101,7 @@ impl World {
         File::create(self.layout.volume(volume)).unwrap().set_len(16 << 20).unwrap();
         RunDisk {
             volume,
+            pool: types::pool::DEFAULT_POOL.into(),
             name: format!("disk{slot}").parse().unwrap(),
             slot,
             serial: volume.short(),

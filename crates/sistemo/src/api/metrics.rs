@@ -140,7 +140,7 @@ pub(super) fn about(out: &mut String, name: &str, kind: &str, help: &str) {
 pub async fn metrics(State(app): State<Shared>) -> Result<Response, Failure> {
     let capacity = app.capacity.clone();
     let seen = app.metrics.seen(&app).await?;
-    let (machines, volumes, images, passes, revision, pool, promised) = call(&app, move |engine| {
+    let (machines, volumes, images, passes, revision, pools) = call(&app, move |engine| {
         let room = capacity();
         Ok((
             engine.machines()?,
@@ -149,8 +149,7 @@ pub async fn metrics(State(app): State<Shared>) -> Result<Response, Failure> {
             engine.passes(),
             engine.revision()?,
             // A pool that cannot be looked at is missing, which an alarm can see.
-            room.ok(),
-            engine.committed()?,
+            room.unwrap_or_default(),
         ))
     })
     .await?;
@@ -183,15 +182,22 @@ pub async fn metrics(State(app): State<Shared>) -> Result<Response, Failure> {
         put(&mut out, &format!("sistemo_volume_bytes{{volume=\"{name}\",role=\"{role}\"}} {}", v.size_bytes));
     }
     seen.write(&mut out);
-    about(&mut out, "sistemo_pool_committed_bytes", "gauge", "What all volumes may grow to");
-    put(&mut out, &format!("sistemo_pool_committed_bytes{{pool=\"default\"}} {}", promised.bytes()));
     about(&mut out, "sistemo_images", "gauge", "Images");
     put(&mut out, &format!("sistemo_images {images}"));
-    if let Some(pool) = pool {
-        about(&mut out, "sistemo_pool_bytes", "gauge", "The size of the file system a pool is on");
+    about(&mut out, "sistemo_pool_bytes", "gauge", "The size of the file system a pool is on");
+    for pool in &pools {
         put(&mut out, &format!("sistemo_pool_bytes{{pool=\"{}\"}} {}", pool.name, pool.total_bytes));
-        about(&mut out, "sistemo_pool_free_bytes", "gauge", "What is free there");
+    }
+    about(&mut out, "sistemo_pool_free_bytes", "gauge", "What is free there");
+    for pool in &pools {
         put(&mut out, &format!("sistemo_pool_free_bytes{{pool=\"{}\"}} {}", pool.name, pool.free_bytes));
+    }
+    about(&mut out, "sistemo_pool_committed_bytes", "gauge", "What all volumes in it may grow to");
+    for pool in &pools {
+        put(
+            &mut out,
+            &format!("sistemo_pool_committed_bytes{{pool=\"{}\"}} {}", pool.name, pool.committed_bytes),
+        );
     }
     about(&mut out, "sistemo_reconciler_passes_total", "counter", "How often everything was looked at");
     put(&mut out, &format!("sistemo_reconciler_passes_total {passes}"));

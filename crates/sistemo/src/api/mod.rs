@@ -26,6 +26,7 @@ mod operations;
 mod page;
 mod pages;
 mod peer;
+mod pools;
 mod problem;
 mod serve;
 mod snapshots;
@@ -126,8 +127,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// The guests.
     pub guests: Arc<dyn Guests>,
-    /// Room in the default pool.
-    pub capacity: Arc<dyn Fn() -> Result<PoolRoom, Problem> + Send + Sync>,
+    /// Room in the pools.
+    pub capacity: Arc<dyn Fn() -> Result<Vec<engine::PoolRoom>, Problem> + Send + Sync>,
     /// Opens a volume's content, which the engine has held.
     pub contents: Contents,
     /// The daemon itself.
@@ -170,6 +171,10 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(volumes::show, volumes::delete, volumes::edit))
         .routes(routes!(volumes::resize))
         .routes(routes!(volumes::clone))
+        .routes(routes!(pools::move_volume))
+        .routes(routes!(pools::list, pools::create))
+        .routes(routes!(pools::show, pools::delete))
+        .routes(routes!(pools::resize))
         .routes(routes!(volumes::trim))
         .routes(routes!(export::export))
         .routes(routes!(volumes::restore))

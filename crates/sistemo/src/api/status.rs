@@ -24,6 +24,17 @@ pub struct PoolRoom {
     pub warning: Option<String>,
 }
 
+impl From<engine::PoolRoom> for PoolRoom {
+    fn from(room: engine::PoolRoom) -> Self {
+        Self {
+            name: room.name,
+            total_bytes: room.total_bytes,
+            free_bytes: room.free_bytes,
+            warning: room.warning,
+        }
+    }
+}
+
 /// How the daemon is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -66,7 +77,7 @@ pub async fn status(State(app): State<Shared>) -> Result<Json<Status>, Failure> 
     let (machines, running, volumes, pools, halting) = call(&app, move |engine| {
         let machines = engine.machines()?;
         let running = machines.iter().filter(|m| m.phase == Phase::Running).count();
-        Ok((machines.len(), running, engine.volumes()?.len(), vec![capacity()?], engine.halting()?))
+        Ok((machines.len(), running, engine.volumes()?.len(), capacity()?, engine.halting()?))
     })
     .await?;
     Ok(Json(Status {
@@ -79,7 +90,7 @@ pub async fn status(State(app): State<Shared>) -> Result<Json<Status>, Failure> 
         machines: machines as u64,
         machines_running: running as u64,
         volumes: volumes as u64,
-        pools,
+        pools: pools.into_iter().map(PoolRoom::from).collect(),
     }))
 }
 

@@ -20,6 +20,7 @@ mod man;
 mod network;
 mod not_yet;
 mod operation;
+mod pool;
 mod progress;
 mod recover;
 mod render;
@@ -72,6 +73,9 @@ enum Verb {
     /// Snapshots: what volumes were at one moment
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
+    /// Pools: where volumes live
+    #[command(subcommand)]
+    Pool(pool::Pool),
     /// The trash: what was deleted and can be taken back
     #[command(subcommand)]
     Trash(trash::Trash),
@@ -176,6 +180,7 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Machine(verb) => context::block_on(verb.run(&context)),
         Verb::Volume(verb) => context::block_on(verb.run(&context)),
         Verb::Snapshot(verb) => context::block_on(verb.run(&context)),
+        Verb::Pool(verb) => context::block_on(verb.run(&context)),
         Verb::Trash(verb) => context::block_on(verb.run(&context)),
         Verb::Image(verb) => context::block_on(verb.run(&context)),
         Verb::Network(verb) => context::block_on(verb.run(&context)),

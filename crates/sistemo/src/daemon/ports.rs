@@ -8,7 +8,7 @@ use host::guest::{Agents, Extras, nameservers};
 use host::image::HostImages;
 use host::kernel::Kernels;
 use host::net::HostNet;
-use host::storage::FilePool;
+use host::pools::HostPools;
 use host::vmm::{Accel, Qemu, VmmSettings};
 use host::{Layout, clock::HostClock};
 use std::path::PathBuf;
@@ -56,17 +56,17 @@ pub fn open(config: &Config, ssh_key: Option<&str>, wake: Wake) -> Result<Opened
         runtime.clone(),
         wake,
     ));
-    let pool = Arc::new(FilePool::open(layout.clone())?);
-    let files = Arc::clone(&pool);
+    let pools = Arc::new(HostPools::open(layout.clone())?);
+    let files = Arc::clone(&pools);
     let ports = Ports {
-        pool,
+        pools,
         images: Arc::new(HostImages::open(layout.clone(), kernels)?),
         vmm: Arc::clone(&qemu) as Arc<dyn engine::port::Vmm>,
         net: Arc::new(HostNet::new(runtime)),
         guest: Arc::new(agents.clone()),
         clock: Arc::new(clock()?),
     };
-    let contents: Contents = Arc::new(move |volume| files.content(volume.id));
+    let contents: Contents = Arc::new(move |volume| files.content(&volume.pool, volume.id));
     Ok(Opened { ports, guests: Arc::new(Live { agents, qemu }), contents, layout: Some(layout) })
 }
 

@@ -79,6 +79,7 @@ pub fn prepare(config: Config) -> Result<Ready, Problem> {
         }
         Err(other) => return Err(other.into()),
     };
+    host::pools::mount_all(&layout(&config))?;
     let read = host::recover::read(&layout(&config))?;
     let settings = wire::settings(&config);
     let around =

@@ -4,10 +4,9 @@
 //! dropped, since the engine looks at everything when it starts.
 
 use super::{ports, recover};
-use crate::api::{About, App, PoolRoom, Shared, events};
+use crate::api::{About, App, Shared, events};
 use crate::config::Config;
 use engine::Engine;
-use engine::port::Ports;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -73,7 +72,7 @@ pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, P
             data_dir: config.data_dir.clone(),
             ssh_key: key.map(|k| k.private),
         },
-        capacity: Arc::new(move || room(&opened.ports, &asked)),
+        capacity: Arc::new(move || asked.pools_room()),
         stopping,
     };
     Ok(Wired { engine, app: Arc::new(app), layout: opened.layout })
@@ -94,16 +93,6 @@ pub(super) fn store(path: &Path) -> Result<engine::store::Reserved, Problem> {
         .open(path)
         .map_err(|e| Problem::new(Code::DatabaseFailed, format!("cannot open {}: {e}", path.display())))?;
     Ok(engine::store::Reserved::open(path)?)
-}
-
-fn room(ports: &Ports, engine: &Engine) -> Result<PoolRoom, Problem> {
-    let room = ports.pool.capacity().map_err(|fault| fault.problem)?;
-    Ok(PoolRoom {
-        name: "default".into(),
-        total_bytes: room.total.bytes(),
-        free_bytes: room.free.bytes(),
-        warning: engine.room_warning(),
-    })
 }
 
 pub(super) fn settings(config: &Config) -> engine::Settings {

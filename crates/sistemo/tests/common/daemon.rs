@@ -5,7 +5,7 @@ use engine::sim::World;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde_json::Value;
-use sistemo::api::{self, About, App, ExecRequest, Frames, Guests, PoolRoom, events};
+use sistemo::api::{self, About, App, ExecRequest, Frames, Guests, events};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -109,12 +109,10 @@ impl Daemon {
             guests: Arc::new(Echo),
             contents: Arc::new(|_| Err(Problem::new(Code::IoError, "simulated volumes have no content"))),
             capacity: Arc::new(|| {
-                Ok(PoolRoom {
-                    name: "default".into(),
-                    total_bytes: 1 << 40,
-                    free_bytes: 1 << 39,
-                    warning: None,
-                })
+                let warning = None;
+                let (name, total_bytes, free_bytes, committed_bytes) =
+                    ("default".into(), 1 << 40, 1 << 39, 2 << 30);
+                Ok(vec![engine::PoolRoom { name, total_bytes, free_bytes, committed_bytes, warning }])
             }),
             about: About {
                 node: "localhost".into(),

@@ -43,7 +43,8 @@ pub fn of_volumes() {
             let copy = VolumeId(Uuid::now_v7());
             let own = time(|| {
                 let (from, size) = (source, ByteSize::gib(10));
-                pool.create_copy(copy, from, size, b"{\"generation\":1}", &|_| {}).expect("there is room");
+                pool.create_copy(copy, ("default", from), size, b"{\"generation\":1}", &|_| {})
+                    .expect("there is room");
             });
             pool.remove(copy).expect("it was just made");
             let beside = mounted.1.join("copy");

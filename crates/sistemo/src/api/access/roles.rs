@@ -31,7 +31,7 @@ pub fn needed(method: &Method, path: &str) -> Needs {
         ["metrics"] if reads => Role::Viewer,
         [
             "v1",
-            "machines" | "volumes" | "snapshots" | "images" | "networks" | "operations" | "history"
+            "machines" | "volumes" | "pools" | "snapshots" | "images" | "networks" | "operations" | "history"
             | "status" | "events" | "openapi.json",
             ..,
         ] => {
@@ -63,6 +63,10 @@ pub fn change<'a>(method: &Method, path: &'a str) -> Option<(Verb, Kind, &'a str
         ("PATCH", ["volumes", v]) => (Verb::VolumeEdit, Kind::Volume, *v),
         ("PATCH", ["machines", m]) => (Verb::MachineEdit, Kind::Machine, *m),
         ("POST", ["volumes", v, "clone"]) => (Verb::VolumeClone, Kind::Volume, *v),
+        ("POST", ["volumes", v, "move"]) => (Verb::VolumeMove, Kind::Volume, *v),
+        ("POST", ["pools"]) => (Verb::PoolCreate, Kind::Pool, ""),
+        ("POST", ["pools", p, "resize"]) => (Verb::PoolResize, Kind::Pool, *p),
+        ("DELETE", ["pools", p]) => (Verb::PoolDelete, Kind::Pool, *p),
         ("POST", ["volumes", v, "export"]) => (Verb::VolumeExport, Kind::Volume, *v),
         ("POST", ["volumes", v, "trim"]) => (Verb::VolumeTrim, Kind::Volume, *v),
         ("POST", ["volumes", v, "restore"]) => (Verb::VolumeRestore, Kind::Volume, *v),

@@ -26,6 +26,9 @@ pub struct Deploy {
     /// Size of the root volume [default: 2GB]
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     storage: Option<String>,
+    /// The pool of the root volume [default: default]
+    #[arg(long, value_name = "POOL", conflicts_with = "volume")]
+    pool: Option<String>,
     /// Attach a data volume, mounted at /mnt/VOL, at PATH or, with :none, nowhere; can be repeated
     #[arg(long, value_name = "VOL[:PATH[:ro]]")]
     attach: Vec<String>,
@@ -73,6 +76,7 @@ impl Deploy {
             vcpus: self.vcpus,
             memory_bytes: size(self.memory)?,
             storage_bytes: size(self.storage)?,
+            pool: self.pool.as_deref().map(Name::new).transpose()?,
             attach: self.attach.iter().map(|a| input::attach(a)).collect::<Result<_, _>>()?,
             volume: match self.volume {
                 Some(volume) => Some(input::reference(&volume)?.to_owned()),

@@ -23,7 +23,7 @@ use types::operation::Kind;
 #[derive(Subcommand)]
 pub enum Machine {
     /// Make a machine and its root volume, and start it
-    Deploy(deploy::Deploy),
+    Deploy(Box<deploy::Deploy>),
     /// List the machines
     #[command(visible_alias = "ls")]
     List(list::List),

@@ -1,4 +1,4 @@
-//! `sistemo volume clone V [--name N] [--storage SIZE]`.
+//! `sistemo volume clone V [--name N] [--storage SIZE] [--pool POOL]`.
 
 use crate::cli::context::Context;
 use crate::cli::wait::wait;
@@ -18,6 +18,9 @@ pub struct Clone {
     /// The copy's size, never less than what is copied has [default: the same]
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     storage: Option<String>,
+    /// The pool it shall live in [default: that of what is copied]
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
 }
 
 impl Clone {
@@ -27,6 +30,7 @@ impl Clone {
         let asked = CloneVolume {
             name: self.name.as_deref().map(Name::new).transpose()?,
             size_bytes: self.storage.as_deref().map(input::size).transpose()?,
+            pool: self.pool.as_deref().map(Name::new).transpose()?,
         };
         let client = context.client()?;
         let accepted = client.post(&["volumes", volume, "clone"], &asked).await?;

@@ -1,4 +1,4 @@
-//! `sistemo volume create SIZE [--name N]`.
+//! `sistemo volume create SIZE [--name N] [--pool POOL]`.
 
 use crate::cli::context::Context;
 use crate::cli::wait::wait;
@@ -17,6 +17,9 @@ pub struct Create {
     /// Its name [default: made up]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// The pool it shall live in [default: default]
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
     /// A label; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     label: Vec<String>,
@@ -28,6 +31,7 @@ impl Create {
         let asked = CreateVolume {
             name: self.name.as_deref().map(Name::new).transpose()?,
             size_bytes: input::size(&self.size)?,
+            pool: self.pool.as_deref().map(Name::new).transpose()?,
             labels: Labels::parse(&self.label)?,
         };
         let client = context.client()?;

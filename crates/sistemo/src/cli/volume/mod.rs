@@ -5,6 +5,7 @@ mod create;
 pub mod delete;
 mod export;
 mod list;
+mod relocate;
 mod resize;
 mod restore;
 mod show;
@@ -34,6 +35,8 @@ pub enum Volume {
     Show(show::Show),
     /// Make a volume larger
     Resize(resize::Resize),
+    /// Bring a volume that no running machine has into another pool
+    Move(relocate::Move),
     /// Give back to the host what the guest does not use of an attached volume
     Trim(trim::Trim),
     /// Delete a detached volume; the trash keeps it for a while
@@ -62,6 +65,7 @@ impl Volume {
             Self::List(verb) => verb.run(context).await,
             Self::Show(verb) => verb.run(context).await,
             Self::Resize(verb) => verb.run(context).await,
+            Self::Move(verb) => verb.run(context).await,
             Self::Trim(verb) => verb.run(context).await,
             Self::Delete(verb) => verb.run(context).await,
             Self::Restore(verb) => verb.run(context).await,

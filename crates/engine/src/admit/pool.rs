@@ -1,0 +1,208 @@
+//! Requests about pools.
+//!
+//! Invariant: a pool goes only while nothing is in it. Who puts a volume in changes the pool's sum, and who
+//! removes the pool holds only while that stays as it was when nothing was found.
+
+use super::volume::size;
+use super::{Draft, taken};
+use crate::db::{PoolRecord, VolumeRecord};
+use crate::{Engine, key};
+use types::operation::Kind;
+use types::pool::{CreatePool, DEFAULT_POOL, MIN_POOL, PoolDeletion, PoolOn, PoolSpec, ResizePool};
+use types::snapshot::SnapshotSpec;
+use types::volume::VolumeSpec;
+use types::{Actor, ByteSize, Code, Name, Operation, PoolId, Problem, Verb};
+
+/// What is to be said of a pool whose file is not preallocated.
+const SPARSE: &str = "its file takes room only as it is written to: when the host's disk is full, writes that the \
+    guests were told are on disk are lost, and the pool may not mount again. Keep room free on the host's disk";
+
+impl Engine {
+    /// Accepts a new pool.
+    ///
+    /// # Errors
+    /// `invalid-request`, `invalid-size`, `name-taken`, `conflict` if another pool is on the same,
+    /// `pool-full`, `tool-missing`, `no-permission`.
+    pub fn create_pool(&self, actor: &Actor, req: &CreatePool) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::PoolCreate, (Kind::Pool, req.name.as_str()), |draft| {
+            let wanted = wanted(req)?;
+            if req.name.as_str() == DEFAULT_POOL {
+                return Err(taken(Kind::Pool, DEFAULT_POOL));
+            }
+            let id = PoolId(self.0.ports.clock.new_id());
+            self.take_name(draft, Kind::Pool, &req.name, id.0)?;
+            let on = self.0.ports.pools.probe(&req.name, &wanted)?;
+            if let PoolOn::Directory { path } = &on {
+                let claim = key::pool_path(path);
+                if self.0.db.0.get(&claim)?.is_some() {
+                    return Err(Problem::new(Code::Conflict, format!("{path} is another pool's"))
+                        .hint("`sistemo pool list` shows them; give it a directory of its own"));
+                }
+                draft.change.claim(claim, &id);
+            }
+            if req.sparse {
+                draft.operation.warnings.push(SPARSE.into());
+            }
+            let spec = PoolSpec {
+                id,
+                name: req.name.clone(),
+                generation: 1,
+                node: self.0.settings.node.clone(),
+                created_at: self.now(),
+                on,
+                deleting: None,
+            };
+            draft.change.claim(key::spec(Kind::Pool, id.0), &spec);
+            draft.about(Kind::Pool, id.0, spec.name.as_str(), 1);
+            Ok(())
+        })
+    }
+
+    /// Accepts a larger size of a pool that is in a file. The same size is accepted and changes nothing.
+    ///
+    /// # Errors
+    /// `pool-not-found`, `invalid-size`, `invalid-request`, `cannot-shrink`, `pool-full`, `being-deleted`.
+    pub fn resize_pool(&self, actor: &Actor, pool: &str, req: &ResizePool) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::PoolResize, (Kind::Pool, pool), |draft| {
+            let record = self.own_pool(pool, "has the size of the file system that it is on")?;
+            refuse_pool_going(&record)?;
+            let wanted = size(req.size_bytes, MIN_POOL)?;
+            let PoolOn::Loop { size: have, sparse } = record.spec.on else {
+                return Err(fixed(pool, "has the size of the file system that it is on"));
+            };
+            if wanted < have {
+                return Err(Problem::new(
+                    Code::CannotShrink,
+                    format!("pool \"{pool}\" is {have}; {wanted} would be less"),
+                )
+                .hint("a pool only grows; make a smaller one and move the volumes there"));
+            }
+            let mut new = record.spec.value.clone();
+            if wanted > have {
+                if !sparse {
+                    let by = ByteSize(wanted.bytes() - have.bytes());
+                    self.0.ports.pools.probe_growth(&record.spec.name, by)?;
+                }
+                new.on = PoolOn::Loop { size: wanted, sparse };
+                new.generation += 1;
+                draft.change.update(&record.spec, &new);
+            } else {
+                draft.change.on(&record.spec);
+            }
+            draft.about(Kind::Pool, new.id.0, new.name.as_str(), new.generation);
+            Ok(())
+        })
+    }
+
+    /// Accepts the end of a pool that nothing is in.
+    ///
+    /// # Errors
+    /// `pool-not-found`, `pool-in-use`, `being-deleted`.
+    pub fn delete_pool(&self, actor: &Actor, pool: &str) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::PoolDelete, (Kind::Pool, pool), |draft| {
+            let record = self.own_pool(pool, "is the data directory's own")?;
+            refuse_pool_going(&record)?;
+            // Read before it is looked whether anything is in it.
+            crate::sum::hold(&mut draft.change, &self.0.db, record.spec.name.as_str())?;
+            self.refuse_used(&record)?;
+            let mut new = record.spec.value.clone();
+            new.generation += 1;
+            new.deleting =
+                Some(PoolDeletion { at: self.now(), operation: draft.operation.id, because: None });
+            draft.change.update(&record.spec, &new);
+            draft.about(Kind::Pool, new.id.0, new.name.as_str(), new.generation);
+            Ok(())
+        })
+    }
+
+    fn refuse_used(&self, record: &PoolRecord) -> Result<(), Problem> {
+        let pool = record.spec.name.as_str();
+        let uses = |v: &VolumeRecord| {
+            let spec = &v.spec;
+            [Some(&spec.pool), spec.moving.as_ref(), spec.leaving.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|p| p == pool)
+        };
+        let mut used = self.0.db.records::<VolumeSpec>()?;
+        used.retain(uses);
+        let Some(first) = used.first() else { return self.refuse_kept(pool) };
+        let (n, name) = (used.len(), &first.spec.name);
+        let what = if n == 1 { format!("volume \"{name}\"") } else { format!("{n} volumes") };
+        let kept = used.iter().all(|v| v.spec.deleting.is_some());
+        let (what, hint) = if kept {
+            let hint = "`sistemo volume list --deleted` shows them; `sistemo trash empty` lets go of them";
+            (format!("{what} in its trash"), hint.to_owned())
+        } else {
+            (what, format!("delete them, or `sistemo volume move {name} --pool POOL`"))
+        };
+        Err(Problem::new(Code::PoolInUse, format!("pool \"{pool}\" has {what}")).hint(hint))
+    }
+
+    /// Refuses a pool with snapshots. They are looked for after the volumes: one is only ever asked for
+    /// of a volume that is there.
+    fn refuse_kept(&self, pool: &str) -> Result<(), Problem> {
+        let mut kept = self.0.db.records::<SnapshotSpec>()?;
+        kept.retain(|s| s.spec.pool == pool);
+        let Some(first) = kept.first() else { return Ok(()) };
+        let (n, name) = (kept.len(), &first.spec.name);
+        let what = if n == 1 { format!("snapshot \"{name}\"") } else { format!("{n} snapshots") };
+        Err(Problem::new(Code::PoolInUse, format!("pool \"{pool}\" has {what}"))
+            .hint(format!("`sistemo snapshot delete {name}`; `sistemo snapshot list` shows them")))
+    }
+
+    /// A pool that has a record.
+    fn own_pool(&self, pool: &str, why: &str) -> Result<PoolRecord, Problem> {
+        if pool == DEFAULT_POOL {
+            return Err(fixed(pool, why));
+        }
+        self.0.db.find::<PoolSpec>(pool)
+    }
+
+    /// The pool that something new shall live in; the draft holds only while that can be.
+    pub(super) fn usable_pool(&self, draft: &mut Draft, asked: Option<&Name>) -> Result<String, Problem> {
+        let Some(name) = asked.filter(|name| name.as_str() != DEFAULT_POOL) else {
+            return Ok(DEFAULT_POOL.into());
+        };
+        let record = self.0.db.find::<PoolSpec>(name.as_str())?;
+        refuse_pool_going(&record)?;
+        if !record.status.made {
+            return Err(Problem::new(Code::PoolOffline, format!("pool \"{name}\" is being made"))
+                .hint("`sistemo operation list` shows how far that is"));
+        }
+        self.pool(name.as_str()).map_err(|fault| fault.problem)?;
+        draft.change.on(&record.spec);
+        Ok(name.as_str().into())
+    }
+}
+
+fn wanted(req: &CreatePool) -> Result<PoolOn, Problem> {
+    let invalid = |text: &str, hint: &str| Err(Problem::new(Code::InvalidRequest, text).hint(hint));
+    match (&req.path, req.size_bytes) {
+        (Some(_), Some(_)) => invalid("a path and a size exclude each other", "give either --path or --size"),
+        (None, None) => invalid(
+            "a pool needs something to be on",
+            "give --size, such as 200GB, for a file in the data directory, or --path with a directory",
+        ),
+        (Some(_), None) if req.sparse => {
+            invalid("only a pool with a size can be sparse", "leave --sparse away, or give --size")
+        }
+        (Some(path), None) => Ok(PoolOn::Directory { path: path.clone() }),
+        (None, Some(bytes)) => Ok(PoolOn::Loop { size: size(bytes, MIN_POOL)?, sparse: req.sparse }),
+    }
+}
+
+fn fixed(pool: &str, why: &str) -> Problem {
+    Problem::new(Code::InvalidRequest, format!("pool \"{pool}\" {why}"))
+        .hint("`sistemo pool list` shows the others")
+}
+
+fn refuse_pool_going(record: &PoolRecord) -> Result<(), Problem> {
+    match record.spec.deleting {
+        Some(_) => {
+            Err(Problem::new(Code::Deleting, format!("pool \"{}\" is being deleted", record.spec.name))
+                .hint("`sistemo pool list` shows what there is"))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,85 @@
+//! Which pools there are, and how they come and go.
+
+use super::{Fault, OnProgress, Pool};
+use std::sync::Arc;
+use types::pool::{PoolOn, PoolSpec};
+use types::{ByteSize, Name, Problem};
+
+/// What is there of a pool.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PoolObs {
+    /// Anything at all.
+    pub any: bool,
+    /// It was made as a whole: what it is on has its mark.
+    pub whole: bool,
+    /// Its volumes can be reached.
+    pub online: bool,
+    /// The length of the file it is in, of one that is in a file.
+    pub size: Option<ByteSize>,
+    /// The generation in the record that is kept in the data directory, if one is there and readable.
+    pub record: Option<u64>,
+}
+
+/// The pools of one node. The pool `default` is always there and is only ever asked for by
+/// [`Pools::get`]; all others have a [`PoolSpec`].
+pub trait Pools: Send + Sync {
+    /// The pool of this name.
+    ///
+    /// # Errors
+    /// `pool-not-found`; `pool-offline` (passing) while what it is on is not there.
+    fn get(&self, pool: &str) -> Result<Arc<dyn Pool>, Fault>;
+
+    /// Where the volumes of a pool are, for a person.
+    fn path(&self, pool: &Name, on: Option<&PoolOn>) -> String;
+
+    /// Judges, before anything is written, whether a pool can be made on this; answers with the same in
+    /// the one form that it has.
+    ///
+    /// # Errors
+    /// `invalid-request`, `conflict` if it is in use, `pool-full`, `tool-missing`, `no-permission`.
+    fn probe(&self, pool: &Name, on: &PoolOn) -> Result<PoolOn, Problem>;
+
+    /// Judges, before anything is written, whether there is room for a pool that is so much larger.
+    ///
+    /// # Errors
+    /// `pool-full`.
+    fn probe_growth(&self, pool: &Name, by: ByteSize) -> Result<(), Problem>;
+
+    /// Looks at a pool; never at its volumes.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn observe(&self, pool: &PoolSpec) -> Result<PoolObs, Fault>;
+
+    /// Makes the pool: a mark in its directory; or its file, with all of its room unless it is sparse, and an
+    /// empty file system in it, published as a whole. Does nothing if it is whole.
+    ///
+    /// # Errors
+    /// `pool-full`, `tool-missing`, `format-failed`, `io-error`.
+    fn make(&self, pool: &PoolSpec, progress: OnProgress<'_>) -> Result<(), Fault>;
+
+    /// Makes the volumes of a pool that is whole reachable: mounts its file, with direct I/O.
+    ///
+    /// # Errors
+    /// `pool-offline`, `tool-missing`, `no-permission`, `io-error`.
+    fn bring(&self, pool: &PoolSpec) -> Result<(), Fault>;
+
+    /// Makes the file of a pool that is online at least `to` bytes long, and lets its file system make
+    /// use of it. When there is no room, it is as it was.
+    ///
+    /// # Errors
+    /// `pool-full`, `tool-missing`, `io-error`.
+    fn grow(&self, pool: &PoolSpec, to: ByteSize) -> Result<(), Fault>;
+
+    /// Writes the pool's record into the data directory.
+    ///
+    /// # Errors
+    /// `pool-full`, `io-error`.
+    fn write_record(&self, pool: &PoolSpec) -> Result<(), Fault>;
+
+    /// Removes all that Sistemo has made of the pool, its record last; what else is in a directory stays.
+    ///
+    /// # Errors
+    /// `pool-in-use` if something is in it that Sistemo does not know of, `busy` (passing), `io-error`.
+    fn remove(&self, pool: &PoolSpec) -> Result<(), Fault>;
+}
