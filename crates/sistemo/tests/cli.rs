@@ -209,6 +209,8 @@ fn help_is_what_it_was() {
         ("help_machine", &["machine", "--help"]),
         ("help_deploy", &["vm", "deploy", "--help"]),
         ("help_volume", &["volume", "--help"]),
+        ("help_pool", &["pool", "--help"]),
+        ("help_pool_create", &["pool", "create", "--help"]),
         ("help_exec", &["machine", "exec", "--help"]),
         ("help_doctor", &["doctor", "--help"]),
         ("help_recover", &["recover", "--help"]),

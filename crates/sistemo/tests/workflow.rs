@@ -164,3 +164,49 @@ fn names_labels_and_protection_change_nothing_else() {
     assert_eq!(daemon.json("machine list -l env=prod")["items"][0]["name"], "site");
     daemon.ok("machine delete site -y");
 }
+
+#[test]
+fn pools_and_volumes_that_move_between_them() {
+    let daemon = Daemon::up();
+    let said = daemon.ok("pool create fast --size 20GB");
+    assert_eq!(said, "pool \"fast\" with 500.0GB free is ready at /pools/fast\n");
+    daemon.refused("pool create fast --size 20GB", "name-taken", 4);
+    daemon.refused("pool create default --size 20GB", "name-taken", 4);
+    daemon.refused("pool create other --size 200M", "invalid-size", 2);
+    daemon.refused("pool create other --size 2TB", "pool-full", 4);
+    daemon.ok("pool create big --path /mnt/big");
+    daemon.refused("pool create big2 --path /mnt/big", "conflict", 4);
+    let sparse = daemon.run("pool create thin --size 1GB --sparse");
+    assert!(sparse.code == 0 && sparse.err.contains("warning: its file takes room only"), "{sparse:?}");
+    assert_eq!(
+        daemon.ok("pool list"),
+        "NAME         KIND        STATUS   SIZE       FREE      VOLUMES   REFLINK\n\
+         big          directory   online   1000.0GB   500.0GB   0         no\n\
+         default      directory   online   1000.0GB   500.0GB   0         no\n\
+         fast         loop        online   1000.0GB   500.0GB   0         no\n\
+         thin         loop        online   1000.0GB   500.0GB   0         no\n"
+    );
+    daemon.refused("volume create 1G --pool none", "pool-not-found", 3);
+    daemon.ok("volume create 1G --name data --pool fast");
+    daemon.ok("volume clone data --name copy --pool big");
+    daemon.ok("machine deploy debian --name web --attach data");
+    daemon.refused("volume move data --pool big", "machine-running", 4);
+    daemon.ok("machine stop web");
+    assert_eq!(daemon.ok("volume move data --pool big"), "volume \"data\" lives in pool \"big\"\n");
+    daemon.ok("volume move data --pool big");
+    daemon.refused("volume move data --pool none", "pool-not-found", 3);
+    assert_eq!(daemon.json("volume show data")["pool"], "big");
+    assert_eq!(daemon.json("pool show big")["volumes"], 2);
+    daemon.refused("pool delete big -y", "pool-in-use", 4);
+    daemon.refused("pool delete default -y", "invalid-request", 2);
+    daemon.refused("pool resize big 1TB", "invalid-request", 2);
+    daemon.refused("pool resize fast 10GB", "cannot-shrink", 4);
+    daemon.ok("pool resize fast 30GB");
+    daemon.refused("pool delete fast", "not-confirmed", 4);
+    daemon.ok("pool delete fast -y");
+    daemon.refused("pool show fast", "pool-not-found", 3);
+    let history = daemon.ok("history");
+    for verb in ["pool.create", "pool.resize", "pool.delete", "volume.move"] {
+        assert!(history.contains(verb), "{verb}: {history}");
+    }
+}

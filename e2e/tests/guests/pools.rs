@@ -21,7 +21,7 @@ fn a_fast_pool_clones_at_once_and_volumes_move_with_their_data() {
     assert_eq!(devices(host.data()), ["1"], "direct I/O");
     host.refused("pool create fast --size 1G", "name-taken", 4);
     host.refused("pool create tiny --size 100M", "invalid-size", 2);
-    host.refused("pool create much --size 900TB", "pool-full", 4);
+    host.refused("pool create much --size 15TB", "pool-full", 4);
     host.refused("pool create other --path /nowhere/at/all", "invalid-request", 2);
     host.refused("pool delete default -y", "invalid-request", 2);
     host.refused("volume create 1G --pool none", "pool-not-found", 3);

@@ -107,7 +107,7 @@ pub fn problem(machine: &Name, volume: Option<&Name>, why: StallReason) -> Probl
     match why {
         StallReason::PoolFull => {
             Problem::new(Code::PoolFull, format!("machine \"{machine}\" is paused: {what} found no room"))
-                .hint("make room in the file system of the data directory: it goes on by itself then")
+                .hint("make room on the disk of its pool, or grow that (`sistemo pool list`): it goes on by itself then")
         }
         StallReason::IoError => {
             Problem::new(Code::IoError, format!("machine \"{machine}\" is paused: {what} failed on the host"))

@@ -24,7 +24,7 @@ use types::operation::{Kind, Progress};
 use types::{Code, Problem};
 
 /// What to do about a full pool.
-pub const MAKE_ROOM: &str = "make room in the file system of the data directory, delete images, or delete volumes \
+pub const MAKE_ROOM: &str = "make room on the disk of the pool, or grow it (`sistemo pool list`), delete images, or delete volumes \
     and let go of them with `sistemo trash empty`";
 
 /// Why a port could not do what it was asked.

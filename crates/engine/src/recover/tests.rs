@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use types::machine::{AttachVolume, DeployMachine, Phase};
 use types::operation::Kind;
-use types::pool::PoolSpec;
+use types::pool::{PoolOn, PoolSpec};
 use types::snapshot::{SnapshotSidecar, SnapshotSpec, SnapshotStatus};
 use types::volume::{CreateVolume, VolumeRole, VolumeSource};
-use types::{Actor, Code};
+use types::{Actor, Code, PoolId};
 
 const DAY: i64 = 86_400_000;
 pub(super) const NOW: Timestamp = Timestamp(jiff::Timestamp::constant(1_700_000_000, 0));
@@ -346,4 +346,69 @@ impl Store for Dying {
     fn revision(&self) -> Result<u64, StoreError> {
         self.inner.revision()
     }
+}
+
+fn pool(n: u128, name: &str, on: PoolOn) -> PoolSpec {
+    PoolSpec {
+        id: PoolId(Uuid::from_u128(n)),
+        name: Name::new(name).unwrap(),
+        generation: 2,
+        node: "localhost".into(),
+        created_at: NOW,
+        on,
+        deleting: None,
+    }
+}
+
+#[test]
+fn of_a_volume_on_its_way_the_one_that_was_lived_in_counts() {
+    let size = ByteSize::gib(20);
+    let pools = vec![
+        pool(20, "fast", PoolOn::Loop { size, sparse: false }),
+        pool(21, "big", PoolOn::Directory { path: "/mnt/big".into() }),
+    ];
+    let on_its_way = VolumeSpec { moving: Some("fast".into()), generation: 4, ..volume(1, "copied") };
+    let arrived = |spec: &VolumeSpec| crate::plan::volume::arrived(spec, "fast");
+    let half = FoundVolume { file: None, part: true, pool: "fast".into(), ..there(arrived(&on_its_way)) };
+    let source =
+        VolumeSpec { id: volume(2, "x").id, name: Name::new("moved").unwrap(), ..on_its_way.clone() };
+    // It turned back and was written to, while a copy was still there.
+    let back = VolumeSpec { id: volume(3, "x").id, name: Name::new("back").unwrap(), ..on_its_way.clone() };
+    let stays = VolumeSpec { generation: 6, ..crate::plan::volume::turned_back(&back) };
+    let stranger = FoundVolume { pool: "big".into(), ..there(volume(4, "twice")) };
+    let newer = VolumeSpec { generation: 9, ..volume(4, "twice") };
+    let volumes = vec![
+        there(on_its_way.clone()),
+        half,
+        there(source.clone()),
+        FoundVolume { pool: "fast".into(), ..there(arrived(&source)) },
+        there(stays),
+        FoundVolume { pool: "fast".into(), ..there(arrived(&back)) },
+        stranger,
+        there(newer),
+        FoundVolume { pool: "big".into(), ..there(volume(5, "alone")) },
+    ];
+    let found = Found { pools, volumes, ..Found::default() };
+    let settings = Settings::default();
+    let store = Mem::default();
+    let recovery = decide(&found, &around(&settings)).unwrap();
+    let left = recovery.report().left;
+    assert!(left.len() == 1 && left[0].what.contains("in pool \"big\""), "{left:?}");
+    write(&store, &recovery, &root(), NOW).unwrap();
+    let specs: Vec<VolumeSpec> = read(&store, Kind::Volume);
+    let lives = |name: &str| {
+        let spec = specs.iter().find(|s| s.name.as_str() == name).unwrap();
+        assert_eq!(spec.moving, None);
+        (spec.pool.clone(), spec.leaving.clone())
+    };
+    let at = |pool: &str, left: Option<&str>| (pool.to_owned(), left.map(str::to_owned));
+    assert_eq!(lives("copied"), at("default", Some("fast")));
+    assert_eq!(lives("moved"), at("fast", Some("default")));
+    assert_eq!(lives("back"), at("default", Some("fast")));
+    assert_eq!(lives("twice"), at("default", None));
+    assert_eq!(lives("alone"), at("big", None));
+    assert_eq!(read::<PoolSpec>(&store, Kind::Pool), found.pools);
+    let away = Found { offline: vec!["nas".into()], ..found };
+    let refused = decide(&away, &around(&settings)).unwrap_err();
+    assert!(refused.code == Code::PoolOffline && refused.hint.is_some(), "{refused}");
 }

@@ -19,7 +19,7 @@ pub struct Create {
     #[arg(long, value_name = "DIR", conflicts_with = "size")]
     path: Option<String>,
     /// Let the file take room only as it is written to: data is lost when the host's disk is full then
-    #[arg(long, requires = "size")]
+    #[arg(long, requires = "size", conflicts_with = "path")]
     sparse: bool,
 }
 
