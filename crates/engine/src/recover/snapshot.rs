@@ -8,11 +8,11 @@ use types::operation::Kind;
 use types::snapshot::{SnapshotSidecar, SnapshotStatus};
 use types::{ByteSize, Problem};
 
+/// What is written of one, and what is said.
+type Made = (Group, Restored);
+
 /// What each snapshot is from now on, and what nothing can be made of.
-pub(super) fn decide(
-    found: &Found,
-    claims: &mut Claims,
-) -> Result<(Vec<(Group, Restored)>, Vec<Left>), Problem> {
+pub(super) fn decide(found: &Found, claims: &mut Claims) -> Result<(Vec<Made>, Vec<Left>), Problem> {
     let (mut made, mut left) = (vec![], vec![]);
     for snapshot in &found.snapshots {
         match whole(snapshot) {
@@ -33,7 +33,7 @@ fn whole(found: &FoundSnapshot) -> Result<&SnapshotSidecar, &'static str> {
     }
 }
 
-fn one(sidecar: &SnapshotSidecar, claims: &mut Claims) -> Result<(Group, Restored), Problem> {
+fn one(sidecar: &SnapshotSidecar, claims: &mut Claims) -> Result<Made, Problem> {
     let mut spec = sidecar.spec.clone();
     let mut notes = vec![];
     // Whoever asked for its end did not see it.

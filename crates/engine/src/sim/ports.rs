@@ -666,9 +666,7 @@ impl Vmm for World {
         self.tick("copies begun");
         (backup.begun)();
         self.tick("half copied");
-        if let Err(gone) = self.state().alive(machine, run).map(drop) {
-            return Err(gone);
-        }
+        self.state().alive(machine, run).map(drop)?;
         for (id, file) in then {
             let mut s = self.state();
             s.snapshot_parts.remove(&id);
