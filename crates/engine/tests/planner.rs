@@ -409,7 +409,8 @@ fn do_volume(spec: &mut VolumeSpec, l: &mut volume::Look, step: &volume::Step) -
         Step::CreateBlank { size, .. }
         | Step::Clone { size, .. }
         | Step::Copy { size, .. }
-        | Step::CopySnapshot { size, .. } => {
+        | Step::CopySnapshot { size, .. }
+        | Step::TakeUpload { size } => {
             l.pool.file = file(*size);
             l.pool.sidecar = Some(spec.generation);
         }

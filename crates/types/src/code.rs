@@ -77,6 +77,7 @@ codes! {
     MachineNotRunning = "machine-not-running", 4, 409;
     ImageInUse = "image-in-use", 4, 409;
     ImageInvalid = "image-invalid", 4, 409;
+    ChecksumMismatch = "checksum-mismatch", 4, 409;
     Deleting = "being-deleted", 4, 409;
     NotDeleted = "not-deleted", 4, 409;
     Protected = "protected", 4, 409;

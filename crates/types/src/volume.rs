@@ -49,6 +49,8 @@ pub enum VolumeSource {
         /// Which image.
         image: ImageId,
     },
+    /// What somebody sent, which is in the pool already.
+    Upload,
     /// A copy of another volume, as that was when no process had it open.
     Volume {
         /// Which volume; it is held from the request on until the copy is whole.
@@ -71,7 +73,7 @@ impl VolumeSource {
     /// The image that its content goes back to.
     pub fn image(&self) -> Option<ImageId> {
         match self {
-            Self::Blank { .. } => None,
+            Self::Blank { .. } | Self::Upload => None,
             Self::Image { image } => Some(*image),
             Self::Volume { image, .. } | Self::Snapshot { image, .. } => *image,
         }
@@ -299,6 +301,19 @@ pub struct CreateVolume {
     /// What people sort it by.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
+}
+
+/// Asks for a volume that holds what is sent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ImportVolume {
+    /// Its name; without one, Sistemo makes one up.
+    pub name: Option<Name>,
+    /// The pool it shall live in; `default` unless given.
+    pub pool: Option<Name>,
+    /// What it is for.
+    pub role: VolumeRole,
+    /// Its size in bytes, rounded up to a MiB; without one, that of what is sent.
+    pub size_bytes: Option<u64>,
 }
 
 /// Asks for an independent copy of a volume.

@@ -12,6 +12,7 @@ mod refusals;
 mod shutdown;
 mod snapshots;
 mod storage;
+mod transfer;
 mod upgrade;
 
 /// The size of a guest's root file system: every block it has, with those for its own use.

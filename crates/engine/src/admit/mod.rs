@@ -8,6 +8,7 @@ mod edit;
 mod export;
 mod host;
 mod image;
+mod import;
 mod machine;
 mod moving;
 mod network;

@@ -161,9 +161,20 @@ impl Engine {
 
     /// The pool that something new shall live in; the draft holds only while that can be.
     pub(super) fn usable_pool(&self, draft: &mut Draft, asked: Option<&Name>) -> Result<String, Problem> {
-        let Some(name) = asked.filter(|name| name.as_str() != DEFAULT_POOL) else {
-            return Ok(DEFAULT_POOL.into());
-        };
+        let Some(record) = self.find_pool(asked)? else { return Ok(DEFAULT_POOL.into()) };
+        draft.change.on(&record.spec);
+        Ok(record.spec.name.as_str().into())
+    }
+
+    /// The name of a pool that can be used just now.
+    pub(super) fn pool_for(&self, asked: Option<&Name>) -> Result<String, Problem> {
+        let found = self.find_pool(asked)?;
+        Ok(found.map_or(DEFAULT_POOL.into(), |record| record.spec.name.as_str().into()))
+    }
+
+    /// The record of a pool that can be used; the default one has none.
+    fn find_pool(&self, asked: Option<&Name>) -> Result<Option<PoolRecord>, Problem> {
+        let Some(name) = asked.filter(|name| name.as_str() != DEFAULT_POOL) else { return Ok(None) };
         let record = self.0.db.find::<PoolSpec>(name.as_str())?;
         refuse_pool_going(&record)?;
         if !record.status.made {
@@ -171,8 +182,7 @@ impl Engine {
                 .hint("`sistemo operation list` shows how far that is"));
         }
         self.pool(name.as_str()).map_err(|fault| fault.problem)?;
-        draft.change.on(&record.spec);
-        Ok(name.as_str().into())
+        Ok(Some(record))
     }
 }
 

@@ -21,6 +21,11 @@ pub enum Step {
         /// The file system's UUID.
         fs_uuid: Uuid,
     },
+    /// Make the file of what was sent, and its sidecar.
+    TakeUpload {
+        /// How large.
+        size: ByteSize,
+    },
     /// Make the file from an image, and its sidecar.
     Clone {
         /// Which image.
@@ -235,6 +240,7 @@ fn make(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {
             ImageLook::Failed(problem) => Answer::Stuck(problem.clone()),
             ImageLook::Missing => Answer::Stuck(cut_short(spec)),
         },
+        VolumeSource::Upload => Answer::Do(Step::TakeUpload { size: spec.size }),
         VolumeSource::Blank { fs_uuid } => {
             Answer::Do(Step::CreateBlank { size: spec.size, fs_uuid: *fs_uuid })
         }

@@ -65,6 +65,13 @@ pub trait Pool: Send + Sync {
         progress: OnProgress<'_>,
     ) -> Result<(), Fault>;
 
+    /// Makes the file of a volume of what was sent for it, which is whole and durable, and no longer than
+    /// `size`; published as [`Pool::create_blank`] does.
+    ///
+    /// # Errors
+    /// `superseded` if there is no such thing any more; `pool-full`, `io-error`.
+    fn create_from_upload(&self, volume: VolumeId, size: ByteSize, sidecar: &[u8]) -> Result<(), Fault>;
+
     /// Makes a file of `size` bytes that begins with the image's content (reflink where the file
     /// system can, else its data ranges only), published as [`Pool::create_blank`] does.
     /// The content of a smaller `size` than the image's is never cut: that is an error.
@@ -197,7 +204,7 @@ pub trait Pool: Send + Sync {
     fn remove(&self, volume: VolumeId) -> Result<(), Fault>;
 
     /// Removes from the trash what is kept until `now` or less and of which there is no record: that of
-    /// an earlier version, or of a database that was lost. Never touches anything it did not make.
+    /// an earlier version, or of a database that was lost; and what was sent and never asked for. Never touches anything it did not make.
     ///
     /// # Errors
     /// `io-error`.

@@ -124,6 +124,9 @@ impl Engine {
             Step::CreateBlank { size, fs_uuid } => {
                 pool.create_blank(spec.id, *size, *fs_uuid, &encode(&spec.value), &tell)?;
             }
+            Step::TakeUpload { size } => {
+                pool.create_from_upload(spec.id, *size, &encode(&spec.value))?;
+            }
             Step::Clone { image, size } => {
                 pool.create_from_image(spec.id, *image, *size, &encode(&spec.value), &tell)?;
             }
@@ -294,7 +297,9 @@ impl Engine {
             return self.turn_back(&record, Some(problem)).map(|()| true);
         }
         let open = self.open_operations(Kind::Volume, id.0)?;
-        let creating = open.iter().find(|op| matches!(op.verb, Verb::VolumeCreate | Verb::VolumeClone));
+        let creating = open
+            .iter()
+            .find(|op| matches!(op.verb, Verb::VolumeCreate | Verb::VolumeClone | Verb::VolumeImport));
         if let (false, Some(op)) = (record.status.filled, creating) {
             return self.release_volume(&record, op, problem).map(|()| true);
         }
@@ -353,6 +358,6 @@ fn source_key(record: &VolumeRecord) -> Option<Key> {
         _ if record.status.filled => None,
         VolumeSource::Volume { volume, .. } => Some((Kind::Volume, volume.0)),
         VolumeSource::Snapshot { snapshot, .. } => Some((Kind::Snapshot, snapshot.0)),
-        VolumeSource::Blank { .. } | VolumeSource::Image { .. } => None,
+        VolumeSource::Blank { .. } | VolumeSource::Image { .. } | VolumeSource::Upload => None,
     }
 }

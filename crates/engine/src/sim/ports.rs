@@ -159,6 +159,14 @@ impl Pool for InPool {
         Ok(())
     }
 
+    fn create_from_upload(&self, volume: VolumeId, size: ByteSize, sidecar: &[u8]) -> Result<(), Fault> {
+        self.begin("create_from_upload")?;
+        self.room()?;
+        self.publish(volume, File { size, marks: vec!["sent".into()] }, sidecar, &|_| ());
+        self.tick("taken");
+        Ok(())
+    }
+
     fn create_from_image(
         &self,
         volume: VolumeId,

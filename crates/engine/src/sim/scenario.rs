@@ -11,7 +11,9 @@ use types::machine::{
 };
 use types::pool::{CreatePool, MoveVolume, ResizePool};
 use types::snapshot::TakeSnapshot;
-use types::volume::{CloneVolume, Condition, CreateVolume, ResizeVolume, Restore, Volume};
+use types::volume::{
+    CloneVolume, Condition, CreateVolume, ImportVolume, ResizeVolume, Restore, Volume, VolumeRole,
+};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem};
 
 /// One command.
@@ -182,6 +184,12 @@ const COPY: Command = |e, a| clone(e, a, "appdata", "copy");
 const COPY_ROOT: Command = |e, a| clone(e, a, "web-root", "copy");
 const READ: Command = |e, a| export(e, a, "appdata");
 const READ_ROOT: Command = |e, a| export(e, a, "web-root");
+const SENT: Command = |e, a| {
+    let req = ImportVolume { name: name("sent"), pool: None, role: VolumeRole::Data, size_bytes: None };
+    let (id, _) = e.expect_import(a, &req)?;
+    e.import_volume(a, (id, ByteSize::mib(64).bytes()), &req)
+};
+const AWAY: Command = |e, a| e.delete_volume(a, "sent", false);
 const TWIN: Command = |e, a| {
     let Some(name) = name("twin") else { return e.delete_volume(a, "twin", false) };
     e.clone_machine(a, "web", CloneMachine { name })
@@ -278,6 +286,7 @@ pub fn pairs() -> Vec<Scenario> {
         pair("export and start", stopped.clone(), vec![READ_ROOT], vec![START]),
         pair("export and delete", stopped.clone(), vec![READ], vec![DELETE_DATA]),
         pair("export and grow", stopped.clone(), vec![READ], vec![GROW_DATA]),
+        pair("import and delete", vec![], vec![SENT], vec![AWAY, SENT]),
         pair("clone, join and start", stopped.clone(), vec![COPY], vec![JOIN, START]),
         pair("create and clone", vec![], vec![APPDATA], vec![COPY]),
         pair("clone a machine, start it", stopped.clone(), vec![JOIN, TWIN], vec![START]),

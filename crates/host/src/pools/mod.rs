@@ -12,14 +12,14 @@ mod looped;
 mod mount;
 pub mod place;
 
-use crate::storage::{Content, FilePool};
+use crate::storage::FilePool;
 use crate::{Layout, durable, fault};
 use engine::port::{Fault, OnProgress, Pool, PoolObs, Pools};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use types::pool::{DEFAULT_POOL, PoolOn, PoolSpec};
-use types::{ByteSize, Name, PoolId, Problem, VolumeId};
+use types::{ByteSize, Name, PoolId, Problem};
 
 /// The pools of a data directory.
 #[derive(Debug)]
@@ -41,16 +41,16 @@ impl HostPools {
         Ok(Self { layout, default, open: Mutex::default() })
     }
 
-    /// Opens the file of a volume in this pool, which stays as it is for as long as the caller has it held.
+    /// The files of a pool.
     ///
     /// # Errors
-    /// `pool-not-found`, `pool-offline`, `volume-lost`, `io-error`.
-    pub fn content(&self, pool: &str, volume: VolumeId) -> Result<Content, Problem> {
+    /// `pool-not-found`, `pool-offline`, `io-error`.
+    pub fn files(&self, pool: &str) -> Result<Arc<FilePool>, Problem> {
         match pool {
-            DEFAULT_POOL => self.default.content(volume),
+            DEFAULT_POOL => Ok(Arc::clone(&self.default)),
             other => {
                 let place = place::find(&self.layout, other).map_err(|fault| fault.problem)?;
-                self.at(&place).map_err(|fault| fault.problem)?.content(volume)
+                self.at(&place).map_err(|fault| fault.problem)
             }
         }
     }

@@ -12,9 +12,11 @@ mod sizes;
 mod snapshot;
 mod source;
 mod trash;
+mod upload;
 
 pub use content::Content;
 pub(crate) use fill::name;
+pub use upload::Upload;
 
 use crate::image::record;
 use crate::pools::place;
@@ -130,6 +132,15 @@ impl Pool for FilePool {
         })?;
         self.sizes.note(volume, size.bytes());
         Ok(())
+    }
+
+    fn create_from_upload(&self, volume: VolumeId, size: ByteSize, sidecar: &[u8]) -> Result<(), Fault> {
+        if !self.published(volume)? {
+            upload::take(&self.layout, volume, size, sidecar)?;
+            self.sizes.note(volume, size.bytes());
+        }
+        durable::remove(&upload::path(&self.layout, volume))
+            .map_err(|e| self.fault("tidy up after", volume, &e))
     }
 
     fn create_from_image(

@@ -92,6 +92,7 @@ pub fn remove(layout: &Layout, volume: VolumeId) -> io::Result<()> {
     durable::remove(&layout.volume(volume))?;
     durable::remove(&layout.volume_sidecar(volume))?;
     fill::sweep(layout, volume)?;
+    durable::remove(&super::upload::path(layout, volume))?;
     durable::sync_dir(&layout.volumes())?;
     let mut ours = list(&layout.trash())?;
     ours.retain(|(_, kept)| kept.volume == volume);
@@ -104,6 +105,7 @@ pub fn remove(layout: &Layout, volume: VolumeId) -> io::Result<()> {
 
 /// Removes what is kept until `now` or less and is not `known`; tells the volumes whose files went.
 pub fn purge(layout: &Layout, now: Timestamp, known: &dyn Fn(VolumeId) -> bool) -> io::Result<Vec<VolumeId>> {
+    super::upload::sweep(layout, now, known)?;
     let mut due = list(&layout.trash())?;
     due.retain(|(_, kept)| kept.until <= now.millis() && !known(kept.volume));
     if due.is_empty() {

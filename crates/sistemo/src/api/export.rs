@@ -71,8 +71,9 @@ pub async fn export(
     let contents = app.contents.clone();
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let ended =
-            contents(&export.volume).and_then(|content| feed(&engine, &export, content, args.sparse, &send));
+        let ended = contents(&export.volume.pool)
+            .and_then(|pool| pool.content(export.volume.id))
+            .and_then(|content| feed(&engine, &export, content, args.sparse, &send));
         if let Err(problem) = &ended {
             // Cuts the answer short, which a client can tell from its end.
             let _ = send.blocking_send(Err(io::Error::other(problem.to_string())));

@@ -16,6 +16,7 @@ mod extract;
 mod history;
 mod host;
 mod images;
+mod import;
 mod layer;
 mod login;
 mod logs;
@@ -60,7 +61,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
-use types::volume::VolumeSpec;
 use types::{Code, MachineId, Problem, RunId, Timestamp};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -112,8 +112,8 @@ pub struct About {
     pub ssh_key: Option<PathBuf>,
 }
 
-/// Opens the content of a volume.
-pub type Contents = Arc<dyn Fn(&VolumeSpec) -> Result<::host::storage::Content, Problem> + Send + Sync>;
+/// Finds the files of a pool: for the content of volumes, which does not pass through the engine.
+pub type Contents = Arc<dyn Fn(&str) -> Result<Arc<::host::storage::FilePool>, Problem> + Send + Sync>;
 
 /// What every handler has.
 pub struct App {
@@ -129,7 +129,7 @@ pub struct App {
     pub guests: Arc<dyn Guests>,
     /// Room in the pools.
     pub capacity: Arc<dyn Fn() -> Result<Vec<engine::PoolRoom>, Problem> + Send + Sync>,
-    /// Opens a volume's content, which the engine has held.
+    /// The content of volumes.
     pub contents: Contents,
     /// The daemon itself.
     pub about: About,
@@ -177,6 +177,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(pools::resize))
         .routes(routes!(volumes::trim))
         .routes(routes!(export::export))
+        .routes(routes!(import::import))
         .routes(routes!(volumes::restore))
         .routes(routes!(snapshots::list))
         .routes(routes!(snapshots::show, snapshots::delete))

@@ -20,7 +20,9 @@ pub use items::Items;
 pub use url::Target;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use futures_util::{Stream, TryStreamExt};
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper::body::Frame;
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -113,6 +115,28 @@ impl Client {
     /// What the API answered, or `daemon-unreachable`.
     pub async fn read(&self, path: &[&str], query: &str) -> Result<Incoming, Problem> {
         Ok(self.answer(Method::POST, &format!("{}?{query}", route(path)), None).await?.into_body())
+    }
+
+    /// `POST` of a stream of bytes, however long that takes.
+    ///
+    /// # Errors
+    /// What the API answered, or `daemon-unreachable`, also if the stream fails.
+    pub async fn send<S>(&self, path: &[&str], query: &str, bytes: S) -> Result<Operation, Problem>
+    where
+        S: Stream<Item = std::io::Result<Bytes>> + Send + Unpin + 'static,
+    {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("{}?{query}", route(path)))
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .body(StreamBody::new(bytes.map_ok(Frame::data)))
+            .map_err(unaskable)?;
+        let answer = transport::send_all(&self.target, &self.trust, request).await?;
+        if !answer.status().is_success() {
+            return Err(self.refusal(answer).await);
+        }
+        let bytes = whole(answer.into_body()).await?;
+        serde_json::from_slice(&bytes).map_err(|e| self.nonsense(&e.to_string()))
     }
 
     /// Asks for a change; answers once it is accepted.

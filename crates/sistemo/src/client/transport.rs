@@ -8,7 +8,7 @@ use super::url::Target;
 use crate::sockpath;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::HeaderValue;
 use hyper::{Request, Response, header};
@@ -38,7 +38,20 @@ pub(super) struct Trust {
 pub(super) async fn send(
     target: &Target,
     trust: &Trust,
-    mut request: Request<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, Problem> {
+    match tokio::time::timeout(ANSWER, send_all(target, trust, request)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Problem::new(Code::TimedOut, "the daemon did not answer in time")
+            .hint("see the daemon's log; what it had accepted goes on")),
+    }
+}
+
+/// Sends a request that may take as long as it likes, and reads the head of the answer.
+pub(super) async fn send_all<B: Sent>(
+    target: &Target,
+    trust: &Trust,
+    mut request: Request<B>,
 ) -> Result<Response<Incoming>, Problem> {
     let host = HeaderValue::from_str(host(target))
         .map_err(|_| Problem::new(Code::InvalidUrl, "the host cannot be named in a request"))?;
@@ -72,7 +85,7 @@ pub(super) async fn send(
     }
 }
 
-fn authorize(request: &mut Request<Full<Bytes>>, trust: &Trust) -> Result<(), Problem> {
+fn authorize<B>(request: &mut Request<B>, trust: &Trust) -> Result<(), Problem> {
     let Some(token) = &trust.token else { return Ok(()) };
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
         Problem::new(Code::NotAuthenticated, "the token holds characters that no token has")
@@ -110,7 +123,17 @@ async fn within<T>(
     }
 }
 
-async fn talk<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Problem>
+/// What a request can carry.
+pub(super) trait Sent:
+    Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static
+{
+}
+impl<B> Sent for B where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static
+{
+}
+
+async fn talk<S, B: Sent>(stream: S, request: Request<B>) -> Result<Response<Incoming>, Problem>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -120,11 +143,7 @@ where
         // Its errors reach whoever reads the answer.
         let _ = connection.with_upgrades().await;
     });
-    match tokio::time::timeout(ANSWER, sender.send_request(request)).await {
-        Ok(answer) => answer.map_err(|e| lost(&e.to_string())),
-        Err(_) => Err(Problem::new(Code::TimedOut, "the daemon did not answer in time")
-            .hint("see the daemon's log; what it had accepted goes on")),
-    }
+    sender.send_request(request).await.map_err(|e| lost(&e.to_string()))
 }
 
 /// A connection that broke after it was there.

@@ -66,7 +66,7 @@ pub fn open(config: &Config, ssh_key: Option<&str>, wake: Wake) -> Result<Opened
         guest: Arc::new(agents.clone()),
         clock: Arc::new(clock()?),
     };
-    let contents: Contents = Arc::new(move |volume| files.content(&volume.pool, volume.id));
+    let contents: Contents = Arc::new(move |pool| files.files(pool));
     Ok(Opened { ports, guests: Arc::new(Live { agents, qemu }), contents, layout: Some(layout) })
 }
 

@@ -67,6 +67,7 @@ pub fn change<'a>(method: &Method, path: &'a str) -> Option<(Verb, Kind, &'a str
         ("POST", ["pools"]) => (Verb::PoolCreate, Kind::Pool, ""),
         ("POST", ["pools", p, "resize"]) => (Verb::PoolResize, Kind::Pool, *p),
         ("DELETE", ["pools", p]) => (Verb::PoolDelete, Kind::Pool, *p),
+        ("POST", ["volumes", "import"]) => (Verb::VolumeImport, Kind::Volume, ""),
         ("POST", ["volumes", v, "export"]) => (Verb::VolumeExport, Kind::Volume, *v),
         ("POST", ["volumes", v, "trim"]) => (Verb::VolumeTrim, Kind::Volume, *v),
         ("POST", ["volumes", v, "restore"]) => (Verb::VolumeRestore, Kind::Volume, *v),

@@ -4,11 +4,13 @@
 //! command itself is killed.
 
 pub mod convert;
+mod input;
 mod out;
 mod part;
 
+pub use input::{Input, Piece, send};
 pub use out::Out;
-pub use part::{Kept, Part};
+pub use part::{Kept, Part, checksum_of};
 
 use std::path::Path;
 use types::{Code, Problem};

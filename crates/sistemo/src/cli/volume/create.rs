@@ -1,19 +1,23 @@
 //! `sistemo volume create SIZE [--name N] [--pool POOL]`.
 
+use super::import::{Asked, take};
 use crate::cli::context::Context;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, render};
 use clap::Args;
 use types::label::Labels;
-use types::volume::{CreateVolume, Volume};
+use types::volume::{CreateVolume, Volume, VolumeRole};
 use types::{ByteSize, Name};
 
 /// What to create.
 #[derive(Args)]
 pub struct Create {
     /// How large, such as 2G; a bare number means MiB
-    #[arg(allow_negative_numbers = true)]
-    size: String,
+    #[arg(allow_negative_numbers = true, required_unless_present = "from")]
+    size: Option<String>,
+    /// Make it of this file or URL, as `volume import` does, and not empty
+    #[arg(long, value_name = "FILE", conflicts_with = "label")]
+    from: Option<String>,
     /// Its name [default: made up]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -28,10 +32,17 @@ pub struct Create {
 impl Create {
     /// Creates it and waits until it is ready.
     pub async fn run(self, context: &Context) -> Ended {
+        let name = self.name.as_deref().map(Name::new).transpose()?;
+        let pool = self.pool.as_deref().map(Name::new).transpose()?;
+        let size = self.size.as_deref().map(input::size).transpose()?;
+        if let Some(from) = &self.from {
+            let asked = Asked { name, size, pool, role: VolumeRole::Data };
+            return take(context, from, None, &asked).await;
+        }
         let asked = CreateVolume {
-            name: self.name.as_deref().map(Name::new).transpose()?,
-            size_bytes: input::size(&self.size)?,
-            pool: self.pool.as_deref().map(Name::new).transpose()?,
+            name,
+            size_bytes: size.unwrap_or_default(),
+            pool,
             labels: Labels::parse(&self.label)?,
         };
         let client = context.client()?;

@@ -4,6 +4,7 @@ mod clone;
 mod create;
 pub mod delete;
 mod export;
+mod import;
 mod list;
 mod relocate;
 mod resize;
@@ -27,6 +28,8 @@ pub enum Volume {
     Clone(clone::Clone),
     /// Write the content of a volume that no running machine has to a file
     Export(export::Export),
+    /// Make a volume of a file
+    Import(import::Import),
     /// List the volumes
     #[command(visible_alias = "ls")]
     List(list::List),
@@ -62,6 +65,7 @@ impl Volume {
             Self::Snapshot(verb) => verb.run(context).await,
             Self::Clone(verb) => verb.run(context).await,
             Self::Export(verb) => verb.run(context).await,
+            Self::Import(verb) => verb.run(context).await,
             Self::List(verb) => verb.run(context).await,
             Self::Show(verb) => verb.run(context).await,
             Self::Resize(verb) => verb.run(context).await,

@@ -1,0 +1,83 @@
+//! Requests for volumes that hold what somebody sends.
+//!
+//! Invariant: what is asked for is whole and in the pool before there is a request, so that nothing of one
+//! that broke off is in any list.
+
+use super::volume::{MIN_VOLUME, NewVolume, size};
+use super::{Draft, made_up, taken};
+use crate::{Engine, key};
+use types::label::Labels;
+use types::operation::{Kind, Target};
+use types::volume::{ImportVolume, VolumeSource};
+use types::{Actor, ByteSize, Code, Name, Operation, Problem, Verb, VolumeId};
+
+impl Engine {
+    /// Judges a request before anything is sent; tells the id that the volume will have, and its pool.
+    ///
+    /// # Errors
+    /// `name-taken`, `pool-not-found`, `pool-offline`, `invalid-size`, `limit-exceeded`.
+    pub fn expect_import(&self, actor: &Actor, req: &ImportVolume) -> Result<(VolumeId, String), Problem> {
+        let judged = self.judge(req);
+        if let Err(problem) = &judged {
+            let name = req.name.as_ref().map_or("", Name::as_str).to_owned();
+            self.refused(actor, Verb::VolumeImport, Target { kind: Kind::Volume, id: None, name }, problem);
+        }
+        judged.map(|pool| (VolumeId(self.0.ports.clock.new_id()), pool))
+    }
+
+    fn judge(&self, req: &ImportVolume) -> Result<String, Problem> {
+        let pool = self.pool_for(req.pool.as_ref())?;
+        if let Some(name) = &req.name {
+            if self.0.db.0.get(&key::name(Kind::Volume, name.as_str()))?.is_some() {
+                return Err(taken(Kind::Volume, name.as_str()));
+            }
+        }
+        if let Some(bytes) = req.size_bytes {
+            size(bytes, MIN_VOLUME)?;
+        }
+        Ok(pool)
+    }
+
+    /// Accepts a volume of what was sent under this id: so many bytes.
+    ///
+    /// # Errors
+    /// As [`Engine::expect_import`], and `volume-too-small`, `conflict`.
+    pub fn import_volume(
+        &self,
+        actor: &Actor,
+        (id, length): (VolumeId, u64),
+        req: &ImportVolume,
+    ) -> Result<Operation, Problem> {
+        let typed = req.name.as_ref().map_or("", Name::as_str);
+        self.admit(actor, Verb::VolumeImport, (Kind::Volume, typed), |draft: &mut Draft| {
+            let least = size(length, ByteSize::mib(1))?;
+            let wanted = req.size_bytes.map(|bytes| size(bytes, MIN_VOLUME)).transpose()?.unwrap_or(least);
+            if wanted < least {
+                let text = format!("{wanted} is smaller than what was sent, which has {least}");
+                return Err(Problem::new(Code::VolumeTooSmall, text)
+                    .hint(format!("ask for --storage {}M or more", least.bytes() / ByteSize::MIB)));
+            }
+            let name = match &req.name {
+                Some(name) => name.clone(),
+                None => Name::new(&made_up("vol", id.0))?,
+            };
+            draft.change.claim(key::tail(&id.short()), &id);
+            let pool = self.usable_pool(draft, req.pool.as_ref())?;
+            draft.operation.warnings.extend(self.room_warning(&pool));
+            let sent = NewVolume {
+                id,
+                name,
+                pool,
+                role: req.role,
+                size: wanted,
+                source: VolumeSource::Upload,
+                identity: None,
+                owner: None,
+                labels: Labels::default(),
+            };
+            let spec = self.new_volume(draft, sent)?;
+            draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
+            Ok(())
+        })
+    }
+}

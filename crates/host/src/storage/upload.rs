@@ -1,0 +1,192 @@
+//! What somebody sends, before it is a volume.
+//!
+//! Invariant: it lies beside the volumes as `.<id>.upload`, under the id that its volume will have; what is
+//! broken off is removed by whoever received it, or an hour after the last byte came.
+
+use super::{FilePool, fill};
+use crate::{Layout, durable, fault};
+use engine::port::Fault;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+use types::{ByteSize, Code, Problem, Timestamp, VolumeId};
+
+/// How long nothing may have come for what nobody asked for.
+const ABANDONED: Duration = Duration::from_secs(3600);
+/// Zeros in pieces of this size are left out.
+const BLOCK: usize = 4096;
+
+/// Where it is.
+pub fn path(layout: &Layout, volume: VolumeId) -> PathBuf {
+    layout.volumes().join(format!(".{volume}.upload"))
+}
+
+/// A file that is being received; removed unless it is [`Upload::finish`]ed.
+pub struct Upload {
+    file: File,
+    path: PathBuf,
+    whole: bool,
+}
+
+impl Upload {
+    /// These bytes belong there.
+    ///
+    /// # Errors
+    /// `pool-full`, `invalid-size` beyond what a volume can have, `io-error`.
+    pub fn data(&mut self, at: u64, bytes: &[u8]) -> Result<(), Problem> {
+        let end = at.checked_add(bytes.len() as u64).filter(|end| *end <= ByteSize::MAX.bytes());
+        if end.is_none() {
+            return Err(Problem::new(Code::InvalidSize, format!("the most is {}", ByteSize::MAX)));
+        }
+        let mut written = Ok(());
+        let mut at = at;
+        // Cut at the blocks of the file, not at those of what came.
+        let mut rest = bytes;
+        while !rest.is_empty() && written.is_ok() {
+            let until = BLOCK - (at % BLOCK as u64) as usize;
+            let mut n = until.min(rest.len());
+            let zeros = rest[..n].iter().all(|b| *b == 0);
+            // Blocks alike are written, or left out, in one go.
+            while n < rest.len() {
+                let next = (n + BLOCK).min(rest.len());
+                if rest[n..next].iter().all(|b| *b == 0) != zeros {
+                    break;
+                }
+                n = next;
+            }
+            if !zeros {
+                written = self.file.write_all_at(&rest[..n], at);
+            }
+            at += n as u64;
+            rest = &rest[n..];
+        }
+        written.map_err(|e| fault::io("receive a volume", &self.path, &e).problem)
+    }
+
+    /// It is whole, of this size, and durable; its volume may be asked for.
+    ///
+    /// # Errors
+    /// `pool-full`, `io-error`.
+    pub fn finish(mut self, size: u64) -> Result<(), Problem> {
+        let done = self.file.set_len(size).and_then(|()| self.file.sync_all());
+        done.map_err(|e| fault::io("receive a volume", &self.path, &e).problem)?;
+        self.whole = true;
+        Ok(())
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.whole {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl FilePool {
+    /// Begins to receive what shall be this volume.
+    ///
+    /// # Errors
+    /// `pool-full`, `io-error`.
+    pub fn receive(&self, volume: VolumeId) -> Result<Upload, Problem> {
+        let path = path(&self.layout, volume);
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|e| fault::io("receive a volume", &path, &e).problem)?;
+        Ok(Upload { file, path, whole: false })
+    }
+
+    /// Removes what was received for a volume that is not to be.
+    pub fn discard(&self, volume: VolumeId) {
+        let _ = std::fs::remove_file(path(&self.layout, volume));
+    }
+}
+
+/// Publishes it as the volume's file. It keeps its first name until then, so that a kill loses nothing.
+pub(super) fn take(layout: &Layout, volume: VolumeId, size: ByteSize, sidecar: &[u8]) -> Result<(), Fault> {
+    let from = path(layout, volume);
+    fill::fill(layout, volume, sidecar, |_, part, text| {
+        let failed = |e: io::Error| match e.kind() {
+            io::ErrorKind::NotFound => {
+                Fault::lasting(Code::Superseded, "what was sent is gone").hint("send it again")
+            }
+            _ => fault::io(text, part, &e),
+        };
+        let file = File::options().write(true).open(&from).map_err(failed)?;
+        if file.metadata().map_err(failed)?.len() > size.bytes() {
+            return Err(Fault::lasting(Code::VolumeTooSmall, "what was sent would be cut"));
+        }
+        file.set_len(size.bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+        durable::remove(part).and_then(|()| std::fs::hard_link(&from, part)).map_err(failed)
+    })
+}
+
+/// Removes what came long ago and is no volume's.
+pub(super) fn sweep(layout: &Layout, now: Timestamp, known: &dyn Fn(VolumeId) -> bool) -> io::Result<()> {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(now.millis()).unwrap_or(0));
+    for entry in std::fs::read_dir(layout.volumes())? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|n| n.strip_prefix('.')?.strip_suffix(".upload")?.parse().ok());
+        let Some(id) = id.filter(|id| !known(*id)) else { continue };
+        let last = entry.metadata()?.modified()?;
+        if now.duration_since(last).is_ok_and(|idle| idle > ABANDONED) {
+            durable::remove(&path(layout, id))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::port::Pool;
+    use std::os::unix::fs::MetadataExt;
+
+    fn id(n: u128) -> VolumeId {
+        VolumeId(uuid::Uuid::from_u128(n))
+    }
+
+    #[test]
+    fn what_is_whole_becomes_a_volume_and_what_is_not_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path(), dir.path());
+        let pool = FilePool::open(layout.clone()).unwrap();
+        let mut sent = pool.receive(id(1)).unwrap();
+        let mut bytes = vec![0; 3 << 20];
+        bytes[(1 << 20) + 5] = 7;
+        for (n, piece) in bytes.chunks(100_001).enumerate() {
+            sent.data(n as u64 * 100_001, piece).unwrap();
+        }
+        sent.finish(3 << 20).unwrap();
+        let size = ByteSize(8 << 20);
+        for _ in 0..2 {
+            pool.create_from_upload(id(1), size, b"{\"generation\":1}").unwrap();
+            let seen = pool.observe(id(1)).unwrap();
+            assert_eq!((seen.file.unwrap().size, seen.sidecar), (size, Some(1)));
+        }
+        let file = layout.volume(id(1));
+        assert!(file.metadata().unwrap().blocks() * 512 <= 64 << 10);
+        bytes.resize(8 << 20, 0);
+        assert!(std::fs::read(&file).unwrap() == bytes);
+        assert!(!path(&layout, id(1)).exists());
+
+        drop(pool.receive(id(2)).unwrap());
+        assert!(!path(&layout, id(2)).exists());
+        let fault = pool.create_from_upload(id(2), size, b"{}").unwrap_err();
+        assert_eq!(fault.problem.code, Code::Superseded);
+        assert_eq!(pool.observe(id(2)).unwrap().file, None);
+
+        pool.receive(id(3)).unwrap().finish(5).unwrap();
+        let hours = |n: i64| {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            Timestamp::from_millis(now.as_millis() as i64 + n * 3_600_000)
+        };
+        pool.purge_trash(hours(0), &|_| false).unwrap();
+        pool.purge_trash(hours(2), &|_| true).unwrap();
+        assert!(path(&layout, id(3)).exists());
+        pool.purge_trash(hours(2), &|_| false).unwrap();
+        assert!(!path(&layout, id(3)).exists());
+    }
+}

@@ -1,0 +1,315 @@
+//! Reading what shall be a volume.
+//!
+//! Invariant: the end is told only once the checksum was right, so that nothing comes of what is damaged.
+
+use super::{checksum_of, io};
+use crate::sparse;
+use bytes::Bytes;
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc::Sender;
+use types::{Code, Problem};
+
+/// Bytes that are read at a time.
+const PIECE: usize = 1 << 20;
+/// Zeros in runs of this length are left out of a stream.
+const BLOCK: usize = 64 << 10;
+/// The longest checksum file that is read.
+const SUM: u64 = 4096;
+
+/// What is sent at a time.
+pub type Piece = std::io::Result<Bytes>;
+
+/// What shall be a volume.
+pub struct Input {
+    from: From,
+    /// What it is called, for messages.
+    shown: String,
+    /// The checksum of the bytes as they are there.
+    expected: Option<String>,
+    /// How much there is to read, if that is known.
+    pub total: Option<u64>,
+}
+
+enum From {
+    /// Raw, with its holes.
+    Sparse(File),
+    /// Whatever comes, which may be compressed.
+    Stream(Box<dyn Read + Send>),
+    /// What a program fetches.
+    Fetched(Child),
+}
+
+impl Input {
+    /// Opens `from`: a file, a URL, or `-`. `expected` goes before what stands in a file beside it.
+    ///
+    /// # Errors
+    /// `usage`, `io-error`, `tool-missing`.
+    pub fn open(from: &str, expected: Option<&str>) -> Result<Self, Problem> {
+        let expected = expected.map(sum).transpose()?;
+        let shown = from.to_owned();
+        if from == "-" {
+            let from = From::Stream(Box::new(std::io::stdin()));
+            return Ok(Self { from, shown: "standard input".into(), expected, total: None });
+        }
+        if from.starts_with("http://") || from.starts_with("https://") {
+            return Ok(Self { from: From::Fetched(fetch(from)?), shown, expected, total: None });
+        }
+        let path = PathBuf::from(from);
+        let file = File::open(&path).map_err(|e| usage(&io("read", &path, &e)))?;
+        let seen = file.metadata().map_err(|e| io("read", &path, &e))?;
+        let expected = match expected {
+            None => beside(&path)?,
+            given => given,
+        };
+        if !seen.is_file() {
+            // A device has an end, or whoever gives one that has none waits for the largest volume.
+            return Ok(Self { from: From::Stream(Box::new(file)), shown, expected, total: None });
+        }
+        let mut head = [0; 4];
+        let known = file.read_at(&mut head, 0).map_err(|e| io("read", &path, &e))?;
+        let total = Some(seen.len());
+        let from = if packed(&head[..known])? { From::Stream(Box::new(file)) } else { From::Sparse(file) };
+        Ok(Self { from, shown, expected, total })
+    }
+
+    fn failed(&self, e: &std::io::Error) -> Problem {
+        Problem::new(Code::IoError, format!("cannot read {}: {e}", self.shown))
+    }
+}
+
+/// Sends all of it, in pieces with their offsets; `done` counts what was read.
+///
+/// # Errors
+/// `io-error`, `checksum-mismatch`; whoever receives hears that it broke off.
+pub fn send(mut input: Input, to: &Sender<Piece>, done: &AtomicU64) -> Result<(), Problem> {
+    let from = std::mem::replace(&mut input.from, From::Stream(Box::new(std::io::empty())));
+    let sent = match from {
+        From::Sparse(file) => data(&input, &file, to, done),
+        From::Stream(read) => stream(&input, read, to, done),
+        From::Fetched(mut child) => match child.stdout.take() {
+            Some(out) => stream(&input, Box::new(out), to, done).and_then(|size| fetched(child, size)),
+            None => Err(missing()),
+        },
+    };
+    let end = match &sent {
+        Ok(Some(size)) => Ok(Bytes::copy_from_slice(&sparse::head(*size, 0))),
+        Ok(None) => return Ok(()),
+        Err(problem) => Err(std::io::Error::other(problem.to_string())),
+    };
+    let _ = to.blocking_send(end);
+    sent.map(drop)
+}
+
+/// Whether somebody still receives.
+fn give(to: &Sender<Piece>, at: u64, bytes: &[u8]) -> bool {
+    let mut piece = Vec::with_capacity(sparse::HEAD + bytes.len());
+    piece.extend_from_slice(&sparse::head(at, bytes.len() as u32));
+    piece.extend_from_slice(bytes);
+    to.blocking_send(Ok(piece.into())).is_ok()
+}
+
+/// A file's data; tells its size, or nothing if nobody receives any more.
+fn data(input: &Input, file: &File, to: &Sender<Piece>, done: &AtomicU64) -> Result<Option<u64>, Problem> {
+    let failed = |e: std::io::Error| input.failed(&e);
+    let size = file.metadata().map_err(failed)?.len();
+    let mut hash = input.expected.is_some().then(Sha256::new);
+    let mut buffer = vec![0; PIECE];
+    let mut at = 0;
+    loop {
+        let start = match seek(file, SeekFrom::Data(at)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => size,
+            Err(e) => return Err(failed(e.into())),
+        };
+        if let Some(hash) = &mut hash {
+            std::io::copy(&mut std::io::repeat(0).take(start - at), hash).map_err(failed)?;
+        }
+        at = start;
+        if at >= size {
+            break;
+        }
+        let end = seek(file, SeekFrom::Hole(at)).map_err(|e| failed(e.into()))?.min(size);
+        while at < end {
+            let n = buffer.len().min((end - at) as usize);
+            file.read_exact_at(&mut buffer[..n], at).map_err(failed)?;
+            if let Some(hash) = &mut hash {
+                hash.update(&buffer[..n]);
+            }
+            if !give(to, at, &buffer[..n]) {
+                return Ok(None);
+            }
+            at += n as u64;
+            done.store(at, Ordering::Relaxed);
+        }
+    }
+    check(input, hash)?;
+    Ok(Some(size))
+}
+
+/// A stream's bytes, unpacked, without its zeros.
+fn stream(
+    input: &Input,
+    from: Box<dyn Read + Send>,
+    to: &Sender<Piece>,
+    done: &AtomicU64,
+) -> Result<Option<u64>, Problem> {
+    let failed = |e: std::io::Error| input.failed(&e);
+    let hash = Arc::new(Mutex::new(Sha256::new()));
+    let mut hashed = Hashed { from, hash: Arc::clone(&hash), done };
+    let mut head = Vec::new();
+    (&mut hashed).take(4).read_to_end(&mut head).map_err(failed)?;
+    let zstd = packed(&head)?;
+    let all = Cursor::new(head).chain(hashed);
+    let mut unpacked: Box<dyn Read + '_> = match zstd {
+        true => Box::new(zstd::Decoder::new(all).map_err(failed)?),
+        false => Box::new(all),
+    };
+    let mut buffer = vec![0; PIECE];
+    let mut at = 0;
+    loop {
+        let n = fill(&mut unpacked, &mut buffer).map_err(failed)?;
+        for block in buffer[..n].chunks(BLOCK) {
+            if block.iter().any(|b| *b != 0) && !give(to, at, block) {
+                return Ok(None);
+            }
+            at += block.len() as u64;
+        }
+        if n < buffer.len() {
+            break;
+        }
+    }
+    drop(unpacked);
+    let hash = hash.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    check(input, Some(hash))?;
+    Ok(Some(at))
+}
+
+/// Reads until the buffer is full, or there is no more.
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut n = 0;
+    while n < buffer.len() {
+        match from.read(&mut buffer[n..]) {
+            Ok(0) => break,
+            Ok(more) => n += more,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(n)
+}
+
+struct Hashed<'a> {
+    from: Box<dyn Read + Send>,
+    hash: Arc<Mutex<Sha256>>,
+    done: &'a AtomicU64,
+}
+
+impl Read for Hashed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.from.read(buffer)?;
+        self.hash.lock().unwrap_or_else(PoisonError::into_inner).update(&buffer[..n]);
+        self.done.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+fn check(input: &Input, hash: Option<Sha256>) -> Result<(), Problem> {
+    let (Some(expected), Some(hash)) = (&input.expected, hash) else { return Ok(()) };
+    let is = format!("{:x}", hash.finalize());
+    if is == *expected {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::ChecksumMismatch,
+        format!("{} is not what it should be: its sha256 is {is}, not {expected}", input.shown),
+    )
+    .hint("nothing was made of it; fetch or export it again"))
+}
+
+/// Whether it is compressed with zstd; refuses what nobody unpacks here.
+fn packed(head: &[u8]) -> Result<bool, Problem> {
+    let refuse = |what: &str, hint: &str| {
+        Err(Problem::new(Code::Usage, format!("it is {what}, not the bytes of a disk")).hint(hint))
+    };
+    match head {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(true),
+        [b'Q', b'F', b'I', 0xfb, ..] => {
+            refuse("a qcow2", "`qemu-img convert -O raw FILE FILE.raw` makes raw of it, which this takes")
+        }
+        [b'K', b'D', b'M', b'V', ..] => {
+            refuse("a vmdk", "`qemu-img convert -O raw FILE FILE.raw` makes raw of it, which this takes")
+        }
+        [0x1f, 0x8b, ..] => refuse("compressed with gzip", "`gunzip < FILE | sistemo volume import -`"),
+        [0xfd, b'7', b'z', b'X', ..] => {
+            refuse("compressed with xz", "`xz -dc FILE | sistemo volume import -`")
+        }
+        _ => Ok(false),
+    }
+}
+
+/// A checksum as somebody types it.
+fn sum(text: &str) -> Result<String, Problem> {
+    let text = text.trim().trim_start_matches("sha256:").to_ascii_lowercase();
+    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(text);
+    }
+    Err(Problem::new(Code::Usage, format!("\"{text}\" is no sha256")).hint("it has 64 hexadecimal digits"))
+}
+
+/// The checksum in the file beside it, if there is one.
+fn beside(path: &Path) -> Result<Option<String>, Problem> {
+    let place = checksum_of(path);
+    let file = match File::open(&place) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io("read", &place, &e)),
+    };
+    let mut text = String::new();
+    file.take(SUM).read_to_string(&mut text).map_err(|e| io("read", &place, &e))?;
+    let first = text.split_whitespace().next().unwrap_or_default();
+    sum(first).map(Some).map_err(|problem| {
+        Problem::new(problem.code, format!("{} holds no checksum: {problem}", place.display()))
+            .hint("mend it, or remove it")
+    })
+}
+
+fn usage(problem: &Problem) -> Problem {
+    Problem { code: Code::Usage, message: problem.message.clone(), hint: Some("name a readable file".into()) }
+}
+
+/// Begins to fetch a URL.
+fn fetch(url: &str) -> Result<Child, Problem> {
+    let mut curl = Command::new("curl");
+    curl.args(["--fail", "--silent", "--show-error", "--location", "--proto", "=http,https", "--", url]);
+    curl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    curl.spawn().map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => missing(),
+        _ => Problem::new(Code::ToolMissing, format!("curl cannot be run: {e}")),
+    })
+}
+
+fn fetched(child: Child, size: Option<u64>) -> Result<Option<u64>, Problem> {
+    let ended = child.wait_with_output();
+    match ended {
+        Ok(ended) if ended.status.success() || size.is_none() => Ok(size),
+        Ok(ended) => {
+            let said = String::from_utf8_lossy(&ended.stderr);
+            let said = said.lines().next().unwrap_or("curl failed").trim().to_owned();
+            Err(Problem::new(Code::IoError, format!("it cannot be fetched: {said}")).hint("check the URL"))
+        }
+        Err(e) => Err(Problem::new(Code::IoError, format!("it cannot be fetched: {e}"))),
+    }
+}
+
+fn missing() -> Problem {
+    Problem::new(Code::ToolMissing, "curl is not installed").hint("apt install curl")
+}
