@@ -13,6 +13,7 @@ use types::machine::{MachineSpec, MachineStatus};
 use types::network::NetworkSpec;
 use types::operation::Kind;
 use types::pool::{PoolSpec, PoolStatus};
+use types::snapshot::{SnapshotSpec, SnapshotStatus};
 use types::volume::{VolumeSpec, VolumeStatus};
 use types::{Actor, Code, Name, OperationId, Problem, Verb};
 use uuid::Uuid;
@@ -48,6 +49,8 @@ pub struct Record<S, T> {
 pub type MachineRecord = Record<MachineSpec, MachineStatus>;
 /// A volume's record.
 pub type VolumeRecord = Record<VolumeSpec, VolumeStatus>;
+/// A snapshot's record.
+pub type SnapshotRecord = Record<SnapshotSpec, SnapshotStatus>;
 /// A pool's record.
 pub type PoolRecord = Record<PoolSpec, PoolStatus>;
 /// An image's record.
@@ -73,6 +76,12 @@ impl Spec for VolumeSpec {
     type Status = VolumeStatus;
     const KIND: Kind = Kind::Volume;
     const MISSING: Code = Code::VolumeNotFound;
+}
+
+impl Spec for SnapshotSpec {
+    type Status = SnapshotStatus;
+    const KIND: Kind = Kind::Snapshot;
+    const MISSING: Code = Code::SnapshotNotFound;
 }
 
 impl Spec for ImageSpec {

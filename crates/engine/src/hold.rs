@@ -38,8 +38,13 @@ impl Engine {
 
     /// Takes a hold.
     pub(crate) fn take_hold(&self, change: &mut Change, what: Uuid, by: Key) -> Result<(), Problem> {
+        self.take_holds(change, what, &[by])
+    }
+
+    /// Takes several holds of the same.
+    pub(crate) fn take_holds(&self, change: &mut Change, what: Uuid, by: &[Key]) -> Result<(), Problem> {
         let mut readers = self.readers(change, what)?;
-        readers.push(by);
+        readers.extend(by);
         change.put(key::hold(what), &readers);
         Ok(())
     }

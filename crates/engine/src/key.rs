@@ -55,6 +55,14 @@ pub fn hold(id: Uuid) -> String {
 /// All of them.
 pub const HOLDS: &str = "hold/";
 
+/// The mark of a volume whose file system was not unmounted in order by the last that had it.
+pub fn unclean(volume: VolumeId) -> String {
+    format!("{UNCLEAN}{}", volume.0)
+}
+
+/// All of them.
+pub const UNCLEAN: &str = "unclean/";
+
 /// Claim of an address.
 pub fn address(network: NetworkId, address: Ipv4Addr) -> String {
     // Fixed width, so that a scan is in the order of the addresses.

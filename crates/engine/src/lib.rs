@@ -22,6 +22,7 @@ mod room;
 mod run;
 mod settings;
 pub mod sim;
+mod snapshots;
 pub mod store;
 mod sum;
 mod view;

@@ -8,7 +8,7 @@ use crate::admit::DEFAULT_POOL;
 use crate::port::{Capacity, Fault, Pool};
 use std::sync::{Arc, PoisonError};
 use types::pool::PoolSpec;
-use types::{ByteSize, Code, ImageId, Problem, VolumeId};
+use types::{ByteSize, Code, ImageId, Problem, SnapshotId, VolumeId};
 
 /// What has to be left: for sidecars and whatever else is written on the way.
 const LEFT: ByteSize = ByteSize::mib(8);
@@ -85,6 +85,20 @@ impl Engine {
             return self.refuse_less((pool, name), ByteSize::default());
         }
         let seen = self.pool(from).and_then(|pool| pool.observe(of));
+        let takes = seen.ok().and_then(|seen| seen.file).map_or(0, |file| file.allocated.bytes());
+        self.refuse_less((pool, name), ByteSize(takes))
+    }
+
+    /// Refuses a copy of a snapshot, which lives in the pool `from`, for which there certainly is no room.
+    pub(crate) fn refuse_full_snapshot_copy(
+        &self,
+        (pool, name): (&str, &str),
+        (from, of): (&str, SnapshotId),
+    ) -> Result<(), Problem> {
+        if pool == from && self.pool(pool).is_ok_and(|pool| pool.shares()) {
+            return self.refuse_less((pool, name), ByteSize::default());
+        }
+        let seen = self.pool(from).and_then(|pool| pool.observe_snapshot(of));
         let takes = seen.ok().and_then(|seen| seen.file).map_or(0, |file| file.allocated.bytes());
         self.refuse_less((pool, name), ByteSize(takes))
     }

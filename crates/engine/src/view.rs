@@ -401,6 +401,7 @@ fn volume(r: &VolumeRecord, names: &Names) -> Volume {
     let growing = (status.filled && status.size < spec.size) || names.growing.contains(&spec.id);
     let condition = match (&spec.deleting, status.condition) {
         (Some(_), _) => Some(Condition::Deleting),
+        (None, _) if spec.reset.is_some() => Some(Condition::Restoring),
         (None, Some(condition)) => Some(condition),
         (None, None) if spec.moving.is_some() => Some(Condition::Moving),
         (None, None) if !status.filled => Some(Condition::Filling),

@@ -2,9 +2,9 @@
 //! every answer is total, no step is asked for again once its effect is seen, every fair run settles.
 
 use engine::plan::machine::{self, DiskLook, Rules};
-use engine::plan::volume::{self, ImageLook};
-use engine::plan::{Answer, image, stall};
-use engine::port::{DiskObs, FileObs, GuestObs, Health, ImageObs, ProcessObs, VolumeObs};
+use engine::plan::volume::{self, ImageLook, ResetLook};
+use engine::plan::{Answer, image, snapshot, stall};
+use engine::port::{DiskObs, FileObs, GuestObs, Health, ImageObs, ProcessObs, SnapshotObs, VolumeObs};
 use proptest::prelude::*;
 use std::time::Duration;
 use types::image::{ImageSource, ImageSpec, ImageStatus};
@@ -12,8 +12,12 @@ use types::machine::{
     Deaths, Desired, Disk, Exit, Held, LastExit, Leaving, MachineDeletion, MachineSpec, MachineStatus, Mount,
     RestartPolicy, Run, StallReason,
 };
-use types::volume::{VolumeDeletion, VolumeRole, VolumeSource, VolumeSpec, VolumeStatus};
-use types::{ByteSize, Code, ImageId, MachineId, Name, OperationId, Problem, RunId, Timestamp, VolumeId};
+use types::operation::Kind;
+use types::snapshot::{Consistency, SnapshotDeletion, SnapshotSpec, SnapshotStatus, Taken};
+use types::volume::{Reset, VolumeDeletion, VolumeRole, VolumeSource, VolumeSpec, VolumeStatus};
+use types::{
+    ByteSize, Code, ImageId, MachineId, Name, OperationId, Problem, RunId, SnapshotId, Timestamp, VolumeId,
+};
 use uuid::Uuid;
 
 /// More steps than any way from anywhere to rest.
@@ -326,7 +330,7 @@ fn wait(s: &MachineStatus, l: &mut machine::Look, until: Option<Timestamp>) {
 prop_compose! {
     fn volume_spec()(
         generation in generation(), size in 1..5u64, from in 0..4u8,
-        deleting in proptest::option::of(any::<bool>()), journey in 0..4u8,
+        deleting in proptest::option::of(any::<bool>()), journey in 0..5u8,
     ) -> VolumeSpec {
         VolumeSpec {
             id: VolumeId(id(6)),
@@ -341,13 +345,15 @@ prop_compose! {
             size: ByteSize::gib(size),
             source: match from {
                 0 => VolumeSource::Image { image: ImageId(id(7)) },
-                3 => VolumeSource::Upload,
                 1 => VolumeSource::Volume { volume: VolumeId(id(9)), image: None },
+                2 => VolumeSource::Snapshot { snapshot: SnapshotId(id(10)), image: None },
                 _ => VolumeSource::Blank { fs_uuid: id(8) },
             },
             identity: None,
             owner: None,
-            protected: false, labels: Default::default(), deleting: deleting.map(|keep| VolumeDeletion {
+            protected: false, labels: Default::default(),
+            reset: (journey == 3).then(|| Reset { to: SnapshotId(id(10)), before: SnapshotId(id(11)) }),
+            deleting: deleting.map(|keep| VolumeDeletion {
                 at: at(0),
                 keep_until: keep.then(|| at(9)),
                 operation: OperationId(id(2)),
@@ -374,6 +380,10 @@ prop_compose! {
             (0..6u64).prop_map(|n| ImageLook::Ready(ByteSize::gib(n))), Just(ImageLook::Coming),
             Just(ImageLook::Failed(problem())), Just(ImageLook::Missing),
         ],
+        reset in prop_oneof![
+            Just(ResetLook::Ready), Just(ResetLook::Waiting(SnapshotId(id(11)))),
+            Just(ResetLook::Failed(problem())),
+        ],
         elsewhere in any::<Option<bool>>(),
     ) -> volume::Look {
         let file = file.map(|n| FileObs { size: ByteSize::gib(n), allocated: ByteSize::gib(0) });
@@ -382,7 +392,7 @@ prop_compose! {
             sidecar: sidecar.filter(|_| there),
             trashed: false,
         });
-        volume::Look { pool: VolumeObs { file, sidecar, trashed }, claimed, image, expired, elsewhere }
+        volume::Look { pool: VolumeObs { file, sidecar, trashed }, claimed, image, expired, reset, elsewhere }
     }
 }
 
@@ -390,10 +400,17 @@ fn do_volume(spec: &mut VolumeSpec, l: &mut volume::Look, step: &volume::Step) -
     use volume::Step;
     let file = |size| Some(FileObs { size, allocated: ByteSize::gib(0) });
     match step {
+        Step::Reset { size, .. } => {
+            l.pool.file = file(*size);
+            spec.reset = None;
+            spec.generation += 1;
+        }
+        Step::DropReset => spec.reset = None,
         Step::CreateBlank { size, .. }
-        | Step::TakeUpload { size }
         | Step::Clone { size, .. }
-        | Step::Copy { size, .. } => {
+        | Step::Copy { size, .. }
+        | Step::CopySnapshot { size, .. }
+        | Step::TakeUpload { size } => {
             l.pool.file = file(*size);
             l.pool.sidecar = Some(spec.generation);
         }
@@ -490,10 +507,12 @@ proptest! {
                     last = Some(step);
                 }
                 Answer::Wait(_) => {
+                    let waits = spec.reset.is_some() && matches!(l.reset, ResetLook::Waiting(_));
                     let away = spec.leaving.is_some() && l.elsewhere.is_none();
-                    prop_assert!(l.claimed || l.image == ImageLook::Coming || away);
+                    prop_assert!(l.claimed || l.image == ImageLook::Coming || away || waits);
                     l.elsewhere.get_or_insert_default();
                     l.claimed = false;
+                    l.reset = ResetLook::Ready;
                     l.image = ImageLook::Ready(ByteSize::gib(1));
                     last = None;
                 }
@@ -512,12 +531,74 @@ proptest! {
                 }
                 Answer::Stuck(_) => {
                     let away = spec.moving.is_some() && l.elsewhere.is_none();
-                    prop_assert!(l.pool.file == had || kept || away, "what cannot be is left as it was");
+                    let may = kept || away || spec.reset.is_some();
+                    prop_assert!(l.pool.file == had || may, "what cannot be is left as it was");
                     return Ok(());
                 }
             }
         }
         prop_assert!(false, "it does not settle: {:?} {:?}", spec, l);
+    }
+
+    #[test]
+    fn snapshots_settle(
+        generation in generation(), observed_generation in 0..4u64, deleting in any::<bool>(),
+        taken in proptest::option::of(0..3u64), file in proptest::option::of(0..3u64),
+        sidecar in proptest::option::of(0..4u64), mut held in any::<bool>(),
+        mut source in prop_oneof![
+            Just(snapshot::Source::Ready), Just(snapshot::Source::Coming(Kind::Volume, id(6))),
+            Just(snapshot::Source::Failed(problem())),
+        ],
+    ) {
+        let spec = SnapshotSpec {
+            id: SnapshotId(id(10)), name: name(), generation, node: "localhost".into(), created_at: at(0),
+            volume: VolumeId(id(6)), volume_name: name(), role: VolumeRole::Data, pool: "default".into(),
+            image: None, group: None, labels: Default::default(),
+            deleting: deleting.then(|| SnapshotDeletion {
+                at: at(0), operation: OperationId(id(2)), because: None,
+            }),
+        };
+        let seen = |gib| FileObs { size: ByteSize::gib(gib), allocated: ByteSize::gib(0) };
+        let as_taken = |gib| {
+            Taken { at: at(0), size: ByteSize::gib(gib), consistency: Consistency::Crash }
+        };
+        let mut status =
+            SnapshotStatus { observed_generation, taken: taken.map(as_taken), fault: None };
+        let (was_taken, mut pool) = (taken, SnapshotObs { file: file.map(seen), sidecar });
+        for _ in 0..MOST {
+            let look = snapshot::Look { pool: pool.clone(), held, source: source.clone() };
+            match snapshot::plan(&spec, &status, &look) {
+                Answer::Do(snapshot::Step::Take) => {
+                    prop_assert!(status.taken.is_none() && !deleting, "it is taken once");
+                    pool.file = Some(seen(2));
+                    status.taken = Some(as_taken(2));
+                }
+                Answer::Do(snapshot::Step::WriteSidecar) => pool.sidecar = Some(generation),
+                Answer::Do(snapshot::Step::Discard) => {
+                    prop_assert!(deleting && !held);
+                    pool = SnapshotObs::default();
+                }
+                Answer::Do(snapshot::Step::Forget) => {
+                    prop_assert!(deleting && !held && pool == SnapshotObs::default());
+                    return Ok(());
+                }
+                Answer::Wait(_) => {
+                    held = false;
+                    source = snapshot::Source::Ready;
+                }
+                Answer::Settled => {
+                    prop_assert_eq!(pool.sidecar, Some(generation));
+                    prop_assert_eq!(pool.file.map(|f| f.size), status.taken.map(|t| t.size));
+                    return Ok(());
+                }
+                Answer::Stuck(_) => {
+                    let lost = was_taken.is_some() && was_taken != file;
+                    prop_assert!(lost || matches!(source, snapshot::Source::Failed(_)));
+                    return Ok(());
+                }
+            }
+        }
+        prop_assert!(false, "it does not settle: {:?} {:?}", status, pool);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod clock;
 pub mod disk;
 pub mod exec;
 pub mod fact;
+pub mod freeze;
 pub mod grow;
 pub mod init;
 pub mod inside;

@@ -1,6 +1,6 @@
 //! The processes of `sistemo-agent`: without arguments PID 1, else the role that the first names.
 
-use guest::{agent, grow, init, log, release, setup, trim};
+use guest::{agent, freeze, grow, init, log, release, setup, trim};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -18,6 +18,8 @@ fn main() -> ExitCode {
         ["grow", serial, disk] => grow::run(serial, disk).map(well),
         ["release", serial] => release::run(serial, false),
         ["release", serial, "force"] => release::run(serial, true),
+        ["freeze", seconds] => freeze::run(seconds),
+        ["thaw"] => freeze::let_go_of_all().map(well),
         ["trim"] => trim::run(None),
         ["trim", serial] => trim::run(Some(serial)),
         _ => {

@@ -51,18 +51,29 @@ pub fn content(
         // The source may have grown, or be shorter: only what was agreed is taken.
         Ok(()) if to.metadata()?.len() < length => return Err(io::ErrorKind::UnexpectedEof.into()),
         Ok(()) => to.set_len(length)?,
-        Err(
-            Errno::OPNOTSUPP
+        Err(e) if cannot_share(e) => data(from, to, length, tell)?,
+        Err(e) => return Err(e.into()),
+    }
+    to.set_len(size)
+}
+
+/// Whether the file system says that it cannot share blocks, or not these.
+fn cannot_share(e: Errno) -> bool {
+    matches!(
+        e,
+        Errno::OPNOTSUPP
             | Errno::XDEV
             | Errno::INVAL
             | Errno::NOTTY
             | Errno::NOSYS
             | Errno::PERM
-            | Errno::TXTBSY,
-        ) => data(from, to, length, tell)?,
-        Err(e) => return Err(e.into()),
-    }
-    to.set_len(size)
+            | Errno::TXTBSY
+    )
+}
+
+/// Whether an error says that blocks cannot be shared.
+pub fn unshared(e: &io::Error) -> bool {
+    e.raw_os_error().is_some_and(|raw| cannot_share(Errno::from_raw_os_error(raw)))
 }
 
 /// Copies the data ranges below `length`.

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use types::pool::DEFAULT_POOL;
-use types::{ImageId, MachineId, RunId, VolumeId};
+use types::{ImageId, MachineId, RunId, SnapshotId, VolumeId};
 
 /// The data directory and the directory for sockets.
 #[derive(Clone, Debug)]
@@ -101,6 +101,21 @@ impl Layout {
     /// A volume's sidecar.
     pub fn volume_sidecar(&self, id: VolumeId) -> PathBuf {
         self.volumes().join(format!("{id}.json"))
+    }
+
+    /// Snapshots and their sidecars, and temporaries.
+    pub fn snapshots(&self) -> PathBuf {
+        self.pool().join("snapshots")
+    }
+
+    /// A snapshot's file.
+    pub fn snapshot(&self, id: SnapshotId) -> PathBuf {
+        self.snapshots().join(format!("{id}.raw"))
+    }
+
+    /// A snapshot's sidecar.
+    pub fn snapshot_sidecar(&self, id: SnapshotId) -> PathBuf {
+        self.snapshots().join(format!("{id}.json"))
     }
 
     /// Deleted volumes.

@@ -5,6 +5,7 @@
 
 mod files;
 mod holders;
+mod snapshots;
 
 use crate::pools::place;
 use crate::{Layout, durable};
@@ -59,6 +60,10 @@ pub fn anything(layout: &Layout) -> Result<bool, Problem> {
     if volumes.iter().any(|(name, _)| published(name)) {
         return Ok(true);
     }
+    let snapshots = entries(&layout.snapshots()).map_err(|e| unreadable(&layout.snapshots(), &e))?;
+    if snapshots.iter().any(|(name, _)| published(name)) {
+        return Ok(true);
+    }
     let machines = layout.machines();
     let machines = entries(&machines).map_err(|e| unreadable(&machines, &e))?;
     Ok(machines.iter().any(|(_, path)| path.join("machine.json").exists()))
@@ -88,6 +93,7 @@ fn files_of(layout: &Layout) -> Result<Read, Problem> {
     for (name, place) in pools(layout, &mut read.found)? {
         let mut volumes = BTreeMap::new();
         within(place.volumes(), pool(&place, &name, &mut volumes, &mut read))?;
+        within(place.snapshots(), snapshots::find(&place, &mut read))?;
         within(place.trash(), trash(&place, &name, &mut volumes))?;
         read.found.volumes.extend(volumes.into_values());
     }

@@ -32,6 +32,11 @@ pub mod paths {
     /// `POST`, body [`super::TrimDisk`]: tell the host what of a mounted disk is not used. Answers
     /// [`super::Trimmed`].
     pub const TRIM: &str = "/v1/trim";
+    /// `POST`, body [`super::Freeze`]: write out what is not written, then hold every file system still,
+    /// until [`THAW`] or for so long at most. Answers 200 once all are held.
+    pub const FREEZE: &str = "/v1/freeze";
+    /// `POST`: let go of what [`FREEZE`] held. Answers [`super::Thawed`].
+    pub const THAW: &str = "/v1/thaw";
 }
 
 /// A disk to let go of.
@@ -78,6 +83,22 @@ pub struct TrimDisk {
 pub struct Trimmed {
     /// Bytes that the guest told its disk it does not use.
     pub bytes: u64,
+}
+
+/// How to hold the file systems still.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Freeze {
+    /// After so many seconds they are let go, whatever happens.
+    pub seconds: u64,
+}
+
+/// How they were held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Thawed {
+    /// All of them, from the answer to [`paths::FREEZE`] until now.
+    pub throughout: bool,
 }
 
 /// The host's time.

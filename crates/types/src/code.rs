@@ -54,6 +54,7 @@ codes! {
     // What was named does not exist.
     MachineNotFound = "machine-not-found", 3, 404;
     VolumeNotFound = "volume-not-found", 3, 404;
+    SnapshotNotFound = "snapshot-not-found", 3, 404;
     ImageNotFound = "image-not-found", 3, 404;
     NetworkNotFound = "network-not-found", 3, 404;
     PoolNotFound = "pool-not-found", 3, 404;
@@ -67,6 +68,8 @@ codes! {
     VolumeNotAttached = "volume-not-attached", 4, 409;
     VolumeNotBootable = "volume-not-bootable", 4, 409;
     VolumeLost = "volume-lost", 4, 409;
+    SnapshotLost = "snapshot-lost", 4, 409;
+    SnapshotNotReady = "snapshot-not-ready", 4, 409;
     VolumeTooSmall = "volume-too-small", 4, 409;
     CannotShrink = "cannot-shrink", 4, 409;
     NoFreeSlot = "no-free-slot", 4, 409;

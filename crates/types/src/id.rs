@@ -50,6 +50,8 @@ id!(/// Identifies a machine for its whole life.
     MachineId);
 id!(/// Identifies a volume for its whole life; also its file's name in the pool.
     VolumeId);
+id!(/// Identifies a snapshot; also its file's name in the pool.
+    SnapshotId);
 id!(/// Identifies an image record; the content is identified by its digest.
     ImageId);
 id!(/// Identifies a network.

@@ -17,11 +17,12 @@ pub mod operation;
 pub mod page;
 pub mod pool;
 pub mod size;
+pub mod snapshot;
 pub mod volume;
 
 pub use access::Role;
 pub use code::{Code, Problem};
-pub use id::{ImageId, MachineId, NetworkId, OperationId, PoolId, RunId, TokenId, VolumeId};
+pub use id::{ImageId, MachineId, NetworkId, OperationId, PoolId, RunId, SnapshotId, TokenId, VolumeId};
 pub use meta::{Actor, Timestamp};
 pub use name::Name;
 pub use operation::{Operation, OperationState, Verb};

@@ -57,6 +57,10 @@ verbs! {
     VolumeExport = "volume.export";
     VolumeImport = "volume.import";
     VolumeEdit = "volume.edit";
+    VolumeSnapshot = "volume.snapshot";
+    MachineSnapshot = "machine.snapshot";
+    SnapshotDelete = "snapshot.delete";
+    SnapshotRestore = "snapshot.restore";
     VolumeMove = "volume.move";
     PoolCreate = "pool.create";
     PoolResize = "pool.resize";
@@ -87,6 +91,8 @@ pub enum Kind {
     Machine,
     /// A volume.
     Volume,
+    /// A snapshot.
+    Snapshot,
     /// An image.
     Image,
     /// A network.
@@ -106,6 +112,7 @@ impl fmt::Display for Kind {
         f.pad(match self {
             Self::Machine => "machine",
             Self::Volume => "volume",
+            Self::Snapshot => "snapshot",
             Self::Image => "image",
             Self::Network => "network",
             Self::Pool => "pool",

@@ -4,7 +4,7 @@
 //! first and only the reconciler the second.
 
 use crate::Problem;
-use crate::id::{ImageId, MachineId, OperationId, VolumeId};
+use crate::id::{ImageId, MachineId, OperationId, SnapshotId, VolumeId};
 use crate::label::Labels;
 use crate::meta::Timestamp;
 use crate::name::Name;
@@ -59,6 +59,14 @@ pub enum VolumeSource {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         image: Option<ImageId>,
     },
+    /// A copy of a snapshot.
+    Snapshot {
+        /// Which snapshot; it is held until the copy is whole.
+        snapshot: SnapshotId,
+        /// The image that the content goes back to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image: Option<ImageId>,
+    },
 }
 
 impl VolumeSource {
@@ -67,7 +75,7 @@ impl VolumeSource {
         match self {
             Self::Blank { .. } | Self::Upload => None,
             Self::Image { image } => Some(*image),
-            Self::Volume { image, .. } => *image,
+            Self::Volume { image, .. } | Self::Snapshot { image, .. } => *image,
         }
     }
 }
@@ -85,6 +93,15 @@ pub struct VolumeDeletion {
     /// Set when it goes because it could not be made: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<Problem>,
+}
+
+/// The mark on a volume whose content is to become that of a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reset {
+    /// Of which snapshot; it is held until this is done.
+    pub to: SnapshotId,
+    /// The snapshot of what is there before, which is taken first; held likewise.
+    pub before: SnapshotId,
 }
 
 /// What is wanted of a volume.
@@ -128,6 +145,9 @@ pub struct VolumeSpec {
     /// What people sort it by.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
+    /// Set until its content is that of a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset: Option<Reset>,
     /// Set once the volume is to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleting: Option<VolumeDeletion>,
@@ -155,6 +175,8 @@ pub enum Condition {
     IoError,
     /// There is no room to make or grow it.
     PoolFull,
+    /// Its content is being replaced by a snapshot's.
+    Restoring,
     /// What its pool is on is not there.
     PoolOffline,
 }
@@ -169,6 +191,7 @@ impl fmt::Display for Condition {
             Self::Lost => "lost",
             Self::IoError => "io-error",
             Self::PoolFull => "pool-full",
+            Self::Restoring => "restoring",
             Self::PoolOffline => "pool-offline",
         })
     }

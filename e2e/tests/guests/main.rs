@@ -10,6 +10,7 @@ mod network;
 mod pools;
 mod refusals;
 mod shutdown;
+mod snapshots;
 mod storage;
 mod transfer;
 mod upgrade;

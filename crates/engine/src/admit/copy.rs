@@ -4,29 +4,40 @@
 //! open then; a copy has its own identity from the first moment.
 
 use super::machine::{copy_name, refuse_going};
+use super::snapshot::{ready, refuse_reset};
 use super::volume::{NewVolume, cannot_shrink_copy, refuse_deleting, refuse_lost, size};
 use super::{Draft, made_up};
-use crate::db::{MachineRecord, VolumeRecord};
+use crate::db::{MachineRecord, SnapshotRecord, VolumeRecord};
 use crate::{Engine, key};
 use types::machine::{CloneMachine, Desired, Disk, MachineSpec};
 use types::network::NetworkSpec;
 use types::operation::Kind;
+use types::snapshot::{Consistency, SnapshotSpec};
 use types::volume::{CloneVolume, VolumeRole, VolumeSource, VolumeSpec};
 use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, Verb, VolumeId};
 use uuid::Uuid;
 
 impl Engine {
-    /// Accepts an independent copy of a volume that no machine has running.
+    /// Accepts an independent copy of a volume that no machine has running, or of a snapshot. What is
+    /// named is a volume if there is one of that name or id, else a snapshot.
     ///
     /// # Errors
-    /// `volume-not-found`, `machine-running`, `volume-too-small`, `name-taken`, `pool-full`, …
+    /// `volume-not-found`, `machine-running`, `snapshot-not-ready`, `volume-too-small`, `name-taken`, `pool-full`, …
     pub fn clone_volume(&self, actor: &Actor, volume: &str, req: CloneVolume) -> Result<Operation, Problem> {
         self.admit(actor, Verb::VolumeClone, (Kind::Volume, volume), |draft| {
-            let source = self.0.db.find::<VolumeSpec>(volume)?;
+            let found = self.find_source(volume)?;
             let id = self.new_volume_id(draft)?;
             let name = match &req.name {
                 Some(name) => name.clone(),
                 None => Name::new(&made_up("vol", id.0))?,
+            };
+            let source = match found {
+                Original::Volume(source) => *source,
+                Original::Snapshot(source) => {
+                    let spec = self.new_copy_of_snapshot(draft, id, name, &source, &req)?;
+                    draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
+                    return Ok(());
+                }
             };
             if let Some(machine) = self.holder(draft, source.spec.id)? {
                 refuse_running(draft, &machine, "clone its volumes")?;
@@ -35,6 +46,60 @@ impl Engine {
             draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
             Ok(())
         })
+    }
+
+    fn find_source(&self, named: &str) -> Result<Original, Problem> {
+        match self.0.db.find::<VolumeSpec>(named) {
+            Ok(volume) => Ok(Original::Volume(Box::new(volume))),
+            Err(missing) if missing.code == Code::VolumeNotFound => {
+                match self.0.db.find::<SnapshotSpec>(named) {
+                    Ok(snapshot) => Ok(Original::Snapshot(Box::new(snapshot))),
+                    Err(other) if other.code == Code::SnapshotNotFound => Err(missing),
+                    Err(other) => Err(other),
+                }
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Puts a copy of a snapshot into a draft.
+    fn new_copy_of_snapshot(
+        &self,
+        draft: &mut Draft,
+        id: VolumeId,
+        name: Name,
+        source: &SnapshotRecord,
+        req: &CloneVolume,
+    ) -> Result<VolumeSpec, Problem> {
+        let taken = ready(source)?;
+        let from = &source.spec;
+        let asked = req.size_bytes.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?;
+        let wanted = asked.unwrap_or(taken.size);
+        if wanted < taken.size {
+            return Err(cannot_shrink_copy(&from.name, taken.size, wanted));
+        }
+        let pool = self.usable_pool(draft, req.pool.as_ref().or(Name::new(&from.pool).ok().as_ref()))?;
+        self.refuse_full_snapshot_copy((&pool, name.as_str()), (&from.pool, from.id))?;
+        draft.operation.warnings.extend(self.room_warning(&pool));
+        draft.operation.warnings.extend(self.slow_copy_warning(&pool));
+        let copy = NewVolume {
+            id,
+            name,
+            pool,
+            role: from.role,
+            size: wanted,
+            source: VolumeSource::Snapshot { snapshot: from.id, image: from.image },
+            identity: Some(Uuid::from_u128(rand::random())),
+            owner: None,
+            labels: from.labels.clone(),
+        };
+        let spec = self.new_volume(draft, copy)?;
+        draft.change.on(&source.spec).on(&source.status);
+        if taken.consistency == Consistency::Crash {
+            draft.change.put(key::unclean(id), &true);
+        }
+        self.take_hold(&mut draft.change, from.id.0, (Kind::Volume, id.0))?;
+        Ok(spec)
     }
 
     /// Puts a copy of a volume that no process has open into a draft, which holds only while that
@@ -50,6 +115,7 @@ impl Engine {
     ) -> Result<VolumeSpec, Problem> {
         refuse_deleting(source)?;
         refuse_lost(source)?;
+        refuse_reset(source)?;
         let from = &source.spec;
         if from.moving.is_some() {
             return Err(crate::hold::held(&from.name));
@@ -75,6 +141,9 @@ impl Engine {
         };
         let spec = self.new_volume(draft, copy)?;
         draft.change.on(&source.spec).on(&source.status);
+        if self.0.db.0.get(&key::unclean(from.id))?.is_some() {
+            draft.change.put(key::unclean(id), &true);
+        }
         self.take_hold(&mut draft.change, from.id.0, (Kind::Volume, id.0))?;
         Ok(spec)
     }
@@ -135,6 +204,12 @@ impl Engine {
             Ok(())
         })
     }
+}
+
+/// What a copy is made of.
+enum Original {
+    Volume(Box<VolumeRecord>),
+    Snapshot(Box<SnapshotRecord>),
 }
 
 /// Refuses while a machine runs or shall run; the draft holds only while it stays stopped.

@@ -9,6 +9,7 @@ use crate::db::{PoolRecord, VolumeRecord};
 use crate::{Engine, key};
 use types::operation::Kind;
 use types::pool::{CreatePool, DEFAULT_POOL, MIN_POOL, PoolDeletion, PoolOn, PoolSpec, ResizePool};
+use types::snapshot::SnapshotSpec;
 use types::volume::VolumeSpec;
 use types::{Actor, ByteSize, Code, Name, Operation, PoolId, Problem, Verb};
 
@@ -125,7 +126,7 @@ impl Engine {
         };
         let mut used = self.0.db.records::<VolumeSpec>()?;
         used.retain(uses);
-        let Some(first) = used.first() else { return Ok(()) };
+        let Some(first) = used.first() else { return self.refuse_kept(pool) };
         let (n, name) = (used.len(), &first.spec.name);
         let what = if n == 1 { format!("volume \"{name}\"") } else { format!("{n} volumes") };
         let kept = used.iter().all(|v| v.spec.deleting.is_some());
@@ -136,6 +137,18 @@ impl Engine {
             (what, format!("delete them, or `sistemo volume move {name} --pool POOL`"))
         };
         Err(Problem::new(Code::PoolInUse, format!("pool \"{pool}\" has {what}")).hint(hint))
+    }
+
+    /// Refuses a pool with snapshots. They are looked for after the volumes: one is only ever asked for
+    /// of a volume that is there.
+    fn refuse_kept(&self, pool: &str) -> Result<(), Problem> {
+        let mut kept = self.0.db.records::<SnapshotSpec>()?;
+        kept.retain(|s| s.spec.pool == pool);
+        let Some(first) = kept.first() else { return Ok(()) };
+        let (n, name) = (kept.len(), &first.spec.name);
+        let what = if n == 1 { format!("snapshot \"{name}\"") } else { format!("{n} snapshots") };
+        Err(Problem::new(Code::PoolInUse, format!("pool \"{pool}\" has {what}"))
+            .hint(format!("`sistemo snapshot delete {name}`; `sistemo snapshot list` shows them")))
     }
 
     /// A pool that has a record.

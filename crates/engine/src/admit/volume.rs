@@ -101,6 +101,7 @@ impl Engine {
             owner,
             protected: false,
             labels,
+            reset: None,
             deleting: None,
         };
         draft.change.claim(key::spec(Kind::Volume, id.0), &spec);

@@ -9,6 +9,7 @@ pub mod image;
 pub mod machine;
 pub mod node;
 pub mod pool;
+pub mod snapshot;
 pub mod stall;
 pub mod volume;
 

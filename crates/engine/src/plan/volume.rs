@@ -8,7 +8,7 @@ use super::{Answer, Wait};
 use crate::port::VolumeObs;
 use types::operation::Kind;
 use types::volume::{VolumeSource, VolumeSpec, VolumeStatus};
-use types::{ByteSize, Code, ImageId, Problem, Timestamp, VolumeId};
+use types::{ByteSize, Code, ImageId, Problem, SnapshotId, Timestamp, VolumeId};
 use uuid::Uuid;
 
 /// A step towards what is wanted of a volume.
@@ -40,6 +40,22 @@ pub enum Step {
         /// How large.
         size: ByteSize,
     },
+    /// Make the file from a snapshot, and its sidecar.
+    CopySnapshot {
+        /// Which snapshot.
+        from: SnapshotId,
+        /// How large.
+        size: ByteSize,
+    },
+    /// Put the content of a snapshot in the place of what is there, and then want it no more.
+    Reset {
+        /// Which snapshot.
+        to: SnapshotId,
+        /// How large.
+        size: ByteSize,
+    },
+    /// It is to go: want its content to become another no more.
+    DropReset,
     /// Make the file at least this large.
     Grow {
         /// How large.
@@ -85,7 +101,18 @@ pub enum Step {
     Forget,
 }
 
-/// The image or volume that a volume starts from, as far as it cares.
+/// How far it is that a volume's content becomes that of a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ResetLook {
+    /// What is there was kept.
+    Ready,
+    /// What is there is being kept in this snapshot.
+    Waiting(SnapshotId),
+    /// It cannot be.
+    Failed(Problem),
+}
+
+/// The image, volume or snapshot that a volume starts from, as far as it cares.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ImageLook {
     /// Complete, of this size.
@@ -109,6 +136,8 @@ pub struct Look {
     pub image: ImageLook,
     /// It was deleted, and its time in the trash is over.
     pub expired: bool,
+    /// Only looked at while its content is to become another.
+    pub reset: ResetLook,
     /// The view of the pool that it is on its way to, or has left; `None` if that cannot be reached.
     pub elsewhere: Option<VolumeObs>,
 }
@@ -124,6 +153,7 @@ pub fn plan(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Ste
         }
         // The claim's end wakes this volume.
         return match (&look.pool, going.keep_until) {
+            _ if spec.reset.is_some() => Answer::Do(Step::DropReset),
             _ if look.claimed => Answer::Wait(Wait::default()),
             // Nobody else would know what is left there. That pool's coming wakes this volume.
             (VolumeObs { file: None, sidecar: None, trashed: false }, _) if spec.leaving.is_some() => {
@@ -143,11 +173,18 @@ pub fn plan(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Ste
     if status.filled && file.size < status.size {
         return Answer::Stuck(cut(spec, status.size, file.size));
     }
-    if file.size < spec.size {
-        return Answer::Do(Step::Grow { to: spec.size });
-    }
     if file.size > spec.size {
         return Answer::Do(Step::AdoptSize { size: file.size });
+    }
+    if let Some(reset) = &spec.reset {
+        return match &look.reset {
+            ResetLook::Ready => Answer::Do(Step::Reset { to: reset.to, size: spec.size }),
+            ResetLook::Waiting(on) => Answer::Wait(Wait { until: None, on: vec![(Kind::Snapshot, on.0)] }),
+            ResetLook::Failed(problem) => Answer::Stuck(problem.clone()),
+        };
+    }
+    if file.size < spec.size {
+        return Answer::Do(Step::Grow { to: spec.size });
     }
     if look.pool.sidecar != Some(spec.generation) {
         return Answer::Do(Step::WriteSidecar);
@@ -193,6 +230,13 @@ fn make(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {
             ImageLook::Ready(size) if *size > spec.size => Answer::Stuck(too_small_copy(spec.size, *size)),
             ImageLook::Ready(_) => Answer::Do(Step::Copy { from: *volume, size: spec.size }),
             ImageLook::Coming => Answer::Wait(Wait { until: None, on: vec![(Kind::Volume, volume.0)] }),
+            ImageLook::Failed(problem) => Answer::Stuck(problem.clone()),
+            ImageLook::Missing => Answer::Stuck(cut_short(spec)),
+        },
+        VolumeSource::Snapshot { snapshot, .. } => match &look.image {
+            ImageLook::Ready(size) if *size > spec.size => Answer::Stuck(too_small_copy(spec.size, *size)),
+            ImageLook::Ready(_) => Answer::Do(Step::CopySnapshot { from: *snapshot, size: spec.size }),
+            ImageLook::Coming => Answer::Wait(Wait { until: None, on: vec![(Kind::Snapshot, snapshot.0)] }),
             ImageLook::Failed(problem) => Answer::Stuck(problem.clone()),
             ImageLook::Missing => Answer::Stuck(cut_short(spec)),
         },

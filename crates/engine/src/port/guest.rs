@@ -75,6 +75,19 @@ pub trait Guest: Send + Sync {
     /// `guest-unreachable` (passing), `guest-failed`.
     fn grow(&self, machine: MachineId, run: RunId, serial: &str, to: ByteSize) -> Result<Grown, Fault>;
 
+    /// Holds every file system of the guest still, written out, until [`Guest::thaw`]; the guest lets
+    /// go by itself after half a minute, whatever becomes of the host. Held ones are held anew.
+    ///
+    /// # Errors
+    /// `guest-unreachable` (passing), `guest-failed`, also of an agent that cannot do it.
+    fn freeze(&self, machine: MachineId, run: RunId) -> Result<(), Fault>;
+
+    /// Lets the guest go on; whether all was held from the answer to [`Guest::freeze`] until now.
+    ///
+    /// # Errors
+    /// `guest-unreachable` (passing), `guest-failed`.
+    fn thaw(&self, machine: MachineId, run: RunId) -> Result<bool, Fault>;
+
     /// Makes the guest tell the host what of a mounted disk it does not use. Takes as long as that
     /// takes, which is minutes at most.
     ///

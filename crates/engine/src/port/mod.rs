@@ -16,9 +16,9 @@ pub use clock::Clock;
 pub use guest::{Grown, Guest, GuestObs};
 pub use images::{ImageObs, Images};
 pub use net::{Net, NicPlan};
-pub use pool::{Capacity, FileObs, Pool, VolumeObs};
+pub use pool::{Capacity, FileObs, Pool, SnapshotObs, VolumeObs};
 pub use pools::{PoolObs, Pools};
-pub use vmm::{DiskObs, Health, ProcessObs, RunDisk, RunPlan, Vmm};
+pub use vmm::{Backup, DiskObs, Health, ProcessObs, RunDisk, RunPlan, Vmm};
 
 use types::operation::{Kind, Progress};
 use types::{Code, Problem};

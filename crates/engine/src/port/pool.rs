@@ -1,7 +1,7 @@
 //! Where volumes live.
 
 use super::{Fault, OnProgress};
-use types::{ByteSize, ImageId, Timestamp, VolumeId};
+use types::{ByteSize, ImageId, SnapshotId, Timestamp, VolumeId};
 use uuid::Uuid;
 
 /// A volume's file as it is on disk.
@@ -22,6 +22,15 @@ pub struct VolumeObs {
     pub sidecar: Option<u64>,
     /// Whether the file is in the trash.
     pub trashed: bool,
+}
+
+/// What is on disk of one snapshot.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SnapshotObs {
+    /// The published file; temporaries do not count.
+    pub file: Option<FileObs>,
+    /// The generation in the published sidecar, if one is there and readable.
+    pub sidecar: Option<u64>,
 }
 
 /// Room in a pool.
@@ -90,6 +99,73 @@ pub trait Pool: Send + Sync {
         from: (&str, VolumeId),
         size: ByteSize,
         sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault>;
+
+    /// Looks at one snapshot; never at its content.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn observe_snapshot(&self, snapshot: SnapshotId) -> Result<SnapshotObs, Fault>;
+
+    /// Makes the snapshot's file a copy of the volume's as that is now, in place of any that is there:
+    /// reflink where the file system can, else its data ranges only, which needs that no process
+    /// changes the volume meanwhile; while one may (`live`) that is refused. Durable only with
+    /// [`Pool::settle_snapshot`].
+    ///
+    /// # Errors
+    /// `pool-full`, `volume-lost`, `io-error`; `machine-running` if it is `live` and cannot be shared.
+    fn take_snapshot(
+        &self,
+        snapshot: SnapshotId,
+        of: VolumeId,
+        live: bool,
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault>;
+
+    /// Makes the snapshot's file durable; returns its length.
+    ///
+    /// # Errors
+    /// `pool-full`, `snapshot-lost`, `io-error`.
+    fn settle_snapshot(&self, snapshot: SnapshotId) -> Result<ByteSize, Fault>;
+
+    /// Publishes the snapshot's sidecar, as [`Pool::write_sidecar`] does for a volume.
+    ///
+    /// # Errors
+    /// `pool-full`, `io-error`.
+    fn write_snapshot_sidecar(&self, snapshot: SnapshotId, sidecar: &[u8]) -> Result<(), Fault>;
+
+    /// Removes the snapshot's file, sidecar and temporaries for good.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn remove_snapshot(&self, snapshot: SnapshotId) -> Result<(), Fault>;
+
+    /// Makes a file of `size` bytes that begins with the content of a snapshot, which is in the pool that
+    /// stands before it, as [`Pool::create_copy`]
+    /// does of a volume.
+    ///
+    /// # Errors
+    /// `pool-full`, `snapshot-lost`, `volume-too-small`, `io-error`.
+    fn create_from_snapshot(
+        &self,
+        volume: VolumeId,
+        from: (&str, SnapshotId),
+        size: ByteSize,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault>;
+
+    /// Replaces the content of a published volume by that of a snapshot of this or another pool, with a length of `size` bytes:
+    /// complete and durable first, then published by one rename. No process has the volume open.
+    ///
+    /// # Errors
+    /// `pool-full`, `snapshot-lost`, `volume-too-small`, `io-error`.
+    fn reset(
+        &self,
+        volume: VolumeId,
+        to: (&str, SnapshotId),
+        size: ByteSize,
         progress: OnProgress<'_>,
     ) -> Result<(), Fault>;
 

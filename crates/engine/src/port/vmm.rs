@@ -1,10 +1,10 @@
 //! The hypervisor.
 
-use super::{Fault, NicPlan};
+use super::{Fault, NicPlan, OnProgress};
 use types::machine::StallReason;
 use types::network::NetworkSpec;
 use types::volume::VolumeRole;
-use types::{ByteSize, MachineId, Name, Problem, RunId, VolumeId};
+use types::{ByteSize, MachineId, Name, Problem, RunId, SnapshotId, VolumeId};
 
 /// A run's process, as its cgroup tells it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +100,16 @@ pub struct RunPlan {
     pub nics: Vec<(NetworkSpec, NicPlan)>,
 }
 
+/// Disks to be copied as they are at one instant.
+pub struct Backup<'a> {
+    /// The serials of the disks, each with the pool and the snapshot that its copy is.
+    pub disks: &'a [(String, String, SnapshotId)],
+    /// Called once that instant is past.
+    pub begun: &'a dyn Fn(),
+    /// Told how far it is.
+    pub progress: OnProgress<'a>,
+}
+
 /// Hypervisor processes of one node.
 pub trait Vmm: Send + Sync {
     /// Judges, before anything is written, whether a machine can run here at all.
@@ -161,6 +171,14 @@ pub trait Vmm: Send + Sync {
     /// # Errors
     /// `guest-failed` if the hypervisor does not take it, `guest-unreachable` (passing).
     fn stretch(&self, machine: MachineId, run: RunId, serial: &str, to: ByteSize) -> Result<(), Fault>;
+
+    /// Copies disks of a run that is alive, as they are at one instant, to the files of snapshots, in
+    /// place of any that are there; returns once all are complete. Durable only with
+    /// [`super::Pool::settle_snapshot`]. What an earlier call left is ended first.
+    ///
+    /// # Errors
+    /// `pool-full`, `io-error`, `guest-unreachable` (passing).
+    fn backup(&self, machine: MachineId, run: RunId, backup: &Backup<'_>) -> Result<(), Fault>;
 
     /// Pulls the plug: kills every process of the run and returns once none is left.
     ///

@@ -14,6 +14,7 @@ mod pool;
 #[cfg(test)]
 mod properties;
 mod report;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod volume;
@@ -29,8 +30,9 @@ use crate::db::encode;
 use types::image::{ImageSource, ImageSpec, ImageStatus};
 use types::machine::MachineSpec;
 use types::pool::PoolSpec;
+use types::snapshot::SnapshotSidecar;
 use types::volume::VolumeSpec;
-use types::{ByteSize, ImageId, MachineId, Name, Problem, RunId, Timestamp, VolumeId};
+use types::{ByteSize, ImageId, MachineId, Name, Problem, RunId, SnapshotId, Timestamp, VolumeId};
 use uuid::Uuid;
 
 /// Nothing was changed more often; a sidecar that says so is damaged, and counting goes on from here.
@@ -69,6 +71,17 @@ pub struct FoundMachine {
     pub written_at: Timestamp,
 }
 
+/// What there is of a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundSnapshot {
+    /// Which, by the names of its files.
+    pub id: SnapshotId,
+    /// What its sidecar says.
+    pub sidecar: Option<SnapshotSidecar>,
+    /// The length of its published file.
+    pub file: Option<ByteSize>,
+}
+
 /// A complete image.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FoundImage {
@@ -102,6 +115,8 @@ pub struct Found {
     pub offline: Vec<String>,
     /// Volumes, whatever there is of each, in each pool.
     pub volumes: Vec<FoundVolume>,
+    /// Snapshots, whatever there is of each.
+    pub snapshots: Vec<FoundSnapshot>,
     /// Machines whose directory is there.
     pub machines: Vec<FoundMachine>,
     /// Images whose content is there.
@@ -118,6 +133,7 @@ impl Found {
     pub fn is_empty(&self) -> bool {
         self.machines.is_empty()
             && self.pools.is_empty()
+            && self.snapshots.iter().all(|s| s.file.is_none())
             && self.volumes.iter().all(|v| v.file.is_none() && !v.sidecar)
     }
 }
@@ -177,6 +193,11 @@ pub fn decide(found: &Found, around: &Around<'_>) -> Result<Recovery, Problem> {
     for made in volumes {
         recovery.add(made);
     }
+    let (snapshots, left) = snapshot::decide(found, &mut claims)?;
+    for made in snapshots {
+        recovery.add(made);
+    }
+    recovery.left.extend(left);
     recovery.left.extend(machines.left);
     for made in machines.made {
         recovery.add(made.written());

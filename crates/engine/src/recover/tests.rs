@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use types::machine::{AttachVolume, DeployMachine, Phase};
 use types::operation::Kind;
 use types::pool::{PoolOn, PoolSpec};
+use types::snapshot::{SnapshotSidecar, SnapshotSpec, SnapshotStatus};
 use types::volume::{CreateVolume, VolumeRole, VolumeSource};
 use types::{Actor, Code, PoolId};
 
@@ -46,7 +47,23 @@ fn lose(world: &World) -> Found {
     let disk = &**world.disk();
     let volumes: Vec<VolumeSpec> = read(disk, Kind::Volume);
     let state = world.state();
+    let snapshots: Vec<(SnapshotSpec, SnapshotStatus)> = read::<SnapshotSpec>(disk, Kind::Snapshot)
+        .into_iter()
+        .map(|spec| {
+            let status = disk.get(&key::status(Kind::Snapshot, spec.id.0)).unwrap().unwrap();
+            (spec, serde_json::from_slice(&status.value).unwrap())
+        })
+        .collect();
     let found = Found {
+        snapshots: snapshots
+            .into_iter()
+            .filter(|(spec, _)| state.snapshots.contains_key(&spec.id))
+            .map(|(spec, status)| FoundSnapshot {
+                id: spec.id,
+                file: state.snapshots.get(&spec.id).map(|f| f.size),
+                sidecar: status.taken.map(|taken| SnapshotSidecar { spec, taken }),
+            })
+            .collect(),
         pools: read::<PoolSpec>(disk, Kind::Pool),
         offline: vec![],
         volumes: volumes
@@ -230,6 +247,7 @@ pub(super) fn volume(n: u128, name: &str) -> VolumeSpec {
         owner: None,
         protected: false,
         labels: Default::default(),
+        reset: None,
         deleting: None,
     }
 }

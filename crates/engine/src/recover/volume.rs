@@ -152,6 +152,7 @@ fn one(
     let before = spec.clone();
     let mut notes = vec![];
     spec.generation = spec.generation.min(MOST_CHANGES);
+    spec.reset = None;
     if spec.size > ByteSize::MAX {
         // Nobody can have asked for it.
         spec.size = if let Left::File(size) = seen.left { size } else { ByteSize::MAX };
@@ -215,6 +216,8 @@ fn one(
     if seen.spec.is_none() {
         notes.push("its sidecar is gone: name, role and time of making are made up".into());
     }
+    // How whoever had it last ended is in no file.
+    group.push((key::unclean(id), encode(&true)));
     if claims.tail(id.short()) {
         group.push((key::tail(&id.short()), encode(&id)));
     }
@@ -251,6 +254,7 @@ fn made(
         owner: None,
         protected: false,
         labels: Default::default(),
+        reset: None,
         deleting: None,
     })
 }

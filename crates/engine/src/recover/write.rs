@@ -16,7 +16,8 @@ use uuid::Uuid;
 /// Bytes of one transaction: far from the limit, since keys count too.
 const MAX_BYTES: usize = 512 << 10;
 /// What is written anew, and so removed first.
-const RECORDS: &[&str] = &["machine/", "volume/", "image/", "network/", "claim/", key::HOLDS];
+const RECORDS: &[&str] =
+    &["machine/", "volume/", "snapshot/", "image/", "network/", "claim/", key::HOLDS, key::UNCLEAN];
 
 /// What a store holds, as far as a recovery cares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,7 +38,7 @@ pub fn state(store: &dyn Store) -> Result<State, StoreError> {
     if store.get(key::RECOVERY)?.is_some() {
         return Ok(State::HalfDone);
     }
-    for kind in [Kind::Machine, Kind::Volume, Kind::Image] {
+    for kind in [Kind::Machine, Kind::Volume, Kind::Snapshot, Kind::Image] {
         if !store.scan(&key::all(kind), Limit::Last(1))?.is_empty() {
             return Ok(State::Records);
         }

@@ -108,6 +108,15 @@ impl Engine {
         if let Some(claim) = claim.filter(|c| c.value == spec.id) {
             change.on(&claim).delete(claim.key.clone());
         }
+        let forced =
+            record.spec.disks.iter().any(|d| d.volume == volume && d.leaving.is_some_and(|l| l.force));
+        if record.status.run.is_some() {
+            // The guest has unmounted it, or was not asked.
+            match forced {
+                true => change.put(key::unclean(volume), &true),
+                false => change.delete(key::unclean(volume)),
+            };
+        }
         let used = record.status.run.is_some() && look.guest.hello;
         tracing::info!(machine = %spec.name, %volume, used, "a disk has left");
         self.commit_and_close(change, Kind::Machine, spec.id.0, |op| {

@@ -256,6 +256,9 @@ impl Engine {
         }
         let mut change = Change::system();
         change.update(status, &new).on(spec);
+        if matches!(step, Step::End { .. }) {
+            mark_disks(&mut change, record, look);
+        }
         change.commit(&self.0.db)?;
         if new.run.is_none() {
             // The end of the host waits for the end of every run.
@@ -395,6 +398,12 @@ impl Engine {
             self.clear_away(spec, run.id)?;
             new.run = None;
             new.last_exit = Some(LastExit { at: self.0.ports.clock.now(), how: "failed".into() });
+            // It may have been killed in the middle of anything.
+            let mut change = Change::system();
+            for disk in &spec.disks {
+                change.put(key::unclean(disk.volume), &true);
+            }
+            change.commit(&self.0.db)?;
         }
         new.ended_epoch = new.ended_epoch.max(spec.epoch);
         let open = self.open_operations(Kind::Machine, id.0)?;
@@ -568,6 +577,21 @@ fn superseded(spec: &MachineSpec) -> Problem {
 
 pub(super) fn plug_pulled(spec: &MachineSpec) -> String {
     format!("machine \"{}\" did not shut down in time; the plug was pulled", spec.name)
+}
+
+/// Says of the volumes of a run that ends whether its guest powered off in order. One that never was
+/// started touched nothing.
+fn mark_disks(change: &mut Change, record: &MachineRecord, look: &Look) {
+    let boot = record.status.run.as_ref().map(|run| &run.host_boot);
+    for disk in &record.spec.disks {
+        let mark = key::unclean(disk.volume);
+        match look.process {
+            _ if boot != Some(&look.host_boot) => change.put(mark, &true),
+            ProcessObs::Exited { clean: true } => change.delete(mark),
+            ProcessObs::Absent => continue,
+            _ => change.put(mark, &true),
+        };
+    }
 }
 
 /// Whether a request is for a machine that runs.

@@ -16,6 +16,8 @@ mod node;
 mod pass;
 mod pool;
 pub mod queue;
+mod reset;
+mod snapshot;
 mod stall;
 pub mod steady;
 mod trash;
@@ -107,6 +109,7 @@ impl Engine {
         let outcome = match kind {
             Kind::Machine => self.look_at_machine(types::MachineId(id)),
             Kind::Volume => self.look_at_volume(types::VolumeId(id)),
+            Kind::Snapshot => self.look_at_snapshot(types::SnapshotId(id)),
             Kind::Image => self.look_at_image(types::ImageId(id)),
             Kind::Pool => self.look_at_pool(types::PoolId(id)),
             Kind::Network | Kind::Token | Kind::User => Ok(Next::Idle),
@@ -142,6 +145,7 @@ impl Engine {
         match kind {
             Kind::Machine => self.give_up_machine(types::MachineId(id), problem),
             Kind::Volume => self.give_up_volume(types::VolumeId(id), problem),
+            Kind::Snapshot => self.give_up_snapshot(types::SnapshotId(id), problem),
             Kind::Image => self.give_up_image(types::ImageId(id), problem),
             Kind::Pool => self.give_up_pool(types::PoolId(id), problem),
             Kind::Network | Kind::Node | Kind::Token | Kind::User => Ok(false),

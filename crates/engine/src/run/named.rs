@@ -6,6 +6,7 @@ use crate::db::Spec;
 use types::image::ImageSpec;
 use types::machine::MachineSpec;
 use types::operation::Kind;
+use types::snapshot::SnapshotSpec;
 use types::volume::{VolumeSource, VolumeSpec};
 use types::{Name, Problem};
 use uuid::Uuid;
@@ -27,6 +28,13 @@ impl Engine {
                 put(id, spec.map(|s| s.name));
             }
             Kind::Machine => put(id, self.spec_of::<MachineSpec>(id).map(|s| s.name)),
+            Kind::Snapshot => {
+                let spec = self.spec_of::<SnapshotSpec>(id);
+                if let Some(spec) = &spec {
+                    put(spec.volume.0, Some(spec.volume_name.clone()));
+                }
+                put(id, spec.map(|s| s.name));
+            }
             Kind::Image => put(id, self.spec_of::<ImageSpec>(id).map(|s| s.name)),
             // A pool is known to everybody by its name.
             Kind::Pool | Kind::Network | Kind::Node | Kind::Token | Kind::User => {}

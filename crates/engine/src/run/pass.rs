@@ -18,6 +18,7 @@ use types::machine::{Desired, MachineSpec};
 use types::network::NetworkSpec;
 use types::operation::Kind;
 use types::pool::PoolSpec;
+use types::snapshot::SnapshotSpec;
 use types::volume::VolumeSpec;
 use types::{NetworkId, Problem};
 
@@ -46,6 +47,9 @@ impl Engine {
         }
         for r in db.records::<ImageSpec>()? {
             all.push(((Kind::Image, r.spec.id.0), None));
+        }
+        for r in db.records::<SnapshotSpec>()? {
+            all.push(((Kind::Snapshot, r.spec.id.0), None));
         }
         // Before what is in them.
         for r in db.records::<PoolSpec>()? {
@@ -112,6 +116,7 @@ impl Engine {
                     claimed: false,
                     image: volume::ImageLook::Missing,
                     expired: false,
+                    reset: volume::ResetLook::Ready,
                     elsewhere: None,
                 };
                 Ok(volume::plan(spec, status, &look) == Answer::Settled)

@@ -1,15 +1,17 @@
 //! Volumes: looking and doing.
 
 use super::close::Ending;
+use super::queue::Key;
 use super::{Broken, Next};
 use crate::admit::{discard_for_good, mark_deleting, restorable};
 use crate::db::{Change, VolumeRecord, encode};
 use crate::plan::Answer;
-use crate::plan::volume::{ImageLook, Look, Step, plan};
+use crate::plan::volume::{ImageLook, Look, ResetLook, Step, plan};
 use crate::{Engine, key};
 use types::operation::{Kind, Progress};
+use types::snapshot::SnapshotSpec;
 use types::volume::{Condition, VolumeDeletion, VolumeSource, VolumeSpec, VolumeStatus};
-use types::{ByteSize, Code, MachineId, Operation, Problem, Verb, VolumeId};
+use types::{ByteSize, Code, MachineId, Operation, Problem, SnapshotId, Verb, VolumeId};
 
 impl Engine {
     pub(super) fn look_at_volume(&self, id: VolumeId) -> Result<Next, Broken> {
@@ -58,12 +60,19 @@ impl Engine {
             VolumeSource::Volume { volume, .. } if pool.file.is_none() => {
                 self.source_look(spec.id, volume)?
             }
+            VolumeSource::Snapshot { snapshot, .. } if pool.file.is_none() => {
+                self.snapshot_source(snapshot)?
+            }
             _ => ImageLook::Missing,
         };
         let there = |key: String| self.0.db.0.get(&key).map(|found| found.is_some());
         let claimed =
             spec.deleting.is_some() && (there(key::attach(spec.id))? || there(key::hold(spec.id.0))?);
         let expired = restorable(record).is_some_and(|until| self.let_go(until));
+        let reset = match &spec.reset {
+            Some(reset) => self.reset_look(reset)?,
+            None => ResetLook::Ready,
+        };
         let elsewhere = match spec.moving.as_ref().or(spec.leaving.as_ref()) {
             // Who waits for it learns why it cannot be reached; nobody else has to wait.
             Some(other) => match self.pool(other) {
@@ -73,7 +82,7 @@ impl Engine {
             },
             None => None,
         };
-        Ok(Look { pool, claimed, image, expired, elsewhere })
+        Ok(Look { pool, claimed, image, expired, reset, elsewhere })
     }
 
     /// The volume that `copy` is to be a copy of: without the hold, it may have changed since.
@@ -96,6 +105,17 @@ impl Engine {
         })
     }
 
+    /// The snapshot that a volume is to be a copy of, which never changes.
+    fn snapshot_source(&self, source: SnapshotId) -> Result<ImageLook, Problem> {
+        let Some(record) = self.0.db.record::<SnapshotSpec>(source.0)? else { return Ok(ImageLook::Missing) };
+        Ok(match (&record.status.fault, record.status.taken) {
+            (Some(fault), _) => ImageLook::Failed(fault.clone()),
+            (None, Some(taken)) => ImageLook::Ready(taken.size),
+            (None, None) if record.spec.deleting.is_some() => ImageLook::Missing,
+            (None, None) => ImageLook::Coming,
+        })
+    }
+
     fn do_volume(&self, record: &VolumeRecord, step: &Step) -> Result<Next, Broken> {
         let spec = &record.spec;
         let pool = self.pool(&spec.pool)?;
@@ -114,6 +134,22 @@ impl Engine {
                 let source = self.0.db.record::<VolumeSpec>(from.0)?.ok_or(Broken::Raced)?;
                 let from = (source.spec.pool.as_str(), *from);
                 pool.create_copy(spec.id, from, *size, &encode(&spec.value), &tell)?;
+            }
+            Step::CopySnapshot { from, size } => {
+                let source = self.0.db.record::<SnapshotSpec>(from.0)?.ok_or(Broken::Raced)?;
+                let from = (source.spec.pool.as_str(), *from);
+                pool.create_from_snapshot(spec.id, from, *size, &encode(&spec.value), &tell)?;
+            }
+            Step::Reset { to, size } => {
+                let Some(reset) = spec.reset.filter(|r| r.to == *to) else { return Err(Broken::Raced) };
+                let source = self.0.db.record::<SnapshotSpec>(to.0)?.ok_or(Broken::Raced)?;
+                pool.reset(spec.id, (&source.spec.pool, *to), *size, &tell)?;
+                self.end_reset(record, &reset)?;
+            }
+            Step::DropReset => {
+                let Some(reset) = &spec.reset else { return Err(Broken::Raced) };
+                let text = format!("volume \"{}\" was deleted meanwhile", spec.name);
+                self.give_up_reset(record, reset, &Problem::new(Code::Superseded, text))?;
             }
             Step::Grow { to } => pool.grow(spec.id, *to)?,
             Step::WriteSidecar => pool.write_sidecar(spec.id, &encode(&spec.value))?,
@@ -160,7 +196,8 @@ impl Engine {
             .on(&record.status)
             .delete(spec.key.clone())
             .delete(record.status.key.clone())
-            .delete(key::tail(&spec.id.short()));
+            .delete(key::tail(&spec.id.short()))
+            .delete(key::unclean(spec.id));
         self.end_copy(&mut change, record)?;
         let because = spec.deleting.as_ref().and_then(|d| d.because.clone());
         self.commit_and_close(change, Kind::Volume, spec.id.0, |op| {
@@ -181,21 +218,17 @@ impl Engine {
 
     /// Lets go of what a copy was made of, if it was not whole before.
     fn end_copy(&self, change: &mut Change, record: &VolumeRecord) -> Result<(), Problem> {
-        match record.spec.source {
-            VolumeSource::Volume { volume, .. } if !record.status.filled => {
-                self.release_hold(change, volume.0, (Kind::Volume, record.spec.id.0))
-            }
-            _ => Ok(()),
+        match source_key(record) {
+            Some((_, id)) => self.release_hold(change, id, (Kind::Volume, record.spec.id.0)),
+            None => Ok(()),
         }
     }
 
     /// Whoever waited for what was held looks again.
     fn after_copy(&self, record: &VolumeRecord) {
-        if let VolumeSource::Volume { volume, .. } = record.spec.source {
-            if !record.status.filled {
-                self.wake(Kind::Volume, volume.0);
-                self.0.queue.settled((Kind::Volume, volume.0));
-            }
+        if let Some(source) = source_key(record) {
+            self.wake(source.0, source.1);
+            self.0.queue.settled(source);
         }
     }
 
@@ -253,6 +286,9 @@ impl Engine {
                 (op.generation <= generation).then(|| Ending::failed(problem.clone()))
             })?;
             return Ok(false);
+        }
+        if let Some(reset) = &spec.reset {
+            return self.give_up_reset(&record, reset, problem).map(|()| true);
         }
         if self.give_up_growth(&record, problem)? {
             return Ok(false);
@@ -313,5 +349,15 @@ impl Engine {
         self.commit_and_close(change, Kind::Volume, new.id.0, |op| {
             (op.verb == Verb::VolumeResize).then(|| Ending::failed(problem.clone()))
         })
+    }
+}
+
+/// What a volume that is not whole yet is a copy of, and holds.
+fn source_key(record: &VolumeRecord) -> Option<Key> {
+    match record.spec.source {
+        _ if record.status.filled => None,
+        VolumeSource::Volume { volume, .. } => Some((Kind::Volume, volume.0)),
+        VolumeSource::Snapshot { snapshot, .. } => Some((Kind::Snapshot, snapshot.0)),
+        VolumeSource::Blank { .. } | VolumeSource::Image { .. } | VolumeSource::Upload => None,
     }
 }

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use types::machine::{Desired, MachineSpec, MachineStatus, Run, StallReason};
 use types::operation::Kind;
 use types::pool::{PoolOn, PoolSpec, PoolStatus};
+use types::snapshot::{SnapshotSpec, SnapshotStatus};
 use types::volume::{Condition, VolumeSpec, VolumeStatus};
-use types::{MachineId, VolumeId};
+use types::{MachineId, SnapshotId, VolumeId};
 
 fn records<S: serde::de::DeserializeOwned, T: serde::de::DeserializeOwned + Default>(
     world: &World,
@@ -49,7 +50,9 @@ pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
         Ok(halting) => machines_agree(world, &machines, &volumes, halting, &mut wrong),
         Err(p) => wrong.push(format!("the host's mark cannot be read: {p}")),
     }
-    claims_agree(world, &machines, &volumes, &mut wrong);
+    let snapshots: Vec<(SnapshotSpec, SnapshotStatus)> = records(world, Kind::Snapshot);
+    snapshots_agree(world, &snapshots, &mut wrong);
+    claims_agree(world, &machines, &volumes, &snapshots, &mut wrong);
     for pool in engine.pool_names().unwrap_or_default() {
         let here = volumes.iter().filter(|(v, _)| v.deleting.is_none() && v.pool == pool);
         let sum = here.map(|(v, _)| v.size.bytes()).sum::<u64>();
@@ -154,6 +157,9 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
             }
             continue;
         }
+        if v.reset.is_some() {
+            wrong.push(format!("{name} is still being restored"));
+        }
         match s.files.get(&at) {
             None => wrong.push(format!("{name} has no file")),
             Some(f) if f.size != v.size => {
@@ -190,6 +196,38 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
     }
     for at in s.trash.keys().filter(|at| !known.contains(*at)) {
         wrong.push(format!("{at:?} is in the trash and has no record"));
+    }
+}
+
+fn snapshots_agree(world: &World, snapshots: &[(SnapshotSpec, SnapshotStatus)], wrong: &mut Vec<String>) {
+    let s = world.state();
+    let known: BTreeSet<SnapshotId> = snapshots.iter().map(|(spec, _)| spec.id).collect();
+    for (spec, status) in snapshots {
+        let name = &spec.name;
+        if spec.deleting.is_some() {
+            wrong.push(format!("snapshot {name} is still being deleted"));
+            continue;
+        }
+        let Some(taken) = &status.taken else {
+            wrong.push(format!("snapshot {name} was not taken"));
+            continue;
+        };
+        let size = s.snapshots.get(&spec.id).map(|f| f.size);
+        if (size != Some(taken.size)) != status.fault.is_some() {
+            wrong.push(format!(
+                "snapshot {name} has {size:?} of {}, and {:?} is told",
+                taken.size, status.fault
+            ));
+        }
+        let told = status.observed_generation == spec.generation
+            && s.snapshot_sidecars.get(&spec.id) == Some(&spec.generation);
+        if !told && status.fault.is_none() {
+            wrong.push(format!("snapshot {name}'s status or sidecar is stale"));
+        }
+    }
+    let strangers = s.snapshots.keys().chain(s.snapshot_sidecars.keys()).filter(|id| !known.contains(id));
+    for id in strangers.chain(&s.snapshot_parts) {
+        wrong.push(format!("{id:?} is half made, or has no record"));
     }
 }
 
@@ -300,6 +338,7 @@ fn claims_agree(
     world: &World,
     machines: &[(MachineSpec, MachineStatus)],
     volumes: &[(VolumeSpec, VolumeStatus)],
+    snapshots: &[(SnapshotSpec, SnapshotStatus)],
     wrong: &mut Vec<String>,
 ) {
     let mut want: BTreeMap<String, uuid::Uuid> = BTreeMap::new();
@@ -319,6 +358,9 @@ fn claims_agree(
         if v.deleting.is_none() {
             claim(key::name(Kind::Volume, v.name.as_str()), v.id.0, wrong);
         }
+    }
+    for (spec, _) in snapshots.iter().filter(|(spec, _)| spec.deleting.is_none()) {
+        claim(key::name(Kind::Snapshot, spec.name.as_str()), spec.id.0, wrong);
     }
     for (m, _) in machines {
         claim(key::tail(&m.id.short()), m.id.0, wrong);

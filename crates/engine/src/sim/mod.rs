@@ -22,13 +22,15 @@ use crate::{Engine, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use types::machine::StallReason;
-use types::{ByteSize, ImageId, MachineId, Problem, RunId, Timestamp, VolumeId};
+use types::{ByteSize, ImageId, MachineId, Problem, RunId, SnapshotId, Timestamp, VolumeId};
 
 /// So many ticks are remembered by name; a world that lives long forgets the later ones.
 const TRACED: usize = 20_000;
 
 /// How long a guest takes until its agent says hello, in milliseconds.
 const HELLO: i64 = 1000;
+/// How long a guest holds its file systems still at most, in milliseconds.
+const HELD: i64 = 30_000;
 /// How long a guest takes to shut down, in milliseconds.
 const DOWN: i64 = 500;
 
@@ -74,6 +76,8 @@ pub struct Process {
     pub stands: Option<(StallReason, i64)>,
     /// How far the guest's clock is behind, in milliseconds.
     pub behind: i64,
+    /// Its file systems are held still, until then.
+    pub held: Option<i64>,
 }
 
 /// How guests behave.
@@ -99,6 +103,12 @@ pub enum Guests {
 pub struct State {
     /// Published files.
     pub files: BTreeMap<Place, File>,
+    /// Published snapshots.
+    pub snapshots: BTreeMap<SnapshotId, File>,
+    /// Their published sidecars: the generation in each.
+    pub snapshot_sidecars: BTreeMap<SnapshotId, u64>,
+    /// Their temporaries.
+    pub snapshot_parts: BTreeSet<SnapshotId>,
     /// Published sidecars: the generation in each.
     pub sidecars: BTreeMap<Place, u64>,
     /// Temporaries.
@@ -129,6 +139,8 @@ pub struct State {
     pub ids: u64,
     /// How guests behave.
     pub guests: Guests,
+    /// Copies in the pool share their blocks.
+    pub shares: bool,
     /// The pool has no room.
     pub full: bool,
     /// Nothing can be written to the pool.

@@ -2,14 +2,14 @@
 
 use super::{File, Guests, Place, Process, World};
 use crate::port::{
-    Capacity, Clock, DiskObs, Fault, FileObs, Grown, Guest, GuestObs, Health, ImageObs, Images, Net, NicPlan,
-    OnProgress, Pool, Pools, ProcessObs, RunDisk, RunPlan, Vmm, VolumeObs,
+    Backup, Capacity, Clock, DiskObs, Fault, FileObs, Grown, Guest, GuestObs, Health, ImageObs, Images, Net,
+    NicPlan, OnProgress, Pool, Pools, ProcessObs, RunDisk, RunPlan, SnapshotObs, Vmm, VolumeObs,
 };
 use std::collections::BTreeMap;
 use types::image::ImageSource;
 use types::network::NetworkSpec;
 use types::operation::Progress;
-use types::{ByteSize, Code, ImageId, MachineId, Problem, RunId, Timestamp, VolumeId};
+use types::{ByteSize, Code, ImageId, MachineId, Problem, RunId, SnapshotId, Timestamp, VolumeId};
 use uuid::Uuid;
 
 fn generation(sidecar: &[u8]) -> u64 {
@@ -96,6 +96,26 @@ impl std::ops::Deref for InPool {
 impl InPool {
     fn at(&self, volume: VolumeId) -> Place {
         (self.pool.clone(), volume)
+    }
+
+    /// A volume's file, which no process has open.
+    fn still(&self, volume: VolumeId, done: &str) -> Option<File> {
+        let mut s = self.state();
+        if s.processes.values().any(|p| !p.exited && p.volumes.contains(&volume)) {
+            s.violations.push(format!("{volume:?} is {done} while a process has it open"));
+        }
+        s.files.get(&self.at(volume)).cloned()
+    }
+
+    /// A snapshot's file, to be made `size` long.
+    fn kept(&self, snapshot: SnapshotId, size: ByteSize) -> Result<File, Fault> {
+        match self.state().snapshots.get(&snapshot) {
+            None => Err(Fault::lasting(Code::SnapshotLost, "what is copied is gone")),
+            Some(file) if size < file.size => {
+                Err(Fault::lasting(Code::VolumeTooSmall, "the copy would be cut"))
+            }
+            Some(file) => Ok(file.clone()),
+        }
     }
 
     fn publish(&self, volume: VolumeId, file: File, sidecar: &[u8], progress: OnProgress<'_>) {
@@ -201,6 +221,117 @@ impl Pool for InPool {
         Ok(())
     }
 
+    fn observe_snapshot(&self, snapshot: SnapshotId) -> Result<SnapshotObs, Fault> {
+        let s = self.state();
+        Ok(SnapshotObs {
+            file: s.snapshots.get(&snapshot).map(|f| FileObs { size: f.size, allocated: f.size }),
+            sidecar: s.snapshot_sidecars.get(&snapshot).copied(),
+        })
+    }
+
+    fn take_snapshot(
+        &self,
+        snapshot: SnapshotId,
+        of: VolumeId,
+        live: bool,
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        self.begin("take_snapshot")?;
+        let look = |w: &Self| match live {
+            true => w.state().files.get(&w.at(of)).cloned(),
+            false => w.still(of, "made a snapshot of"),
+        };
+        let Some(was) = look(self) else {
+            return Err(Fault::lasting(Code::VolumeLost, "what is copied is gone"));
+        };
+        if live && !self.state().shares {
+            self.state().violations.push(format!("{of:?} is copied while it may be written"));
+        }
+        self.room()?;
+        self.state().snapshot_parts.insert(snapshot);
+        progress(Progress { what: "copying".into(), done: 0, total: None, unit: "bytes".into() });
+        self.tick("half taken");
+        if look(self).as_ref() != Some(&was) {
+            self.state().violations.push(format!("{of:?} changed while a snapshot was made of it"));
+        }
+        let mut s = self.state();
+        s.snapshot_parts.remove(&snapshot);
+        s.snapshots.insert(snapshot, was);
+        drop(s);
+        self.tick("taken");
+        Ok(())
+    }
+
+    fn settle_snapshot(&self, snapshot: SnapshotId) -> Result<ByteSize, Fault> {
+        self.begin("settle_snapshot")?;
+        let size = self.state().snapshots.get(&snapshot).map(|f| f.size);
+        size.ok_or_else(|| Fault::lasting(Code::SnapshotLost, "its file is gone"))
+    }
+
+    fn write_snapshot_sidecar(&self, snapshot: SnapshotId, sidecar: &[u8]) -> Result<(), Fault> {
+        self.begin("write_snapshot_sidecar")?;
+        self.state().snapshot_sidecars.insert(snapshot, generation(sidecar));
+        self.tick("snapshot's sidecar written");
+        Ok(())
+    }
+
+    fn remove_snapshot(&self, snapshot: SnapshotId) -> Result<(), Fault> {
+        self.begin("remove_snapshot")?;
+        self.state().snapshots.remove(&snapshot);
+        self.tick("snapshot's file removed");
+        let mut s = self.state();
+        s.snapshot_sidecars.remove(&snapshot);
+        s.snapshot_parts.remove(&snapshot);
+        drop(s);
+        self.tick("snapshot removed");
+        Ok(())
+    }
+
+    fn create_from_snapshot(
+        &self,
+        volume: VolumeId,
+        (_, from): (&str, SnapshotId),
+        size: ByteSize,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        self.begin("create_from_snapshot")?;
+        let was = self.kept(from, size)?;
+        self.room()?;
+        self.tick("half copied");
+        if self.kept(from, size).as_ref() != Ok(&was) {
+            self.state().violations.push(format!("{from:?} changed while it was copied"));
+        }
+        self.publish(volume, File { size, marks: was.marks }, sidecar, progress);
+        self.tick("copied");
+        Ok(())
+    }
+
+    fn reset(
+        &self,
+        volume: VolumeId,
+        (_, to): (&str, SnapshotId),
+        size: ByteSize,
+        _: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        self.begin("reset")?;
+        let new = self.kept(to, size)?;
+        self.room()?;
+        if self.still(volume, "reset").is_none() {
+            return Err(Fault::lasting(Code::VolumeLost, "what is replaced is gone"));
+        }
+        let at = self.at(volume);
+        self.state().parts.insert(at.clone());
+        self.tick("half replaced");
+        let _ = self.still(volume, "reset");
+        let mut s = self.state();
+        s.parts.remove(&at);
+        s.files.insert(at, File { size, marks: new.marks });
+        drop(s);
+        self.tick("replaced");
+        Ok(())
+    }
+
     fn grow(&self, volume: VolumeId, to: ByteSize) -> Result<(), Fault> {
         self.begin("grow")?;
         let mut s = self.state();
@@ -282,7 +413,7 @@ impl Pool for InPool {
     }
 
     fn shares(&self) -> bool {
-        false
+        self.state().shares
     }
 
     fn capacity(&self) -> Result<Capacity, Fault> {
@@ -425,6 +556,7 @@ impl Vmm for World {
                 clean: false,
                 stands: None,
                 behind: 0,
+                held: None,
             });
         }
         self.tick("process there");
@@ -523,6 +655,33 @@ impl Vmm for World {
         p.disks.iter_mut().filter(|(v, _)| v.short() == serial).for_each(|(_, size)| *size = to);
         drop(s);
         self.tick("stretched");
+        Ok(())
+    }
+
+    fn backup(&self, machine: MachineId, run: RunId, backup: &Backup<'_>) -> Result<(), Fault> {
+        self.begin("backup")?;
+        let mut then = Vec::new();
+        for (serial, _, snapshot) in backup.disks {
+            let mut s = self.state();
+            let p = s.alive(machine, run)?;
+            let volume = p.disks.keys().copied().find(|v| v.short() == *serial);
+            let file =
+                volume.and_then(|v| s.files.iter().find(|((_, id), _)| *id == v)).map(|(_, f)| f.clone());
+            let gone = || Fault::passing(Code::GuestUnreachable, "there is no such disk");
+            then.push((*snapshot, file.ok_or_else(gone)?));
+        }
+        self.state().snapshot_parts.extend(then.iter().map(|(id, _)| *id));
+        self.tick("copies begun");
+        (backup.begun)();
+        self.tick("half copied");
+        self.state().alive(machine, run).map(drop)?;
+        for (id, file) in then {
+            let mut s = self.state();
+            s.snapshot_parts.remove(&id);
+            s.snapshots.insert(id, file);
+            drop(s);
+            self.tick("copied");
+        }
         Ok(())
     }
 
@@ -660,6 +819,26 @@ impl Guest for World {
         drop(s);
         self.tick("guest has grown");
         Ok(Grown::default())
+    }
+
+    fn freeze(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        self.begin("freeze")?;
+        let mut s = self.state();
+        let until = s.up() + super::HELD;
+        s.heard(machine, run)?.held = Some(until);
+        drop(s);
+        self.tick("held still");
+        Ok(())
+    }
+
+    fn thaw(&self, machine: MachineId, run: RunId) -> Result<bool, Fault> {
+        self.begin("thaw")?;
+        let mut s = self.state();
+        let up = s.up();
+        let held = s.heard(machine, run)?.held.take();
+        drop(s);
+        self.tick("let go");
+        Ok(held.is_some_and(|until| until > up))
     }
 
     fn trim(&self, machine: MachineId, run: RunId, _: &str) -> Result<(), Fault> {

@@ -10,6 +10,7 @@ use types::machine::{
     AttachVolume, CloneMachine, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy,
 };
 use types::pool::{CreatePool, MoveVolume, ResizePool};
+use types::snapshot::TakeSnapshot;
 use types::volume::{
     CloneVolume, Condition, CreateVolume, ImportVolume, ResizeVolume, Restore, Volume, VolumeRole,
 };
@@ -194,6 +195,13 @@ const TWIN: Command = |e, a| {
     e.clone_machine(a, "web", CloneMachine { name })
 };
 const TWIN_AWAY: Command = |e, a| e.delete_machine(a, "twin", false, false);
+const SNAP: Command = |e, a| e.snapshot_volume(a, "appdata", &TakeSnapshot { name: name("snap") });
+const SNAP_ROOT: Command = |e, a| e.snapshot_volume(a, "web-root", &TakeSnapshot { name: name("snap") });
+const SNAP_ALL: Command = |e, a| e.snapshot_machine(a, "web", &TakeSnapshot { name: name("snap") });
+const SHARES: Act = Act::World(|w| w.state().shares = true);
+const SNAP_AWAY: Command = |e, a| e.delete_snapshot(a, "snap");
+const SNAP_BACK: Command = |e, a| e.restore_snapshot(a, "snap");
+const SNAP_COPY: Command = |e, a| clone(e, a, "snap", "copy");
 const POOL: Command = |e, a| {
     let Some(name) = name("fast") else { return e.delete_pool(a, "fast") };
     e.create_pool(
@@ -284,6 +292,41 @@ pub fn pairs() -> Vec<Scenario> {
         pair("clone a machine, start it", stopped.clone(), vec![JOIN, TWIN], vec![START]),
         pair("clone a machine, delete it", stopped.clone(), vec![TWIN], vec![DELETE, TWIN_AWAY]),
         pair("two clones", stopped.clone(), vec![COPY], vec![|e, a| clone(e, a, "appdata", "copy2")]),
+        pair("snapshot and delete", stopped.clone(), vec![SNAP], vec![DELETE_DATA]),
+        pair("snapshot and grow", stopped.clone(), vec![SNAP], vec![GROW_DATA]),
+        pair("snapshot and start", stopped.clone(), vec![SNAP_ROOT], vec![START]),
+        pair("start and snapshot", stopped.clone(), vec![START], vec![SNAP_ROOT]),
+        pair("live snapshots and stop", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL], vec![STOP, START]),
+        pair("live snapshots and detach", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL], vec![PART]),
+        pair("live snapshots and delete", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL], vec![DELETE]),
+        pair("live snapshot and grow", vec![WEB], vec![SNAP_ROOT], vec![GROW]),
+        pair("snapshot, delete it", stopped.clone(), vec![SNAP], vec![SNAP_AWAY]),
+        pair("snapshots, delete the machine", stopped.clone(), vec![JOIN, SNAP_ALL], vec![DELETE]),
+        pair("snapshot and clone", stopped.clone(), vec![SNAP, SNAP_COPY], vec![COPY, SNAP_AWAY]),
+        one(pair("snapshots of one name", stopped.clone(), vec![SNAP], vec![SNAP_ROOT])),
+        pair("reset and start", [stopped.clone(), vec![SNAP_ROOT]].concat(), vec![SNAP_BACK], vec![START]),
+        pair("reset and delete", [stopped.clone(), vec![SNAP]].concat(), vec![SNAP_BACK], vec![DELETE_DATA]),
+        pair(
+            "reset, delete its machine",
+            [stopped.clone(), vec![SNAP_ROOT]].concat(),
+            vec![SNAP_BACK],
+            vec![DELETE],
+        ),
+        pair(
+            "reset, delete the snapshot",
+            [stopped.clone(), vec![SNAP]].concat(),
+            vec![SNAP_BACK],
+            vec![SNAP_AWAY],
+        ),
+        pair("reset and reset", [stopped.clone(), vec![SNAP]].concat(), vec![SNAP_BACK], vec![SNAP_BACK]),
+        pair("reset and attach", [stopped.clone(), vec![SNAP]].concat(), vec![SNAP_BACK], vec![JOIN, START]),
+        pair("reset and grow", [stopped.clone(), vec![SNAP]].concat(), vec![SNAP_BACK], vec![GROW_DATA]),
+        pair(
+            "reset and clone",
+            [stopped.clone(), vec![SNAP]].concat(),
+            vec![SNAP_BACK],
+            vec![COPY, SNAP_COPY],
+        ),
         pair("halt and deploy", vec![], vec![WEB, HALT], vec![APPDATA, API]),
         pair("deploy and halt", vec![], vec![WEB], vec![HALT]),
         pair("halt and start", stopped.clone(), vec![HALT], vec![START]),
@@ -340,6 +383,16 @@ fn expect(e: &Engine, what: &str, holds: impl Fn(&[Machine], &[Volume]) -> bool)
         (Ok(machines), Ok(volumes)) => Some(format!("not so: {what}: {machines:?} {volumes:?}")),
         (Err(p), _) | (_, Err(p)) => Some(format!("a list cannot be read: {p}")),
     }
+}
+
+/// The root volume is what it was in the snapshot, which is still there, and so is what it was later.
+fn was_reset(world: &World, e: &Engine) -> Option<String> {
+    let (s, volume) = (world.state(), e.0.db.find::<types::volume::VolumeSpec>("web-root").ok()?);
+    let snap = e.0.db.find::<types::snapshot::SnapshotSpec>("snap").ok()?;
+    let now = s.files.get(&(volume.spec.pool.clone(), volume.spec.id)).map(|f| &f.marks);
+    let then = s.snapshots.get(&snap.spec.id).map(|f| &f.marks);
+    let later = s.snapshots.values().any(|f| then.is_some_and(|t| f.marks.len() > t.len()));
+    (now != then || !later).then(|| format!("not so: it was reset: {now:?} to {then:?}, later: {later}"))
 }
 
 fn ended(m: &Machine, phase: Phase, how: &str) -> bool {
@@ -562,6 +615,11 @@ pub fn surprised() -> Vec<Scenario> {
         of("killed during a deploy, comes back", vec![], vec![TOUGH], World::kill_hypervisors),
         of("killed during a restart", vec![WEB], vec![RESTART], World::kill_hypervisors),
         of("killed during a stop", vec![TOUGH], vec![STOP], World::kill_hypervisors),
+        of("killed during snapshots", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL], World::kill_hypervisors),
+        of("killed during snapshots, comes back", vec![TOUGH], vec![SNAP_ROOT], World::kill_hypervisors),
+        of("powers off during snapshots", vec![TOUGH], vec![SNAP_ROOT], World::power_off),
+        filled("full during snapshots", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL]),
+        filled("full during a reset", vec![APPDATA, SNAP], vec![SNAP_BACK]),
         of("powers off during a restart", vec![TOUGH], vec![RESTART], World::power_off),
         of("unplugged during a deploy", vec![], vec![WEB], |w| {
             w.state().bridges.clear();
@@ -693,6 +751,40 @@ pub fn all() -> Vec<Scenario> {
             fault: Some(("create_copy", Code::PoolFull)),
             setup: asks(vec![web, appdata, stop, join]),
             ..plain("no room to clone", vec![TWIN, COPY_ROOT, start])
+        },
+        plain("snapshot", vec![appdata, SNAP, DELETE_DATA, SNAP_COPY, SNAP_AWAY]),
+        plain("snapshots of a machine", vec![web, appdata, stop, join, SNAP_ALL, start, SNAP_AWAY]),
+        Scenario {
+            holds: Some(was_reset),
+            ..plain("reset to a snapshot", vec![web, stop, SNAP_ROOT, start, stop, SNAP_BACK])
+        },
+        Scenario {
+            fault: Some(("take_snapshot", Code::PoolFull)),
+            setup: asks(vec![web, appdata, stop, join]),
+            ..plain("no room for a snapshot", vec![SNAP, SNAP_ALL, start])
+        },
+        Scenario {
+            fault: Some(("reset", Code::PoolFull)),
+            setup: asks(vec![web, appdata, stop, SNAP]),
+            ..plain("no room to reset", vec![SNAP_BACK, GROW_DATA, DELETE_DATA])
+        },
+        Scenario {
+            fault: Some(("take_snapshot", Code::PoolFull)),
+            setup: asks(vec![appdata, SNAP]),
+            ..plain("no room to keep what is reset", vec![SNAP_BACK, GROW_DATA, DELETE_DATA])
+        },
+        plain("live snapshots", vec![web, appdata, join, SNAP_ALL, stop, SNAP_BACK, start]),
+        Scenario {
+            setup: vec![Act::Ask(web), Act::Ask(appdata), Act::Ask(join), SHARES],
+            ..plain("live snapshots, shared", vec![SNAP_ALL, RESTART])
+        },
+        Scenario {
+            guests: Guests::Deaf,
+            ..plain("live snapshots, deaf", vec![web, appdata, join, SNAP_ALL, SNAP])
+        },
+        Scenario {
+            fault: Some(("backup", Code::PoolFull)),
+            ..plain("no room for live snapshots", vec![web, appdata, join, SNAP_ALL, part])
         },
         plain("volume taken back", vec![appdata, DELETE_DATA, BACK_DATA, GROW_DATA, DELETE_DATA, GONE_DATA]),
         plain("machine taken back", vec![web, appdata, stop, join, delete, BACK, start, delete, GONE]),

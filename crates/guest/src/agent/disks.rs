@@ -22,7 +22,7 @@ const FILLED: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Reads a request's document.
-async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Answer> {
+pub(super) async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Answer> {
     let Ok(body) = Limited::new(body, proto::MAX_JSON).collect().await else {
         return Err(refuse(refusal(413, "the request is too long or broke off", None)));
     };
@@ -92,7 +92,7 @@ impl Agent {
     }
 
     /// Runs a helper on the machine's root, after those before it.
-    async fn help(&self, arguments: &[&str]) -> Result<Output, Answer> {
+    pub(super) async fn help(&self, arguments: &[&str]) -> Result<Output, Answer> {
         let Some(root) = self.root.borrow().clone() else {
             return Err(refuse(refusal(503, "the machine's root is not mounted", None)));
         };

@@ -9,6 +9,7 @@ mod port;
 mod power;
 mod server;
 mod session;
+mod still;
 mod supervisor;
 mod tail;
 

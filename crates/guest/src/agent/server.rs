@@ -51,6 +51,8 @@ pub struct Agent {
     pub commands: Arc<Commands>,
     /// Held while a helper works on a disk.
     pub disks: Mutex<()>,
+    /// What holds the file systems still.
+    pub(super) still: Mutex<Option<super::still::Still>>,
 }
 
 impl Agent {
@@ -60,7 +62,8 @@ impl Agent {
         root: watch::Receiver<Option<Arc<Inside>>>,
         wishes: mpsc::Sender<Wish>,
     ) -> Arc<Self> {
-        Arc::new(Self { state, root, wishes, commands: Commands::new(), disks: Mutex::default() })
+        let (commands, disks, still) = (Commands::new(), Mutex::default(), Mutex::default());
+        Arc::new(Self { state, root, wishes, commands, disks, still })
     }
 
     /// One that knows nothing and does nothing.
@@ -82,8 +85,10 @@ impl Agent {
             (&Method::POST, paths::RELEASE) => self.release(request.into_body()).await,
             (&Method::POST, paths::GROW) => self.grow(request.into_body()).await,
             (&Method::POST, paths::TRIM) => self.trim(request.into_body()).await,
+            (&Method::POST, paths::FREEZE) => self.freeze(request.into_body()).await,
+            (&Method::POST, paths::THAW) => self.thaw().await,
             (_, paths::HELLO | paths::EVENTS | paths::EXEC | paths::SHUTDOWN | paths::CLOCK)
-            | (_, paths::RELEASE | paths::GROW | paths::TRIM) => {
+            | (_, paths::RELEASE | paths::GROW | paths::TRIM | paths::FREEZE | paths::THAW) => {
                 refuse(refusal(405, "this is not done so", None))
             }
             _ => refuse(refusal(404, "this agent does not know this path", None)),

@@ -82,6 +82,24 @@ fn judge(found: &Found, listed: &Listed, exists: &dyn Fn(VolumeId) -> bool) -> V
         "put the file back into the pool, or delete the volume",
         true,
     );
+    let strange = found.snapshots.iter().filter(|s| !listed.snapshots.contains_key(&s.id));
+    tell(
+        "files of snapshots that are not in the list",
+        strange.map(|s| s.id.to_string()).collect(),
+        "move them out of the pool; or, with the daemon stopped, move sistemo.db away and run `sistemo recover`",
+        false,
+    );
+    let missing = listed.snapshots.iter().filter_map(|(id, name)| {
+        let name = name.as_ref()?;
+        let here = found.snapshots.iter().any(|s| s.id == *id && s.file.is_some());
+        (!here).then(|| format!("{name} ({id})"))
+    });
+    tell(
+        "snapshots without their file",
+        missing.collect(),
+        "put the file back into the pool's snapshots, or delete the snapshot",
+        true,
+    );
     let machines = found.machines.iter().filter(|m| !listed.machines.contains(&m.id));
     tell(
         "directories of machines that are not in the list",

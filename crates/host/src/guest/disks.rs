@@ -18,6 +18,12 @@ use types::{ByteSize, Code, MachineId, Problem, RunId};
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long it may take to write out what was not written when a disk is unmounted.
 const WRITE_OUT: Duration = Duration::from_secs(120);
+/// How long it may take to write out what was not written before everything is held still.
+const FREEZE: Duration = Duration::from_secs(60);
+/// How many seconds it is held at most.
+const HELD: u64 = 30;
+/// How long letting go may take.
+const THAW: Duration = Duration::from_secs(30);
 /// How long a trim may take.
 const TRIM: Duration = Duration::from_secs(600);
 
@@ -76,6 +82,17 @@ impl Agents {
         let said: proto::Trimmed = self.question(machine, run, paths::TRIM, &asked, TRIM)?;
         tracing::debug!(%machine, %serial, bytes = said.bytes, "the guest has trimmed a disk");
         Ok(())
+    }
+
+    pub(super) fn freeze_disks(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        let asked = proto::Freeze { seconds: HELD };
+        self.question::<_, serde_json::Value>(machine, run, paths::FREEZE, &asked, FREEZE).map(drop)
+    }
+
+    pub(super) fn thaw_disks(&self, machine: MachineId, run: RunId) -> Result<bool, Fault> {
+        let nothing = serde_json::json!({});
+        let said: proto::Thawed = self.question(machine, run, paths::THAW, &nothing, THAW)?;
+        Ok(said.throughout)
     }
 
     /// Asks a run's agent something, and waits for what it says; blocks.

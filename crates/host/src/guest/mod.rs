@@ -127,6 +127,14 @@ impl Guest for Agents {
         self.grow_disk(machine, run, serial, to)
     }
 
+    fn freeze(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+        self.freeze_disks(machine, run)
+    }
+
+    fn thaw(&self, machine: MachineId, run: RunId) -> Result<bool, Fault> {
+        self.thaw_disks(machine, run)
+    }
+
     fn trim(&self, machine: MachineId, run: RunId, serial: &str) -> Result<(), Fault> {
         self.trim_disk(machine, run, serial)
     }

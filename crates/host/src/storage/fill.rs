@@ -62,6 +62,25 @@ pub fn fill(
     made
 }
 
+/// Makes new content for a published volume, then puts it in the place of the old. When `work` fails,
+/// the old one is there and nothing else is left.
+pub fn replace(
+    layout: &Layout,
+    volume: VolumeId,
+    work: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    let [raw, ..] = temporaries(layout, volume);
+    let made = durable::remove(&raw).and_then(|()| fresh(&raw)).and_then(|file| {
+        work(&file)?;
+        durable::publish(&file, &raw, &layout.volume(volume))
+    });
+    if made.is_err() {
+        // What keeps this from succeeding is what is told; the next try removes it again.
+        let _ = durable::remove(&raw);
+    }
+    made
+}
+
 /// A new file that only its owner may read.
 fn fresh(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).create_new(true).mode(0o600).open(path)

@@ -1,7 +1,7 @@
 //! Where volumes live: a directory of raw sparse files.
 //!
 //! `volumes/<id>.raw` is a volume, `volumes/<id>.json` its sidecar; what begins with a dot is a
-//! temporary of ours. `trash/<milliseconds>.<id>.raw` is a deleted volume that is kept until then.
+//! temporary of ours. `snapshots/` is told of in [`snapshot`]. `trash/<milliseconds>.<id>.raw` is a deleted volume that is kept until then.
 //!
 //! Invariant: a published file is complete; it is never opened for its content here, and nothing that
 //! is not named as above is ever touched.
@@ -9,6 +9,7 @@
 mod content;
 mod fill;
 mod sizes;
+mod snapshot;
 mod source;
 mod trash;
 mod upload;
@@ -20,7 +21,7 @@ pub use upload::Upload;
 use crate::image::record;
 use crate::pools::place;
 use crate::{Layout, copy, durable, fault};
-use engine::port::{Capacity, Fault, FileObs, OnProgress, Pool, VolumeObs};
+use engine::port::{Capacity, Fault, FileObs, OnProgress, Pool, SnapshotObs, VolumeObs};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -28,7 +29,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use types::operation::Progress;
-use types::{ByteSize, Code, ImageId, Problem, Timestamp, VolumeId};
+use types::{ByteSize, Code, ImageId, Problem, SnapshotId, Timestamp, VolumeId};
 use uuid::Uuid;
 
 /// A sidecar longer than this is not one of ours.
@@ -50,7 +51,7 @@ impl FilePool {
     /// `pool-full`, `io-error`.
     pub fn open(layout: Layout) -> Result<Self, Problem> {
         let pool = Self { layout, sizes: sizes::Sizes::default(), shares: Arc::default() };
-        for dir in [pool.layout.volumes(), pool.layout.trash()] {
+        for dir in [pool.layout.volumes(), pool.layout.snapshots(), pool.layout.trash()] {
             // A killed daemon may have renamed without syncing; what is seen from now on is durable.
             let made = durable::make_dir(&dir).and_then(|()| durable::sync_dir(&dir));
             made.map_err(|e| fault::io("make the pool", pool.layout.data(), &e).problem)?;
@@ -180,6 +181,58 @@ impl Pool for FilePool {
         }
         let mut tell = |done, total| progress(doing("copying", done, Some(total)));
         self.fill_with(volume, (&content, length), size, sidecar, &mut tell)
+    }
+
+    fn observe_snapshot(&self, snapshot: SnapshotId) -> Result<SnapshotObs, Fault> {
+        self.look_at_snapshot(snapshot)
+    }
+
+    fn take_snapshot(
+        &self,
+        snapshot: SnapshotId,
+        of: VolumeId,
+        live: bool,
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        self.copy_to_snapshot(snapshot, of, live, progress)
+    }
+
+    fn settle_snapshot(&self, snapshot: SnapshotId) -> Result<ByteSize, Fault> {
+        self.sync_snapshot(snapshot)
+    }
+
+    fn write_snapshot_sidecar(&self, snapshot: SnapshotId, sidecar: &[u8]) -> Result<(), Fault> {
+        self.publish_snapshot_sidecar(snapshot, sidecar)
+    }
+
+    fn remove_snapshot(&self, snapshot: SnapshotId) -> Result<(), Fault> {
+        self.discard_snapshot(snapshot)
+    }
+
+    fn create_from_snapshot(
+        &self,
+        volume: VolumeId,
+        (pool, from): (&str, SnapshotId),
+        size: ByteSize,
+        sidecar: &[u8],
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        if self.published(volume)? {
+            return Ok(());
+        }
+        let (content, length) = snapshot::open(&place::layout(&self.layout, pool)?, from, size)?;
+        let mut tell = |done, total| progress(doing("copying", done, Some(total)));
+        self.fill_with(volume, (&content, length), size, sidecar, &mut tell)
+    }
+
+    fn reset(
+        &self,
+        volume: VolumeId,
+        to: (&str, SnapshotId),
+        size: ByteSize,
+        progress: OnProgress<'_>,
+    ) -> Result<(), Fault> {
+        self.replace_content(volume, to, size, progress)
     }
 
     fn grow(&self, volume: VolumeId, to: ByteSize) -> Result<(), Fault> {

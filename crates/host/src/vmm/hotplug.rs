@@ -7,7 +7,7 @@
 //! closed once QEMU has it; a file counts as open as long as any of the three is there.
 
 use super::qmp::{Failed, Qmp};
-use super::{ANSWER, disk, unreachable};
+use super::{ANSWER, backup, disk, unreachable};
 use crate::Layout;
 use engine::port::{DiskObs, Fault, RunDisk};
 use serde_json::{Value, json};
@@ -75,7 +75,10 @@ fn judge(nodes: &Value, devices: &Value, sets: &Value) -> Vec<Seen> {
     }
     for set in items(sets) {
         let labels = items(&set["fds"]);
-        let label = labels.iter().find_map(|fd| fd["opaque"].as_str()).filter(|l| !l.is_empty());
+        let label = labels
+            .iter()
+            .find_map(|fd| fd["opaque"].as_str())
+            .filter(|l| !l.is_empty() && !l.starts_with(backup::NAME));
         let (Some(serial), Some(id)) = (label, set["fdset-id"].as_u64()) else { continue };
         if seen.iter().all(|s| s.set != Some(id)) {
             seen.push(Seen { serial: serial.to_owned(), set: Some(id), ..Seen::default() });

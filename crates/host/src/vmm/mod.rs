@@ -9,6 +9,7 @@
 
 mod accel;
 mod args;
+mod backup;
 mod cgroup;
 mod console;
 mod disk;

@@ -2,9 +2,9 @@
 //!
 //! Invariant: see [`engine::port::Vmm`].
 
-use super::{Qemu, accel, console, hotplug, launch, lock, process, sidecar, unreachable};
+use super::{Qemu, accel, backup, console, hotplug, launch, lock, process, sidecar, unreachable};
 use crate::fault;
-use engine::port::{DiskObs, Fault, Health, ProcessObs, RunDisk, RunPlan, Vmm};
+use engine::port::{Backup, DiskObs, Fault, Health, ProcessObs, RunDisk, RunPlan, Vmm};
 use std::fs::File;
 use types::{ByteSize, Code, MachineId, Problem, RunId};
 
@@ -66,6 +66,12 @@ impl Vmm for Qemu {
 
     fn stretch(&self, machine: MachineId, run: RunId, serial: &str, to: ByteSize) -> Result<(), Fault> {
         self.with_disks(machine, run, |qmp| hotplug::stretch(qmp, serial, to))
+    }
+
+    fn backup(&self, machine: MachineId, run: RunId, backup: &Backup<'_>) -> Result<(), Fault> {
+        let at = self.run(machine, run)?;
+        let (qmp, _) = self.hold(run, &at);
+        backup::run(&qmp, &self.layout, backup)
     }
 
     fn start(&self, plan: &RunPlan) -> Result<(), Fault> {

@@ -30,6 +30,7 @@ mod peer;
 mod pools;
 mod problem;
 mod serve;
+mod snapshots;
 mod ssh;
 mod status;
 mod tokens;
@@ -178,6 +179,11 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(export::export))
         .routes(routes!(import::import))
         .routes(routes!(volumes::restore))
+        .routes(routes!(snapshots::list))
+        .routes(routes!(snapshots::show, snapshots::delete))
+        .routes(routes!(snapshots::restore))
+        .routes(routes!(snapshots::of_volume))
+        .routes(routes!(snapshots::of_machine))
         .routes(routes!(images::list, images::pull))
         .routes(routes!(images::show, images::delete))
         .routes(routes!(networks::list))

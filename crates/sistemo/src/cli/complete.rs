@@ -43,6 +43,7 @@ fn named(command: Command) -> Command {
             let candidates = match arg.get_id().as_str() {
                 "machine" => ArgValueCandidates::new(|| of("machines")),
                 "volume" | "attach" => ArgValueCandidates::new(|| of("volumes")),
+                "snapshot" => ArgValueCandidates::new(|| of("snapshots")),
                 "image" => ArgValueCandidates::new(images),
                 "network" => ArgValueCandidates::new(|| of("networks")),
                 "pool" => ArgValueCandidates::new(|| of("pools")),
@@ -157,7 +158,8 @@ mod tests {
             let path = format!("{path} {}", command.get_name());
             for arg in command.get_positionals().filter(|a| !a.is_hide_set()) {
                 let id = arg.get_id().as_str();
-                if ["machine", "volume", "pool", "image", "network", "token", "operation"].contains(&id)
+                if ["machine", "volume", "pool", "snapshot", "image", "network", "token", "operation"]
+                    .contains(&id)
                     && arg.get::<ArgValueCandidates>().is_none()
                 {
                     missing.push(format!("{path} {id}"));

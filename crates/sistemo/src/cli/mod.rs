@@ -25,6 +25,7 @@ mod progress;
 mod recover;
 mod render;
 mod service;
+mod snapshot;
 mod status;
 mod token;
 mod transfer;
@@ -69,6 +70,9 @@ enum Verb {
     /// Volumes: the disks, with a life of their own
     #[command(subcommand)]
     Volume(volume::Volume),
+    /// Snapshots: what volumes were at one moment
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
     /// Pools: where volumes live
     #[command(subcommand)]
     Pool(pool::Pool),
@@ -175,6 +179,7 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Man(verb) => verb.run(&context),
         Verb::Machine(verb) => context::block_on(verb.run(&context)),
         Verb::Volume(verb) => context::block_on(verb.run(&context)),
+        Verb::Snapshot(verb) => context::block_on(verb.run(&context)),
         Verb::Pool(verb) => context::block_on(verb.run(&context)),
         Verb::Trash(verb) => context::block_on(verb.run(&context)),
         Verb::Image(verb) => context::block_on(verb.run(&context)),

@@ -31,8 +31,8 @@ pub fn needed(method: &Method, path: &str) -> Needs {
         ["metrics"] if reads => Role::Viewer,
         [
             "v1",
-            "machines" | "volumes" | "pools" | "images" | "networks" | "operations" | "history" | "status"
-            | "events" | "openapi.json",
+            "machines" | "volumes" | "pools" | "snapshots" | "images" | "networks" | "operations" | "history"
+            | "status" | "events" | "openapi.json",
             ..,
         ] => {
             if reads {
@@ -73,6 +73,10 @@ pub fn change<'a>(method: &Method, path: &'a str) -> Option<(Verb, Kind, &'a str
         ("POST", ["volumes", v, "restore"]) => (Verb::VolumeRestore, Kind::Volume, *v),
         ("POST", ["machines", m, "restore"]) => (Verb::MachineRestore, Kind::Machine, *m),
         ("DELETE", ["volumes", v]) => (Verb::VolumeDelete, Kind::Volume, *v),
+        ("POST", ["volumes", v, "snapshot"]) => (Verb::VolumeSnapshot, Kind::Volume, *v),
+        ("POST", ["machines", m, "snapshot"]) => (Verb::MachineSnapshot, Kind::Machine, *m),
+        ("POST", ["snapshots", s, "restore"]) => (Verb::SnapshotRestore, Kind::Snapshot, *s),
+        ("DELETE", ["snapshots", s]) => (Verb::SnapshotDelete, Kind::Snapshot, *s),
         ("POST", ["images"]) => (Verb::ImagePull, Kind::Image, ""),
         ("DELETE", ["images", i]) => (Verb::ImageDelete, Kind::Image, *i),
         ("POST", ["host", "shutdown"]) => (Verb::HostShutdown, Kind::Node, ""),

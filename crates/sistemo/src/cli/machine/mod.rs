@@ -15,7 +15,7 @@ mod wait;
 
 use super::context::Context;
 use super::not_yet::NotYet;
-use super::{Ended, edit};
+use super::{Ended, edit, snapshot};
 use clap::Subcommand;
 use types::operation::Kind;
 
@@ -36,6 +36,8 @@ pub enum Machine {
     Stop(change::Which),
     /// Shut a machine down and start it
     Restart(change::Which),
+    /// Take snapshots of all disks of a machine at one instant
+    Snapshot(snapshot::take::OfMachine),
     /// Copy a machine that does not run, with all of its volumes, and start the copy
     Clone(clone::Clone),
     /// Delete a machine; data volumes always stay
@@ -82,6 +84,7 @@ impl Machine {
             Self::Start(which) => which.run(context, "start").await,
             Self::Stop(which) => which.run(context, "stop").await,
             Self::Restart(which) => which.run(context, "restart").await,
+            Self::Snapshot(verb) => verb.run(context).await,
             Self::Clone(verb) => verb.run(context).await,
             Self::Delete(verb) => verb.run(context).await,
             Self::Restore(verb) => verb.run(context).await,

@@ -10,7 +10,7 @@ use types::{ByteSize, Name};
 /// What to copy, and as what.
 #[derive(Args)]
 pub struct Clone {
-    /// Name or id
+    /// Name or id, of a volume or else of a snapshot
     volume: String,
     /// The copy's name [default: made up]
     #[arg(long, value_name = "NAME")]

@@ -13,7 +13,7 @@ mod show;
 mod trim;
 
 use super::context::Context;
-use super::{Ended, edit};
+use super::{Ended, edit, snapshot};
 use clap::Subcommand;
 use types::operation::Kind;
 
@@ -22,7 +22,9 @@ use types::operation::Kind;
 pub enum Volume {
     /// Create an empty data volume
     Create(create::Create),
-    /// Make an independent copy of a volume that no running machine has
+    /// Take a snapshot of a volume
+    Snapshot(snapshot::take::OfVolume),
+    /// Make an independent copy of a snapshot, or of a volume that no running machine has
     Clone(clone::Clone),
     /// Write the content of a volume that no running machine has to a file
     Export(export::Export),
@@ -60,6 +62,7 @@ impl Volume {
     pub async fn run(self, context: &Context) -> Ended {
         match self {
             Self::Create(verb) => verb.run(context).await,
+            Self::Snapshot(verb) => verb.run(context).await,
             Self::Clone(verb) => verb.run(context).await,
             Self::Export(verb) => verb.run(context).await,
             Self::Import(verb) => verb.run(context).await,

@@ -1,0 +1,272 @@
+//! Requests about snapshots.
+//!
+//! Invariant: what a snapshot is of is held in the transaction that accepts it, so that neither a run
+//! begins nor a size changes before it was taken; a snapshot that is read is held likewise, and stays.
+
+use super::copy::refuse_running;
+use super::edit::protected;
+use super::machine::refuse_going;
+use super::volume::{refuse_deleting, refuse_lost};
+use super::{Draft, made_up};
+use crate::db::{SnapshotRecord, VolumeRecord};
+use crate::{Engine, key};
+use types::machine::MachineSpec;
+use types::operation::Kind;
+use types::snapshot::{Group, SnapshotDeletion, SnapshotSpec, TakeSnapshot, Taken};
+use types::volume::{Reset, VolumeSpec};
+use types::{Actor, Code, Name, Operation, Problem, SnapshotId, Verb};
+
+/// What a made-up name has behind that of the volume.
+const TAIL: usize = 6;
+
+impl Engine {
+    /// Accepts a snapshot of a volume, whether or not a machine that runs has it.
+    ///
+    /// # Errors
+    /// `volume-not-found`, `name-taken`, `pool-full`, `being-deleted`, …
+    pub fn snapshot_volume(
+        &self,
+        actor: &Actor,
+        volume: &str,
+        req: &TakeSnapshot,
+    ) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::VolumeSnapshot, (Kind::Volume, volume), |draft| {
+            let source = self.0.db.find::<VolumeSpec>(volume)?;
+            if let Some(machine) = self.holder(draft, source.spec.id)? {
+                refuse_going(&machine)?;
+            }
+            let id = SnapshotId(self.0.ports.clock.new_id());
+            let name = match &req.name {
+                Some(name) => name.clone(),
+                None => name_of(&source.spec.name, id)?,
+            };
+            let spec = self.new_snapshot(draft, id, name, &source, None)?;
+            self.take_hold(&mut draft.change, source.spec.id.0, (Kind::Snapshot, id.0))?;
+            draft.about(Kind::Snapshot, id.0, spec.name.as_str(), spec.generation);
+            draft.touch(Kind::Volume, source.spec.id.0, source.spec.name.as_str());
+            Ok(())
+        })
+    }
+
+    /// Accepts snapshots of all disks of a machine at one instant. That of the root disk has the name
+    /// that was asked for, those of the others add the names of their volumes.
+    ///
+    /// # Errors
+    /// `machine-not-found`, `name-taken`, `pool-full`, `being-deleted`, …
+    pub fn snapshot_machine(
+        &self,
+        actor: &Actor,
+        machine: &str,
+        req: &TakeSnapshot,
+    ) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::MachineSnapshot, (Kind::Machine, machine), |draft| {
+            let record = self.0.db.find::<MachineSpec>(machine)?;
+            refuse_going(&record)?;
+            let mut disks = record.spec.disks.clone();
+            disks.retain(|d| d.leaving.is_none());
+            let members: Vec<_> = disks.iter().map(|_| SnapshotId(self.0.ports.clock.new_id())).collect();
+            let Some(first) = members.first().copied() else {
+                return Err(Problem::new(Code::Internal, "a machine has no disk at all"));
+            };
+            let called = match &req.name {
+                Some(name) => name.clone(),
+                None => name_of(&record.spec.name, first)?,
+            };
+            let group = Group { id: first, machine: record.spec.name.clone(), members: members.clone() };
+            for (disk, id) in disks.iter().zip(members) {
+                let source = self.0.db.find::<VolumeSpec>(&disk.volume.to_string())?;
+                let name = if id == first { called.clone() } else { joined(&called, &source.spec.name)? };
+                let spec = self.new_snapshot(draft, id, name, &source, Some(group.clone()))?;
+                self.take_hold(&mut draft.change, source.spec.id.0, (Kind::Snapshot, id.0))?;
+                if id == first {
+                    draft.about(Kind::Snapshot, id.0, spec.name.as_str(), spec.generation);
+                }
+            }
+            draft.touch(Kind::Machine, record.spec.id.0, record.spec.name.as_str());
+            Ok(())
+        })
+    }
+
+    /// Puts a snapshot into a draft; whoever calls this takes the hold.
+    fn new_snapshot(
+        &self,
+        draft: &mut Draft,
+        id: SnapshotId,
+        name: Name,
+        source: &VolumeRecord,
+        group: Option<Group>,
+    ) -> Result<SnapshotSpec, Problem> {
+        refuse_deleting(source)?;
+        refuse_lost(source)?;
+        refuse_reset(source)?;
+        let of = &source.spec;
+        if of.moving.is_some() {
+            return Err(crate::hold::held(&of.name));
+        }
+        self.refuse_full_copy((&of.pool, name.as_str()), (&of.pool, of.id))?;
+        for warning in self.room_warning(&of.pool).into_iter().chain(self.slow_copy_warning(&of.pool)) {
+            if !draft.operation.warnings.contains(&warning) {
+                draft.operation.warnings.push(warning);
+            }
+        }
+        self.take_name(draft, Kind::Snapshot, &name, id.0)?;
+        let spec = SnapshotSpec {
+            id,
+            name,
+            generation: 1,
+            node: self.0.settings.node.clone(),
+            created_at: self.now(),
+            volume: of.id,
+            volume_name: of.name.clone(),
+            role: of.role,
+            pool: of.pool.clone(),
+            image: of.source.image(),
+            group,
+            labels: of.labels.clone(),
+            deleting: None,
+        };
+        draft.change.on(of).claim(key::spec(Kind::Snapshot, id.0), &spec);
+        draft.touch(Kind::Snapshot, id.0, spec.name.as_str());
+        Ok(spec)
+    }
+
+    /// Accepts that a volume which no running machine has becomes what it was. What it is now is kept in
+    /// a snapshot of its own, which is taken first; all others stay as they are.
+    ///
+    /// # Errors
+    /// `snapshot-not-found`, `snapshot-not-ready`, `volume-not-found`, `protected`, `machine-running`,
+    /// `busy`, `pool-full`.
+    pub fn restore_snapshot(&self, actor: &Actor, snapshot: &str) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::SnapshotRestore, (Kind::Snapshot, snapshot), |draft| {
+            let to = self.0.db.find::<SnapshotSpec>(snapshot)?;
+            let taken = ready(&to)?;
+            let volume = self.0.db.record::<VolumeSpec>(to.spec.volume.0)?;
+            let volume = volume.filter(|v| v.spec.deleting.is_none()).ok_or_else(|| gone(&to.spec))?;
+            let of = &volume.spec;
+            if of.protected {
+                return Err(protected(Kind::Volume, &of.name));
+            }
+            if let Some(machine) = self.holder(draft, of.id)? {
+                refuse_running(draft, &machine, "restore its volume")?;
+            }
+            self.refuse_held(&mut draft.change, of.id.0, &of.name)?;
+            if !volume.status.filled || volume.status.observed_generation != of.generation {
+                return Err(Problem::new(Code::Busy, format!("volume \"{}\" is being changed", of.name))
+                    .hint("`sistemo operation list` shows how; try again once that has ended"));
+            }
+            if taken.size > of.size {
+                let text = format!("volume \"{}\" has {}, and the snapshot {}", of.name, of.size, taken.size);
+                let m = taken.size.round_up_mib().bytes() >> 20;
+                return Err(Problem::new(Code::VolumeTooSmall, text)
+                    .hint(format!("`sistemo volume resize {} {m}M` first", of.name)));
+            }
+            draft.about(Kind::Volume, of.id.0, of.name.as_str(), of.generation + 1);
+            draft.touch(Kind::Snapshot, to.spec.id.0, to.spec.name.as_str());
+            // Whoever asks learns what it is called: it is the last of what this touches.
+            let before = SnapshotId(self.0.ports.clock.new_id());
+            self.new_snapshot(draft, before, name_of(&of.name, before)?, &volume, None)?;
+            let ours = (Kind::Volume, of.id.0);
+            self.take_holds(&mut draft.change, of.id.0, &[(Kind::Snapshot, before.0), ours])?;
+            self.take_hold(&mut draft.change, to.spec.id.0, ours)?;
+            self.take_hold(&mut draft.change, before.0, ours)?;
+            let mut new = of.value.clone();
+            new.reset = Some(Reset { to: to.spec.id, before });
+            new.generation += 1;
+            draft.change.on(&to.spec).on(&to.status).on(&volume.status).update(of, &new);
+            Ok(())
+        })
+    }
+
+    /// Accepts the end of a snapshot, for good; its volume, other snapshots and copies stay.
+    ///
+    /// # Errors
+    /// `snapshot-not-found`, `being-deleted`, `busy`.
+    pub fn delete_snapshot(&self, actor: &Actor, snapshot: &str) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::SnapshotDelete, (Kind::Snapshot, snapshot), |draft| {
+            let record = self.0.db.find::<SnapshotSpec>(snapshot)?;
+            refuse_going_snapshot(&record)?;
+            let spec = &record.spec;
+            if record.status.taken.is_none() {
+                return Err(not_yet_taken(&spec.name));
+            }
+            if !self.readers(&mut draft.change, spec.id.0)?.is_empty() {
+                return Err(Problem::new(Code::Busy, format!("snapshot \"{}\" is being read", spec.name))
+                    .hint("`sistemo operation list` shows by what; try again once that has ended"));
+            }
+            let going = SnapshotDeletion { at: self.now(), operation: draft.operation.id, because: None };
+            let new = going_snapshot(&mut draft.change, &record, going);
+            draft.change.on(&record.status);
+            draft.about(Kind::Snapshot, new.id.0, new.name.as_str(), new.generation);
+            Ok(())
+        })
+    }
+}
+
+/// Marks a snapshot as going and frees its name.
+pub(crate) fn going_snapshot(
+    change: &mut crate::db::Change,
+    record: &SnapshotRecord,
+    going: SnapshotDeletion,
+) -> SnapshotSpec {
+    let mut new = record.spec.value.clone();
+    new.deleting = Some(going);
+    new.generation += 1;
+    change.update(&record.spec, &new);
+    change.delete(key::name(Kind::Snapshot, new.name.as_str()));
+    new
+}
+
+/// A name for a snapshot of something of this name.
+fn name_of(of: &Name, id: SnapshotId) -> Result<Name, Problem> {
+    let stem: String = of.as_str().chars().take(Name::MAX - TAIL).collect();
+    Name::new(&made_up(stem.trim_end_matches('-'), id.0))
+}
+
+fn joined(called: &Name, volume: &Name) -> Result<Name, Problem> {
+    Name::new(&format!("{called}-{volume}")).map_err(|p| p.hint("choose a shorter name for the snapshot"))
+}
+
+/// How a snapshot was taken that can be used now.
+pub(super) fn ready(record: &SnapshotRecord) -> Result<Taken, Problem> {
+    refuse_going_snapshot(record)?;
+    if let Some(fault) = &record.status.fault {
+        return Err(fault.clone());
+    }
+    record.status.taken.ok_or_else(|| not_yet_taken(&record.spec.name))
+}
+
+fn refuse_going_snapshot(record: &SnapshotRecord) -> Result<(), Problem> {
+    match record.spec.deleting {
+        Some(_) => {
+            Err(Problem::new(Code::Deleting, format!("snapshot \"{}\" is being deleted", record.spec.name))
+                .hint("`sistemo snapshot list` shows what there is"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn not_yet_taken(name: &Name) -> Problem {
+    Problem::new(Code::SnapshotNotReady, format!("snapshot \"{name}\" is still being taken"))
+        .hint("`sistemo operation list` shows how far that is; try again once it has ended")
+}
+
+/// The refusal to restore what is not there.
+fn gone(spec: &SnapshotSpec) -> Problem {
+    let (name, volume) = (&spec.name, &spec.volume_name);
+    Problem::new(
+        Code::VolumeNotFound,
+        format!("volume \"{volume}\", which snapshot \"{name}\" is of, was deleted"),
+    )
+    .hint(format!("`sistemo volume clone {name} --name {volume}` makes a volume of the snapshot"))
+}
+
+/// Refuses a volume whose content is about to be another.
+pub(super) fn refuse_reset(record: &VolumeRecord) -> Result<(), Problem> {
+    match record.spec.reset {
+        Some(_) => {
+            Err(Problem::new(Code::Busy, format!("volume \"{}\" is being restored", record.spec.name))
+                .hint("`sistemo operation list` shows how far that is; try again once it has ended"))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,71 @@
+//! Reading: snapshots as the API shows them.
+
+use crate::Engine;
+use crate::db::SnapshotRecord;
+use std::collections::HashMap;
+use types::snapshot::{Snapshot, SnapshotSpec, SnapshotState};
+use types::volume::VolumeSpec;
+use types::{Code, Name, Problem, VolumeId};
+
+impl Engine {
+    /// All snapshots but those that are going, by name.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>, Problem> {
+        let volumes = self.0.db.records::<VolumeSpec>()?.into_iter();
+        let live = volumes.filter(|v| v.spec.deleting.is_none());
+        let names: HashMap<VolumeId, Name> = live.map(|v| (v.spec.id, v.spec.value.name)).collect();
+        let mut all: Vec<Snapshot> = self
+            .0
+            .db
+            .records::<SnapshotSpec>()?
+            .iter()
+            .filter(|r| r.spec.deleting.is_none())
+            .map(|r| snapshot(r, names.get(&r.spec.volume)))
+            .collect();
+        all.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        Ok(all)
+    }
+
+    /// One snapshot, by id or name.
+    ///
+    /// # Errors
+    /// `snapshot-not-found`.
+    pub fn snapshot(&self, id_or_name: &str) -> Result<Snapshot, Problem> {
+        let record = self.0.db.find::<SnapshotSpec>(id_or_name)?;
+        let volume = self.0.db.record::<VolumeSpec>(record.spec.volume.0)?;
+        let live = volume.filter(|v| v.spec.deleting.is_none());
+        Ok(snapshot(&record, live.as_ref().map(|v| &v.spec.name)))
+    }
+}
+
+fn snapshot(r: &SnapshotRecord, volume: Option<&Name>) -> Snapshot {
+    let (spec, status) = (&r.spec, &r.status);
+    let state = match (&spec.deleting, &status.taken, &status.fault) {
+        (Some(_), ..) => SnapshotState::Deleting,
+        (None, None, _) => SnapshotState::Taking,
+        (None, Some(_), Some(fault)) if fault.code == Code::SnapshotLost => SnapshotState::Lost,
+        (None, Some(_), _) => SnapshotState::Ready,
+    };
+    Snapshot {
+        id: spec.id,
+        name: spec.name.clone(),
+        status: state,
+        volume: volume.unwrap_or(&spec.volume_name).clone(),
+        volume_id: spec.volume,
+        volume_exists: volume.is_some(),
+        role: spec.role,
+        pool: spec.pool.clone(),
+        size_bytes: status.taken.map(|t| t.size.bytes()),
+        consistency: status.taken.map(|t| t.consistency),
+        group: spec.group.as_ref().map(|g| g.id.0),
+        machine: spec.group.as_ref().map(|g| g.machine.clone()),
+        taken_at: status.taken.map(|t| t.at),
+        created_at: spec.created_at,
+        node: spec.node.clone(),
+        labels: spec.labels.clone(),
+        fault: status.fault.clone(),
+        revision: spec.revision,
+    }
+}

@@ -1,0 +1,161 @@
+//! Snapshots.
+
+use super::call::{call, change, tagged};
+use super::extract::{Args, Raw, Seg, Who};
+use super::pages::wanted_labels;
+use super::problem::Failure;
+use super::{ProblemBody, Shared, pages};
+use axum::extract::State;
+use axum::response::Response;
+use serde::Deserialize;
+use types::operation::{Kind, Verb};
+use types::snapshot::{Snapshot, TakeSnapshot};
+use types::{List, Operation};
+use utoipa::IntoParams;
+
+/// Which snapshots: those of which every field that is given has that value.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ListArgs {
+    /// At most this many; all of them unless given.
+    #[param(minimum = 1, maximum = 10_000)]
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// The volume they are of, by name or id.
+    volume: Option<String>,
+    /// The machine whose disks they are of, as it was called.
+    machine: Option<String>,
+    /// Those that have all of these labels, such as `env=prod,tier=web`.
+    label: Option<String>,
+}
+
+impl ListArgs {
+    fn want(&self, s: &Snapshot) -> bool {
+        self.volume.as_ref().is_none_or(|v| s.volume.as_str() == v || s.volume_id.to_string() == *v)
+            && self.machine.as_ref().is_none_or(|m| s.machine.as_ref().is_some_and(|n| n.as_str() == m))
+    }
+}
+
+/// Lists the snapshots.
+#[utoipa::path(
+    get,
+    path = "/v1/snapshots",
+    tag = "snapshots",
+    operation_id = "snapshots_list",
+    params(ListArgs),
+    responses(
+        (status = 200, description = "By name", body = List<Snapshot>),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
+    let labels = wanted_labels(args.label.as_deref())?;
+    let mut all = call(&app, |engine| engine.snapshots()).await?;
+    all.retain(|s| args.want(s) && s.labels.have(&labels));
+    Ok(pages::cut(all, args.limit, args.cursor.as_deref(), |s| format!("{} {}", s.name, s.id))?)
+}
+
+/// Shows a snapshot.
+#[utoipa::path(
+    get,
+    path = "/v1/snapshots/{snapshot}",
+    tag = "snapshots",
+    operation_id = "snapshots_show",
+    params(("snapshot" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, description = "The snapshot", body = Snapshot, headers(("etag" = String, description = "The spec's revision, for If-Match"))),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn show(State(app): State<Shared>, Seg(snapshot): Seg<String>) -> Result<Response, Failure> {
+    tagged(&app, move |engine| engine.snapshot(&snapshot), |s| s.revision).await
+}
+
+/// Deletes a snapshot for good; its volume and what was made of it stay.
+#[utoipa::path(
+    delete,
+    path = "/v1/snapshots/{snapshot}",
+    tag = "snapshots",
+    operation_id = "snapshots_delete",
+    params(("snapshot" = String, Path, description = "Id or name")),
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn delete(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(snapshot): Seg<String>,
+) -> Result<Response, Failure> {
+    change(&app, move |engine| who.on(engine).delete_snapshot(&who.0, &snapshot)).await
+}
+
+/// Makes a volume that no running machine has what it was. What it is now is kept in a snapshot of its
+/// own first, the last of the operation's `resources`.
+#[utoipa::path(
+    post,
+    path = "/v1/snapshots/{snapshot}/restore",
+    tag = "snapshots",
+    operation_id = "snapshots_restore",
+    params(("snapshot" = String, Path, description = "Id or name")),
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn restore(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(snapshot): Seg<String>,
+) -> Result<Response, Failure> {
+    change(&app, move |engine| who.on(engine).restore_snapshot(&who.0, &snapshot)).await
+}
+
+/// Takes a snapshot of a volume.
+#[utoipa::path(
+    post,
+    path = "/v1/volumes/{volume}/snapshot",
+    tag = "volumes",
+    operation_id = "volumes_snapshot",
+    params(("volume" = String, Path, description = "Id or name")),
+    request_body = TakeSnapshot,
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn of_volume(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(volume): Seg<String>,
+    raw: Raw,
+) -> Result<Response, Failure> {
+    let asked: TakeSnapshot = raw.change(&app, &who, Verb::VolumeSnapshot, Kind::Volume, &volume).await?;
+    change(&app, move |engine| who.on(engine).snapshot_volume(&who.0, &volume, &asked)).await
+}
+
+/// Takes snapshots of all disks of a machine at one instant.
+#[utoipa::path(
+    post,
+    path = "/v1/machines/{machine}/snapshot",
+    tag = "machines",
+    operation_id = "machines_snapshot",
+    params(("machine" = String, Path, description = "Id or name")),
+    request_body = TakeSnapshot,
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn of_machine(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(machine): Seg<String>,
+    raw: Raw,
+) -> Result<Response, Failure> {
+    let asked: TakeSnapshot = raw.change(&app, &who, Verb::MachineSnapshot, Kind::Machine, &machine).await?;
+    change(&app, move |engine| who.on(engine).snapshot_machine(&who.0, &machine, &asked)).await
+}

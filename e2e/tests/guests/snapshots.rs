@@ -1,0 +1,128 @@
+//! Snapshots: what was, kept whole, and had again.
+
+use e2e::cut::{Kind, Place};
+use e2e::{Host, until};
+use std::time::Duration;
+
+const MIB: u64 = 1 << 20;
+
+fn names(host: &Host) -> Vec<String> {
+    let list = host.json("snapshot list");
+    list["items"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The snapshot that a restore made of what was there, by what the command said.
+fn kept(said: &str) -> String {
+    said.trim().rsplit('"').nth(1).unwrap().to_owned()
+}
+
+/// Written, snapshotted, changed, had again, and what came later too.
+fn at_rest(host: &Host) {
+    host.ok("volume create 256M --name appdata");
+    host.ok("machine deploy debian --name web --attach appdata");
+    host.sh("web", "echo one > /mnt/appdata/mark; echo one > /root/mark; sync");
+    host.ok("machine stop web");
+    let said = host.ok("machine snapshot web --name first");
+    assert!(said.contains("filesystem consistent"), "{said}");
+    assert_eq!(names(host), ["first", "first-appdata"]);
+    host.refused("volume snapshot appdata --name first", "name-taken", 4);
+
+    host.ok("machine start web");
+    assert_eq!(host.sh("web", "cat /mnt/appdata/mark"), "one");
+    host.sh("web", "echo two > /mnt/appdata/mark; echo two > /root/mark; sync");
+    host.refused("snapshot restore first", "machine-running", 4);
+    host.ok("machine stop web");
+    let (data, root) =
+        (kept(&host.ok("snapshot restore first-appdata")), kept(&host.ok("snapshot restore first")));
+    host.ok("machine start web");
+    assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "one\none");
+    host.ok("machine stop web");
+    // Newer ones are there as well as older ones.
+    host.ok(&format!("snapshot restore {data}"));
+    host.ok(&format!("snapshot restore {root}"));
+    host.ok("machine start web");
+    assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "two\ntwo");
+    assert_eq!(names(host).len(), 6);
+
+    // A copy of one boots beside it, and a volume's snapshots outlive it.
+    host.ok("volume clone first --name old-root");
+    host.ok("volume clone first-appdata --name old-data");
+    host.ok("machine deploy --volume old-root --name old --attach old-data");
+    assert_eq!(host.sh("old", "cat /mnt/old-data/mark /root/mark"), "one\none");
+    host.ok("machine stop web");
+    host.ok("volume protect appdata");
+    host.refused("snapshot restore first-appdata", "protected", 4);
+    host.ok("volume unprotect appdata");
+    host.ok("machine volume detach web appdata");
+    host.ok("volume delete appdata --now -y");
+    assert_eq!(host.json("snapshot show first-appdata")["volume"], "appdata");
+    host.refused("snapshot restore first-appdata", "volume-not-found", 3);
+    host.ok("volume clone first-appdata --name appdata");
+    for name in names(host) {
+        host.ok(&format!("snapshot delete {name} -y"));
+    }
+    assert_eq!(names(host), Vec::<String>::new());
+    assert_eq!(std::fs::read_dir(host.data().join("pools/default/snapshots")).unwrap().count(), 0);
+}
+
+/// The same of a machine that runs and goes on running.
+fn live(host: &Host) {
+    host.ok("volume create 256M --name appdata");
+    host.ok("machine deploy debian --name web --attach appdata");
+    host.sh("web", "echo one > /mnt/appdata/mark; echo one > /root/mark");
+    // What is written all the while comes to both disks in the same order; `<>` does not empty a file.
+    host.sh(
+        "web",
+        "nohup sh -c 'i=10000; while i=$((i+1)); do echo $i 1<>/root/n; echo $i 1<>/mnt/appdata/n; done' \
+         >/dev/null 2>&1 &",
+    );
+    until("it is being written", Duration::from_secs(60), || {
+        (host.run("machine exec web -- test -s /mnt/appdata/n").code == 0).then_some(())
+    });
+    let said = host.ok("machine snapshot web --name live");
+    print!("    {said}");
+    assert_eq!(said.matches("filesystem consistent").count(), 2, "{said}");
+    host.sh("web", "echo two > /mnt/appdata/mark; echo two > /root/mark; sync");
+    assert!(host.ok("volume snapshot appdata --name later").contains("filesystem consistent"));
+    host.refused("snapshot restore live", "machine-running", 4);
+    host.ok("machine stop web");
+    host.ok("snapshot restore live");
+    host.ok("snapshot restore live-appdata");
+    host.ok("machine start web");
+    assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "one\none");
+    let n = host.sh("web", "cat /root/n /mnt/appdata/n");
+    let n: Vec<i64> = n.lines().map(|l| l.parse().unwrap()).collect();
+    assert!((0..=1).contains(&(n[0] - n[1])), "of one instant: {n:?}");
+    assert_eq!(host.sh("web", "dmesg | grep -c -i -E 'ext4.*(error|recovery)' || true"), "0");
+    host.ok("machine stop web");
+    host.ok("snapshot restore later");
+    host.ok("machine start web");
+    assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "two\none");
+    host.ok("machine delete web -y");
+}
+
+#[test]
+fn snapshots_live_on_ext4() {
+    live(&Host::seeded("live-snapshots"));
+}
+
+#[test]
+fn snapshots_live_on_xfs() {
+    let place = Place::new().unwrap();
+    let _mounted = place.plain(Kind::Xfs, 6144 * MIB).unwrap();
+    let data = place.data().join("sistemo");
+    live(&Host::seeded_at(&data, &place.disk().with_file_name("daemon.log"), &[]));
+}
+
+#[test]
+fn snapshots_at_rest_on_ext4() {
+    at_rest(&Host::seeded("snapshots"));
+}
+
+#[test]
+fn snapshots_at_rest_on_xfs() {
+    let place = Place::new().unwrap();
+    let _mounted = place.plain(Kind::Xfs, 6144 * MIB).unwrap();
+    let data = place.data().join("sistemo");
+    at_rest(&Host::seeded_at(&data, &place.disk().with_file_name("daemon.log"), &[]));
+}
