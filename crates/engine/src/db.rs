@@ -298,10 +298,7 @@ impl Change {
     /// Holds only if `read` is still what the store has.
     pub fn on<T>(&mut self, read: &Rev<T>) -> &mut Self {
         let check = if read.revision == 0 { Check::Absent } else { Check::RevisionIs(read.revision) };
-        if !self.txn.checks.iter().any(|(k, _)| *k == read.key) {
-            self.txn.checks.push((read.key.clone(), check));
-        }
-        self
+        self.check(read.key.clone(), check)
     }
 
     /// Holds only if this does.

@@ -71,7 +71,8 @@ pub(super) fn unfinished(world: &World, engine: &Engine) -> Vec<String> {
 
 fn operations_ended(world: &World, wrong: &mut Vec<String>) {
     for e in world.disk().scan(key::HOLDS, Limit::All).expect("memory does not fail") {
-        wrong.push(format!("nothing is copied and this is held: {}", e.key));
+        let by = String::from_utf8_lossy(&e.value).into_owned();
+        wrong.push(format!("nothing is copied and this is held: {} by {by}", e.key));
     }
     for e in world.disk().scan(key::OPEN, Limit::All).expect("memory does not fail") {
         wrong.push(format!("an operation has not ended: {}", e.key));
