@@ -18,7 +18,7 @@ use futures_util::stream;
 use serde::Deserialize;
 use std::io;
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use types::operation::Progress;
 use types::{Code, Problem};
 use utoipa::IntoParams;
@@ -69,11 +69,21 @@ pub async fn export(
     let (send, mut pieces) = mpsc::channel(WAITING);
     let size = export.volume.size.bytes();
     let contents = app.contents.clone();
+    let (opened, open) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let ended = contents(&export.volume.pool)
-            .and_then(|pool| pool.content(export.volume.id))
-            .and_then(|content| feed(&engine, &export, content, args.sparse, &send));
+        let content = contents(&export.volume.pool).and_then(|pool| pool.content(export.volume.id));
+        // What cannot be opened is an answer of its own; only what breaks later cuts the stream.
+        let ended = match content {
+            Err(problem) => {
+                let _ = opened.send(Some(problem.clone()));
+                Err(problem)
+            }
+            Ok(content) => {
+                let _ = opened.send(None);
+                feed(&engine, &export, content, args.sparse, &send)
+            }
+        };
         if let Err(problem) = &ended {
             // Cuts the answer short, which a client can tell from its end.
             let _ = send.blocking_send(Err(io::Error::other(problem.to_string())));
@@ -82,6 +92,11 @@ pub async fn export(
             tracing::error!("the end of an export cannot be recorded: {e}");
         }
     });
+    match open.await {
+        Ok(None) => {}
+        Ok(Some(problem)) => return Err(problem.into()),
+        Err(_) => return Err(Problem::new(Code::Internal, "the daemon failed over the volume").into()),
+    }
     let body = Body::from_stream(stream::poll_fn(move |cx| pieces.poll_recv(cx)));
     let mut answer = ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response();
     let headers = answer.headers_mut();

@@ -34,7 +34,7 @@ pub fn open(wake: &Wake) -> Opened {
             }
         }
     });
-    let none: Contents = Arc::new(|_| Err(Problem::new(Code::IoError, "simulated volumes have no content")));
+    let none: Contents = Arc::new(|_| Err(Problem::new(Code::NotYet, "simulated volumes have no content")));
     Opened { ports, guests: Arc::new(Silent), contents: none, layout: None }
 }
 

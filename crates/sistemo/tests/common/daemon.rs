@@ -107,7 +107,7 @@ impl Daemon {
             gate,
             metrics,
             guests: Arc::new(Echo),
-            contents: Arc::new(|_| Err(Problem::new(Code::IoError, "simulated volumes have no content"))),
+            contents: Arc::new(|_| Err(Problem::new(Code::NotYet, "simulated volumes have no content"))),
             capacity: Arc::new(|| {
                 let warning = None;
                 let (name, total_bytes, free_bytes, committed_bytes) =
