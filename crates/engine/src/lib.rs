@@ -27,7 +27,7 @@ pub mod store;
 mod sum;
 mod view;
 
-pub use admit::Export;
+pub use admit::{Export, Reading};
 pub use condition::{Conditions, Once};
 pub use db::Rev;
 pub use history::HistoryQuery;

@@ -21,7 +21,7 @@ impl Engine {
             .db
             .records::<SnapshotSpec>()?
             .iter()
-            .filter(|r| r.spec.deleting.is_none())
+            .filter(|r| r.spec.deleting.is_none() && !r.spec.passing)
             .map(|r| snapshot(r, names.get(&r.spec.volume)))
             .collect();
         all.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));

@@ -544,14 +544,14 @@ proptest! {
     fn snapshots_settle(
         generation in generation(), observed_generation in 0..4u64, deleting in any::<bool>(),
         taken in proptest::option::of(0..3u64), file in proptest::option::of(0..3u64),
-        sidecar in proptest::option::of(0..4u64), mut held in any::<bool>(),
+        sidecar in proptest::option::of(0..4u64), mut held in any::<bool>(), passing in any::<bool>(),
         mut source in prop_oneof![
             Just(snapshot::Source::Ready), Just(snapshot::Source::Coming(Kind::Volume, id(6))),
             Just(snapshot::Source::Failed(problem())),
         ],
     ) {
-        let spec = SnapshotSpec {
-            id: SnapshotId(id(10)), name: name(), generation, node: "localhost".into(), created_at: at(0),
+        let mut spec = SnapshotSpec {
+            passing, id: SnapshotId(id(10)), name: name(), generation, node: "localhost".into(), created_at: at(0),
             volume: VolumeId(id(6)), volume_name: name(), role: VolumeRole::Data, pool: "default".into(),
             image: None, group: None, labels: Default::default(),
             deleting: deleting.then(|| SnapshotDeletion {
@@ -570,16 +570,22 @@ proptest! {
             match snapshot::plan(&spec, &status, &look) {
                 Answer::Do(snapshot::Step::Take) => {
                     prop_assert!(status.taken.is_none() && !deleting, "it is taken once");
+                    prop_assert!(held || !passing, "nobody needs it");
                     pool.file = Some(seen(2));
                     status.taken = Some(as_taken(2));
                 }
                 Answer::Do(snapshot::Step::WriteSidecar) => pool.sidecar = Some(generation),
+                Answer::Do(snapshot::Step::LetGo) => {
+                    prop_assert!(passing && !held && spec.deleting.is_none());
+                    spec.deleting =
+                        Some(SnapshotDeletion { at: at(0), operation: OperationId(id(2)), because: None });
+                }
                 Answer::Do(snapshot::Step::Discard) => {
-                    prop_assert!(deleting && !held);
+                    prop_assert!(spec.deleting.is_some() && !held);
                     pool = SnapshotObs::default();
                 }
                 Answer::Do(snapshot::Step::Forget) => {
-                    prop_assert!(deleting && !held && pool == SnapshotObs::default());
+                    prop_assert!(spec.deleting.is_some() && !held && pool == SnapshotObs::default());
                     return Ok(());
                 }
                 Answer::Wait(_) => {
@@ -588,7 +594,8 @@ proptest! {
                 }
                 Answer::Settled => {
                     prop_assert_eq!(pool.sidecar, Some(generation));
-                    prop_assert_eq!(pool.file.map(|f| f.size), status.taken.map(|t| t.size));
+                    let whole = pool.file.map(|f| f.size) == status.taken.map(|t| t.size);
+                    prop_assert!((passing && held) || (!passing && whole), "it is whole, or needed");
                     return Ok(());
                 }
                 Answer::Stuck(_) => {

@@ -88,6 +88,9 @@ pub struct SnapshotSpec {
     /// What people sort it by: at first what its volume had.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
+    /// It is taken for whoever holds it, and goes with the last hold; nobody else is told of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub passing: bool,
     /// Set once the snapshot is to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleting: Option<SnapshotDeletion>,

@@ -19,14 +19,41 @@ fn until_settled(host: &Host, machine: &str) {
     });
 }
 
+/// What runs is copied as it is at one moment, and goes on meanwhile.
+fn live(host: &Host) {
+    host.sh(
+        "web",
+        "(i=0; while sleep 0.1; do i=$((i+1)); echo $i > /mnt/appdata/n.new; sync; \
+        mv /mnt/appdata/n.new /mnt/appdata/n; done) > /dev/null 2>&1 & echo $! > /run/writer; \
+        while ! test -s /mnt/appdata/n; do sleep 0.1; done",
+    );
+    host.ok("volume clone appdata --name still --storage 512M");
+    host.ok("machine clone web --name live");
+    host.sh(
+        "web",
+        "n=$(cat /mnt/appdata/n); while test $(cat /mnt/appdata/n) = $n; do sleep 0.1; done; \
+        kill $(cat /run/writer); rm /mnt/appdata/n",
+    );
+    assert_eq!(host.json("snapshot list")["items"].as_array().unwrap().len(), 0);
+    let seen =
+        host.sh("live", "cat /root/mark /mnt/live-appdata/mark; test -s /mnt/live-appdata/n; hostname");
+    assert_eq!(seen, "root\ndata\nlive");
+    host.ok("machine volume attach live still");
+    assert_eq!(host.sh("live", "cat /mnt/still/mark; test -s /mnt/still/n; rm /mnt/still/n"), "data");
+    assert_eq!(host.sh("live", "dmesg | grep -c -i -E 'ext4.*(error|warning)' || true"), "0");
+    host.ok("machine delete live -y --now");
+    for volume in ["still", "live-appdata"] {
+        host.ok(&format!("volume delete {volume} -y --now"));
+    }
+}
+
 /// A machine with data is copied; then both run.
 fn copies(host: &Host) {
     host.ok("volume create 256M --name appdata");
     host.ok("machine deploy debian --name web --attach appdata");
     host.sh("web", "echo data > /mnt/appdata/mark; echo root > /root/mark; sync");
-    host.refused("volume clone appdata --name copy", "machine-running", 4);
-    host.refused("machine clone web --name twin", "machine-running", 4);
     until_settled(host, "web");
+    live(host);
     let was = (host.sh("web", WHO), host.sh("web", UUIDS));
     host.ok("machine stop web");
     host.refused("volume clone nothing --name copy", "volume-not-found", 3);

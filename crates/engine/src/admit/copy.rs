@@ -1,7 +1,8 @@
 //! Requests for copies: of a volume, and of a machine with all of its volumes.
 //!
 //! Invariant: what is copied is held in the transaction that accepts the copy, and no process has it
-//! open then; a copy has its own identity from the first moment.
+//! open then; of what a machine runs with, a snapshot is taken first, which goes once it was copied. A
+//! copy has its own identity from the first moment.
 
 use super::machine::{copy_name, refuse_going};
 use super::snapshot::{ready, refuse_reset};
@@ -9,20 +10,21 @@ use super::volume::{NewVolume, cannot_shrink_copy, refuse_deleting, refuse_lost,
 use super::{Draft, made_up};
 use crate::db::{MachineRecord, SnapshotRecord, VolumeRecord};
 use crate::{Engine, key};
+use types::label::Labels;
 use types::machine::{CloneMachine, Desired, Disk, MachineSpec};
 use types::network::NetworkSpec;
 use types::operation::Kind;
-use types::snapshot::{Consistency, SnapshotSpec};
+use types::snapshot::{Group, SnapshotSpec};
 use types::volume::{CloneVolume, VolumeRole, VolumeSource, VolumeSpec};
-use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, Verb, VolumeId};
+use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, SnapshotId, Verb, VolumeId};
 use uuid::Uuid;
 
 impl Engine {
-    /// Accepts an independent copy of a volume that no machine has running, or of a snapshot. What is
-    /// named is a volume if there is one of that name or id, else a snapshot.
+    /// Accepts an independent copy of a volume, which a machine may run with meanwhile, or of a snapshot.
+    /// What is named is a volume if there is one of that name or id, else a snapshot.
     ///
     /// # Errors
-    /// `volume-not-found`, `machine-running`, `snapshot-not-ready`, `volume-too-small`, `name-taken`, `pool-full`, …
+    /// `volume-not-found`, `snapshot-not-ready`, `volume-too-small`, `name-taken`, `pool-full`, …
     pub fn clone_volume(&self, actor: &Actor, volume: &str, req: CloneVolume) -> Result<Operation, Problem> {
         self.admit(actor, Verb::VolumeClone, (Kind::Volume, volume), |draft| {
             let found = self.find_source(volume)?;
@@ -31,24 +33,28 @@ impl Engine {
                 Some(name) => name.clone(),
                 None => Name::new(&made_up("vol", id.0))?,
             };
-            let source = match found {
-                Original::Volume(source) => *source,
-                Original::Snapshot(source) => {
-                    let spec = self.new_copy_of_snapshot(draft, id, name, &source, &req)?;
-                    draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
-                    return Ok(());
-                }
+            let asked = (req.size_bytes, req.pool.as_ref());
+            let spec = match found {
+                Original::Snapshot(source) => self.new_copy_of_snapshot(draft, id, name, &source, asked)?,
+                Original::Volume(source) => match self.holder(draft, source.spec.id)? {
+                    Some(machine) if is_up(&machine)? => {
+                        let passing = SnapshotId(self.0.ports.clock.new_id());
+                        self.new_live_copy(draft, id, name, &source, (passing, None), asked, None)?
+                    }
+                    holder => {
+                        if let Some(machine) = holder {
+                            draft.change.on(&machine.spec).on(&machine.status);
+                        }
+                        self.new_copy(draft, id, name, &source, asked, None)?
+                    }
+                },
             };
-            if let Some(machine) = self.holder(draft, source.spec.id)? {
-                refuse_running(draft, &machine, "clone its volumes")?;
-            }
-            let spec = self.new_copy(draft, id, name, &source, (req.size_bytes, req.pool.as_ref()), None)?;
             draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
             Ok(())
         })
     }
 
-    fn find_source(&self, named: &str) -> Result<Original, Problem> {
+    pub(super) fn find_source(&self, named: &str) -> Result<Original, Problem> {
         match self.0.db.find::<VolumeSpec>(named) {
             Ok(volume) => Ok(Original::Volume(Box::new(volume))),
             Err(missing) if missing.code == Code::VolumeNotFound => {
@@ -69,35 +75,21 @@ impl Engine {
         id: VolumeId,
         name: Name,
         source: &SnapshotRecord,
-        req: &CloneVolume,
+        asked: (Option<u64>, Option<&Name>),
     ) -> Result<VolumeSpec, Problem> {
         let taken = ready(source)?;
         let from = &source.spec;
-        let asked = req.size_bytes.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?;
-        let wanted = asked.unwrap_or(taken.size);
-        if wanted < taken.size {
-            return Err(cannot_shrink_copy(&from.name, taken.size, wanted));
-        }
-        let pool = self.usable_pool(draft, req.pool.as_ref().or(Name::new(&from.pool).ok().as_ref()))?;
-        self.refuse_full_snapshot_copy((&pool, name.as_str()), (&from.pool, from.id))?;
-        draft.operation.warnings.extend(self.room_warning(&pool));
-        draft.operation.warnings.extend(self.slow_copy_warning(&pool));
-        let copy = NewVolume {
-            id,
-            name,
-            pool,
+        let origin = Origin {
+            name: &from.name,
+            size: taken.size,
+            pool: &from.pool,
             role: from.role,
-            size: wanted,
+            labels: &from.labels,
             source: VolumeSource::Snapshot { snapshot: from.id, image: from.image },
-            identity: Some(Uuid::from_u128(rand::random())),
-            owner: None,
-            labels: from.labels.clone(),
         };
-        let spec = self.new_volume(draft, copy)?;
+        let spec = self.put_copy(draft, (id, name), &origin, asked, None)?;
+        self.refuse_full_snapshot_copy((&spec.pool, spec.name.as_str()), (&from.pool, from.id))?;
         draft.change.on(&source.spec).on(&source.status);
-        if taken.consistency == Consistency::Crash {
-            draft.change.put(key::unclean(id), &true);
-        }
         self.take_hold(&mut draft.change, from.id.0, (Kind::Volume, id.0))?;
         Ok(spec)
     }
@@ -110,36 +102,13 @@ impl Engine {
         id: VolumeId,
         name: Name,
         source: &VolumeRecord,
-        (bytes, pool): (Option<u64>, Option<&Name>),
+        asked: (Option<u64>, Option<&Name>),
         owner: Option<MachineId>,
     ) -> Result<VolumeSpec, Problem> {
-        refuse_deleting(source)?;
-        refuse_lost(source)?;
-        refuse_reset(source)?;
         let from = &source.spec;
-        if from.moving.is_some() {
-            return Err(crate::hold::held(&from.name));
-        }
-        let wanted = bytes.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?.unwrap_or(from.size);
-        if wanted < from.size {
-            return Err(cannot_shrink_copy(&from.name, from.size, wanted));
-        }
-        let pool = self.usable_pool(draft, pool.or(Name::new(&from.pool).ok().as_ref()))?;
-        self.refuse_full_copy((&pool, name.as_str()), (&from.pool, from.id))?;
-        draft.operation.warnings.extend(self.room_warning(&pool));
-        draft.operation.warnings.extend(self.slow_copy_warning(&pool));
-        let copy = NewVolume {
-            id,
-            name,
-            pool,
-            role: from.role,
-            size: wanted,
-            source: VolumeSource::Volume { volume: from.id, image: from.source.image() },
-            identity: Some(Uuid::from_u128(rand::random())),
-            owner,
-            labels: from.labels.clone(),
-        };
-        let spec = self.new_volume(draft, copy)?;
+        let origin = origin(source, VolumeSource::Volume { volume: from.id, image: from.source.image() })?;
+        let spec = self.put_copy(draft, (id, name), &origin, asked, owner)?;
+        self.refuse_full_copy((&spec.pool, spec.name.as_str()), (&from.pool, from.id))?;
         draft.change.on(&source.spec).on(&source.status);
         if self.0.db.0.get(&key::unclean(from.id))?.is_some() {
             draft.change.put(key::unclean(id), &true);
@@ -148,11 +117,67 @@ impl Engine {
         Ok(spec)
     }
 
-    /// Accepts a copy of a machine that does not run: its volumes are copied, it gets addresses and
-    /// an identity of its own, and runs.
+    /// Puts a copy of a volume that a machine runs with into a draft: a snapshot is taken, for the copy
+    /// alone.
+    #[allow(clippy::too_many_arguments, reason = "what a copy is made of, and where it goes")]
+    fn new_live_copy(
+        &self,
+        draft: &mut Draft,
+        id: VolumeId,
+        name: Name,
+        source: &VolumeRecord,
+        (passing, group): (SnapshotId, Option<Group>),
+        asked: (Option<u64>, Option<&Name>),
+        owner: Option<MachineId>,
+    ) -> Result<VolumeSpec, Problem> {
+        let from = &source.spec;
+        let image = from.source.image();
+        let origin = origin(source, VolumeSource::Snapshot { snapshot: passing, image })?;
+        self.new_passing_snapshot(draft, passing, source, group)?;
+        let spec = self.put_copy(draft, (id, name), &origin, asked, owner)?;
+        // In the same pool the copy takes the snapshot's place.
+        if spec.pool != from.pool {
+            self.refuse_full_copy((&spec.pool, spec.name.as_str()), (&from.pool, from.id))?;
+        }
+        self.take_hold(&mut draft.change, passing.0, (Kind::Volume, id.0))?;
+        Ok(spec)
+    }
+
+    fn put_copy(
+        &self,
+        draft: &mut Draft,
+        (id, name): (VolumeId, Name),
+        from: &Origin<'_>,
+        (bytes, pool): (Option<u64>, Option<&Name>),
+        owner: Option<MachineId>,
+    ) -> Result<VolumeSpec, Problem> {
+        let wanted = bytes.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?.unwrap_or(from.size);
+        if wanted < from.size {
+            return Err(cannot_shrink_copy(from.name, from.size, wanted));
+        }
+        let pool = self.usable_pool(draft, pool.or(Name::new(from.pool).ok().as_ref()))?;
+        for warning in self.room_warning(&pool).into_iter().chain(self.slow_copy_warning(&pool)) {
+            draft.warn(warning);
+        }
+        let copy = NewVolume {
+            id,
+            name,
+            pool,
+            role: from.role,
+            size: wanted,
+            source: from.source.clone(),
+            identity: Some(Uuid::from_u128(rand::random())),
+            owner,
+            labels: from.labels.clone(),
+        };
+        self.new_volume(draft, copy)
+    }
+
+    /// Accepts a copy of a machine: its volumes are copied, as of one instant if it runs, it gets addresses
+    /// and an identity of its own, and runs.
     ///
     /// # Errors
-    /// `machine-not-found`, `machine-running`, `name-taken`, `pool-full`, what a deploy is refused for.
+    /// `machine-not-found`, `name-taken`, `pool-full`, what a deploy is refused for.
     pub fn clone_machine(
         &self,
         actor: &Actor,
@@ -161,7 +186,11 @@ impl Engine {
     ) -> Result<Operation, Problem> {
         self.admit(actor, Verb::MachineClone, (Kind::Machine, machine), |draft| {
             let record = self.0.db.find::<MachineSpec>(machine)?;
-            refuse_running(draft, &record, "clone it")?;
+            let live = is_up(&record)?;
+            draft.change.on(&record.spec);
+            if !live {
+                draft.change.on(&record.status);
+            }
             self.ready_for_runs(draft)?;
             let id = self.new_machine_id(draft)?;
             let name = Name::machine(req.name.as_str())?;
@@ -173,7 +202,14 @@ impl Engine {
                 nics.push(self.take_nic(draft, &network, id)?);
             }
             let mut disks = vec![];
-            for disk in &record.spec.disks {
+            let copied: Vec<_> = record.spec.disks.iter().filter(|d| d.leaving.is_none()).collect();
+            let members: Vec<_> = copied.iter().map(|_| SnapshotId(self.0.ports.clock.new_id())).collect();
+            let group = Group {
+                id: members.first().copied().unwrap_or(SnapshotId(id.0)),
+                machine: record.spec.name.clone(),
+                members: members.clone(),
+            };
+            for (disk, passing) in copied.into_iter().zip(members) {
                 let source = self.0.db.find::<VolumeSpec>(&disk.volume.to_string())?;
                 let volume = self.new_volume_id(draft)?;
                 let called = match disk.role {
@@ -181,7 +217,12 @@ impl Engine {
                     VolumeRole::Data => copy_name(&name, &source.spec.name)?,
                 };
                 // A data volume goes with it only if this request fails.
-                self.new_copy(draft, volume, called, &source, (None, None), Some(id))?;
+                if live {
+                    let of = (passing, Some(group.clone()));
+                    self.new_live_copy(draft, volume, called, &source, of, (None, None), Some(id))?;
+                } else {
+                    self.new_copy(draft, volume, called, &source, (None, None), Some(id))?;
+                }
                 draft.change.claim(key::attach(volume), &id);
                 disks.push(Disk { volume, leaving: None, ..disk.clone() });
             }
@@ -206,19 +247,49 @@ impl Engine {
     }
 }
 
+/// What a copy begins as.
+struct Origin<'a> {
+    name: &'a Name,
+    size: ByteSize,
+    pool: &'a str,
+    role: VolumeRole,
+    labels: &'a Labels,
+    source: VolumeSource,
+}
+
+/// Of a volume that can be copied.
+fn origin(of: &VolumeRecord, source: VolumeSource) -> Result<Origin<'_>, Problem> {
+    refuse_deleting(of)?;
+    refuse_lost(of)?;
+    refuse_reset(of)?;
+    let VolumeSpec { name, size, pool, role, labels, moving, .. } = &of.spec.value;
+    if moving.is_some() {
+        return Err(crate::hold::held(name));
+    }
+    Ok(Origin { name, size: *size, pool, role: *role, labels, source })
+}
+
 /// What a copy is made of.
-enum Original {
+pub(super) enum Original {
     Volume(Box<VolumeRecord>),
     Snapshot(Box<SnapshotRecord>),
 }
 
-/// Refuses while a machine runs or shall run; the draft holds only while it stays stopped.
-pub(super) fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
+/// Whether a machine runs or shall run.
+///
+/// # Errors
+/// `being-deleted`, `conflict` of one that is going.
+pub(super) fn is_up(machine: &MachineRecord) -> Result<bool, Problem> {
     refuse_going(machine)?;
-    let name = &machine.spec.name;
     let starting =
         machine.spec.desired == Desired::Running && machine.status.ended_epoch < machine.spec.epoch;
-    if machine.status.run.is_some() || starting {
+    Ok(machine.status.run.is_some() || starting)
+}
+
+/// Refuses while a machine runs or shall run; the draft holds only while it stays stopped.
+pub(super) fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
+    let name = &machine.spec.name;
+    if is_up(machine)? {
         let held = machine.status.run.is_none() && machine.status.held.is_some();
         let how = if held { "runs again once its host is back" } else { "is running" };
         return Err(Problem::new(Code::MachineRunning, format!("machine \"{name}\" {how}"))

@@ -17,7 +17,7 @@ mod restore;
 mod snapshot;
 mod volume;
 
-pub use export::Export;
+pub use export::{Export, Reading};
 pub(crate) use machine::{
     FIRST_UID, UIDS, abandon as abandon_machine, forget as forget_machine, go_for_good as forget_for_good,
     mount, release as release_machine,
@@ -52,6 +52,13 @@ impl Draft {
         let target = Target { kind, id: Some(id), name: name.to_owned() };
         if !self.operation.resources.contains(&target) {
             self.operation.resources.push(target);
+        }
+    }
+
+    /// Something to be known, once.
+    pub fn warn(&mut self, warning: String) {
+        if !self.operation.warnings.contains(&warning) {
+            self.operation.warnings.push(warning);
         }
     }
 

@@ -40,7 +40,7 @@ impl Engine {
                 Some(name) => name.clone(),
                 None => name_of(&source.spec.name, id)?,
             };
-            let spec = self.new_snapshot(draft, id, name, &source, None)?;
+            let spec = self.new_snapshot(draft, (id, name), &source, None, false)?;
             self.take_hold(&mut draft.change, source.spec.id.0, (Kind::Snapshot, id.0))?;
             draft.about(Kind::Snapshot, id.0, spec.name.as_str(), spec.generation);
             draft.touch(Kind::Volume, source.spec.id.0, source.spec.name.as_str());
@@ -76,7 +76,7 @@ impl Engine {
             for (disk, id) in disks.iter().zip(members) {
                 let source = self.0.db.find::<VolumeSpec>(&disk.volume.to_string())?;
                 let name = if id == first { called.clone() } else { joined(&called, &source.spec.name)? };
-                let spec = self.new_snapshot(draft, id, name, &source, Some(group.clone()))?;
+                let spec = self.new_snapshot(draft, (id, name), &source, Some(group.clone()), false)?;
                 self.take_hold(&mut draft.change, source.spec.id.0, (Kind::Snapshot, id.0))?;
                 if id == first {
                     draft.about(Kind::Snapshot, id.0, spec.name.as_str(), spec.generation);
@@ -87,14 +87,27 @@ impl Engine {
         })
     }
 
+    /// Puts a snapshot into a draft that is taken for whoever holds it, and goes with the last hold.
+    pub(super) fn new_passing_snapshot(
+        &self,
+        draft: &mut Draft,
+        id: SnapshotId,
+        source: &VolumeRecord,
+        group: Option<Group>,
+    ) -> Result<(), Problem> {
+        let name = name_of(&source.spec.name, id)?;
+        self.new_snapshot(draft, (id, name), source, group, true)?;
+        self.take_hold(&mut draft.change, source.spec.id.0, (Kind::Snapshot, id.0))
+    }
+
     /// Puts a snapshot into a draft; whoever calls this takes the hold.
     fn new_snapshot(
         &self,
         draft: &mut Draft,
-        id: SnapshotId,
-        name: Name,
+        (id, name): (SnapshotId, Name),
         source: &VolumeRecord,
         group: Option<Group>,
+        passing: bool,
     ) -> Result<SnapshotSpec, Problem> {
         refuse_deleting(source)?;
         refuse_lost(source)?;
@@ -105,9 +118,7 @@ impl Engine {
         }
         self.refuse_full_copy((&of.pool, name.as_str()), (&of.pool, of.id))?;
         for warning in self.room_warning(&of.pool).into_iter().chain(self.slow_copy_warning(&of.pool)) {
-            if !draft.operation.warnings.contains(&warning) {
-                draft.operation.warnings.push(warning);
-            }
+            draft.warn(warning);
         }
         self.take_name(draft, Kind::Snapshot, &name, id.0)?;
         let spec = SnapshotSpec {
@@ -123,6 +134,7 @@ impl Engine {
             image: of.source.image(),
             group,
             labels: of.labels.clone(),
+            passing,
             deleting: None,
         };
         draft.change.on(of).claim(key::spec(Kind::Snapshot, id.0), &spec);
@@ -164,7 +176,7 @@ impl Engine {
             draft.touch(Kind::Snapshot, to.spec.id.0, to.spec.name.as_str());
             // Whoever asks learns what it is called: it is the last of what this touches.
             let before = SnapshotId(self.0.ports.clock.new_id());
-            self.new_snapshot(draft, before, name_of(&of.name, before)?, &volume, None)?;
+            self.new_snapshot(draft, (before, name_of(&of.name, before)?), &volume, None, false)?;
             let ours = (Kind::Volume, of.id.0);
             self.take_holds(&mut draft.change, of.id.0, &[(Kind::Snapshot, before.0), ours])?;
             self.take_hold(&mut draft.change, to.spec.id.0, ours)?;
@@ -236,6 +248,10 @@ pub(super) fn ready(record: &SnapshotRecord) -> Result<Taken, Problem> {
 }
 
 fn refuse_going_snapshot(record: &SnapshotRecord) -> Result<(), Problem> {
+    if record.spec.passing {
+        let text = format!("snapshot \"{}\" is taken for a copy and goes with it", record.spec.name);
+        return Err(Problem::new(Code::Busy, text).hint("`sistemo volume snapshot` takes one that stays"));
+    }
     match record.spec.deleting {
         Some(_) => {
             Err(Problem::new(Code::Deleting, format!("snapshot \"{}\" is being deleted", record.spec.name))

@@ -19,6 +19,8 @@ pub enum Step {
     WriteSidecar,
     /// Remove file and sidecar for good.
     Discard,
+    /// Nobody needs it any more: want it no longer.
+    LetGo,
     /// Nothing is left of it: remove the record.
     Forget,
 }
@@ -55,6 +57,9 @@ pub fn plan(spec: &SnapshotSpec, status: &SnapshotStatus, look: &Look) -> Answer
             _ => Answer::Do(Step::Discard),
         };
     }
+    if spec.passing && !look.held {
+        return Answer::Do(Step::LetGo);
+    }
     let Some(taken) = &status.taken else {
         return match &look.source {
             Source::Ready => Answer::Do(Step::Take),
@@ -63,6 +68,9 @@ pub fn plan(spec: &SnapshotSpec, status: &SnapshotStatus, look: &Look) -> Answer
         };
     };
     match look.pool.file {
+        // Its file may be on its way to become that of its reader.
+        _ if spec.passing && look.pool.sidecar == Some(spec.generation) => Answer::Settled,
+        _ if spec.passing => Answer::Do(Step::WriteSidecar),
         None => Answer::Stuck(lost(spec)),
         Some(file) if file.size != taken.size => Answer::Stuck(changed(spec, taken.size, file.size)),
         Some(_) if look.pool.sidecar != Some(spec.generation) => Answer::Do(Step::WriteSidecar),

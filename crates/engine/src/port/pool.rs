@@ -33,6 +33,18 @@ pub struct SnapshotObs {
     pub sidecar: Option<u64>,
 }
 
+/// A snapshot that a volume is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FromSnapshot<'a> {
+    /// The pool it lives in.
+    pub pool: &'a str,
+    /// Which one.
+    pub id: SnapshotId,
+    /// It goes once the volume is there and nobody else reads it: in the same pool its file may become
+    /// the volume's.
+    pub passing: bool,
+}
+
 /// Room in a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capacity {
@@ -141,8 +153,7 @@ pub trait Pool: Send + Sync {
     /// `io-error`.
     fn remove_snapshot(&self, snapshot: SnapshotId) -> Result<(), Fault>;
 
-    /// Makes a file of `size` bytes that begins with the content of a snapshot, which is in the pool that
-    /// stands before it, as [`Pool::create_copy`]
+    /// Makes a file of `size` bytes that begins with the content of a snapshot, as [`Pool::create_copy`]
     /// does of a volume.
     ///
     /// # Errors
@@ -150,7 +161,7 @@ pub trait Pool: Send + Sync {
     fn create_from_snapshot(
         &self,
         volume: VolumeId,
-        from: (&str, SnapshotId),
+        from: FromSnapshot<'_>,
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,

@@ -10,6 +10,7 @@ use crate::db::{Change, MachineRecord, SnapshotRecord, encode};
 use crate::plan::Answer;
 use crate::plan::snapshot::{Look, Source, Step, plan, too_late};
 use crate::port::{Backup, Fault, ProcessObs};
+use crate::store::Check;
 use crate::{Engine, key};
 use std::cell::Cell;
 use types::machine::MachineSpec;
@@ -25,6 +26,7 @@ impl Engine {
             self.0.queue.settled((Kind::Snapshot, id.0));
             return Ok(Next::Idle);
         };
+        self.end_lost_exports((Kind::Snapshot, id.0))?;
         let look = self.snapshot_look(&record)?;
         match plan(&record.spec, &record.status, &look) {
             Answer::Do(step) => self.do_snapshot(&record, &step),
@@ -48,12 +50,28 @@ impl Engine {
     fn snapshot_look(&self, record: &SnapshotRecord) -> Result<Look, Broken> {
         let spec = &record.spec;
         let pool = self.pool(&spec.pool)?.observe_snapshot(spec.id)?;
-        let held = spec.deleting.is_some() && self.0.db.0.get(&key::hold(spec.id.0))?.is_some();
+        let held = (spec.deleting.is_some() || spec.passing) && self.needed(record)?;
         let source = match (&record.status.taken, &spec.deleting) {
             (None, None) => self.all_of_it(record)?,
             _ => Source::Ready,
         };
         Ok(Look { pool, held, source })
+    }
+
+    /// Whether somebody reads it; before it was taken, whether somebody waits for any of those that are
+    /// taken together.
+    fn needed(&self, record: &SnapshotRecord) -> Result<bool, Problem> {
+        let spec = &record.spec;
+        let mut all = vec![spec.id];
+        if let (None, None, Some(group)) = (&spec.deleting, &record.status.taken, &spec.group) {
+            all.extend(&group.members);
+        }
+        for id in all {
+            if self.0.db.0.get(&key::hold(id.0))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The records of all that are taken together with this one, itself first.
@@ -135,6 +153,19 @@ impl Engine {
                 pool.write_snapshot_sidecar(spec.id, &encode(&sidecar))?;
             }
             Step::Discard => pool.remove_snapshot(spec.id)?,
+            Step::LetGo => {
+                let going = SnapshotDeletion {
+                    at: self.now(),
+                    operation: types::OperationId(spec.id.0),
+                    because: None,
+                };
+                let mut change = Change::system();
+                change.on(&record.status).check(key::hold(spec.id.0), Check::Absent);
+                going_snapshot(&mut change, record, going);
+                self.untaken(&mut change, record)?;
+                change.commit(&self.0.db)?;
+                self.after_taking(&self.together(record)?);
+            }
             Step::Forget => return self.forget_snapshot(record),
         }
         Ok(Next::Again)
@@ -232,6 +263,17 @@ impl Engine {
         self.0.ports.vmm.backup(machine, run, &Backup { disks: &disks, begun, progress: &progress })
     }
 
+    /// Lets its volume go, if it was not taken before.
+    fn untaken(&self, change: &mut Change, record: &SnapshotRecord) -> Result<(), Problem> {
+        match record.status.taken {
+            Some(_) => Ok(()),
+            None => {
+                let by = (Kind::Snapshot, record.spec.id.0);
+                self.release_hold(change, record.spec.volume.0, by)
+            }
+        }
+    }
+
     /// Whoever waited for what was held looks again.
     fn after_taking(&self, all: &[SnapshotRecord]) {
         for one in all {
@@ -247,9 +289,7 @@ impl Engine {
         self.pool(&spec.pool)?.remove_snapshot(spec.id)?;
         let mut change = Change::system();
         change.on(spec).on(&record.status).delete(spec.key.clone()).delete(record.status.key.clone());
-        if record.status.taken.is_none() {
-            self.release_hold(&mut change, spec.volume.0, (Kind::Snapshot, spec.id.0))?;
-        }
+        self.untaken(&mut change, record)?;
         let because = spec.deleting.as_ref().and_then(|d| d.because.clone());
         self.commit_and_close(change, Kind::Snapshot, spec.id.0, |op| {
             Some(match (&because, op.verb) {
@@ -309,10 +349,11 @@ impl Engine {
             let going = SnapshotDeletion { at: self.now(), operation, because: Some(problem.clone()) };
             change.on(&one.status);
             going_snapshot(&mut change, one, going);
+            self.untaken(&mut change, one)?;
         }
         change.commit(&self.0.db)?;
+        self.after_taking(&all);
         for one in &all {
-            self.wake(Kind::Snapshot, one.spec.id.0);
             // Whoever waits for it learns why it does not come.
             self.0.queue.settled((Kind::Snapshot, one.spec.id.0));
         }

@@ -7,9 +7,10 @@ use crate::admit::{discard_for_good, mark_deleting, restorable};
 use crate::db::{Change, VolumeRecord, encode};
 use crate::plan::Answer;
 use crate::plan::volume::{ImageLook, Look, ResetLook, Step, plan};
+use crate::port::FromSnapshot;
 use crate::{Engine, key};
 use types::operation::{Kind, Progress};
-use types::snapshot::SnapshotSpec;
+use types::snapshot::{Consistency, SnapshotSpec};
 use types::volume::{Condition, VolumeDeletion, VolumeSource, VolumeSpec, VolumeStatus};
 use types::{ByteSize, Code, MachineId, Operation, Problem, SnapshotId, Verb, VolumeId};
 
@@ -19,7 +20,7 @@ impl Engine {
             self.0.queue.settled((Kind::Volume, id.0));
             return Ok(Next::Idle);
         };
-        self.end_lost_exports(id)?;
+        self.end_lost_exports((Kind::Volume, id.0))?;
         let look = self.volume_look(&record)?;
         match plan(&record.spec, &record.status, &look) {
             Answer::Do(step) => self.do_volume(&record, &step),
@@ -111,8 +112,10 @@ impl Engine {
         Ok(match (&record.status.fault, record.status.taken) {
             (Some(fault), _) => ImageLook::Failed(fault.clone()),
             (None, Some(taken)) => ImageLook::Ready(taken.size),
-            (None, None) if record.spec.deleting.is_some() => ImageLook::Missing,
-            (None, None) => ImageLook::Coming,
+            (None, None) => match &record.spec.deleting {
+                Some(going) => going.because.clone().map_or(ImageLook::Missing, ImageLook::Failed),
+                None => ImageLook::Coming,
+            },
         })
     }
 
@@ -137,7 +140,7 @@ impl Engine {
             }
             Step::CopySnapshot { from, size } => {
                 let source = self.0.db.record::<SnapshotSpec>(from.0)?.ok_or(Broken::Raced)?;
-                let from = (source.spec.pool.as_str(), *from);
+                let from = FromSnapshot { pool: &source.spec.pool, id: *from, passing: source.spec.passing };
                 pool.create_from_snapshot(spec.id, from, *size, &encode(&spec.value), &tell)?;
             }
             Step::Reset { to, size } => {
@@ -224,6 +227,17 @@ impl Engine {
         }
     }
 
+    /// Whether what is now whole is a copy of what no guest had unmounted or held still.
+    fn is_unclean(&self, record: &VolumeRecord) -> Result<bool, Problem> {
+        let VolumeSource::Snapshot { snapshot, .. } = record.spec.source else { return Ok(false) };
+        if record.status.filled {
+            return Ok(false);
+        }
+        let source = self.0.db.record::<SnapshotSpec>(snapshot.0)?;
+        let taken = source.and_then(|source| source.status.taken);
+        Ok(taken.is_none_or(|taken| taken.consistency == Consistency::Crash))
+    }
+
     /// Whoever waited for what was held looks again.
     fn after_copy(&self, record: &VolumeRecord) {
         if let Some(source) = source_key(record) {
@@ -239,6 +253,9 @@ impl Engine {
         }
         if status.filled {
             self.end_copy(&mut change, record)?;
+            if self.is_unclean(record)? {
+                change.put(key::unclean(record.spec.id), &true);
+            }
         }
         let generation = record.spec.generation;
         // A run begins with what was settled before it, so none can miss this.

@@ -209,6 +209,9 @@ fn snapshots_agree(world: &World, snapshots: &[(SnapshotSpec, SnapshotStatus)], 
             wrong.push(format!("snapshot {name} is still being deleted"));
             continue;
         }
+        if spec.passing {
+            wrong.push(format!("snapshot {name} has served its purpose and is there"));
+        }
         let Some(taken) = &status.taken else {
             wrong.push(format!("snapshot {name} was not taken"));
             continue;

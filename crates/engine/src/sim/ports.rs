@@ -2,8 +2,8 @@
 
 use super::{File, Guests, Place, Process, World};
 use crate::port::{
-    Backup, Capacity, Clock, DiskObs, Fault, FileObs, Grown, Guest, GuestObs, Health, ImageObs, Images, Net,
-    NicPlan, OnProgress, Pool, Pools, ProcessObs, RunDisk, RunPlan, SnapshotObs, Vmm, VolumeObs,
+    Backup, Capacity, Clock, DiskObs, Fault, FileObs, FromSnapshot, Grown, Guest, GuestObs, Health, ImageObs,
+    Images, Net, NicPlan, OnProgress, Pool, Pools, ProcessObs, RunDisk, RunPlan, SnapshotObs, Vmm, VolumeObs,
 };
 use std::collections::BTreeMap;
 use types::image::ImageSource;
@@ -290,7 +290,7 @@ impl Pool for InPool {
     fn create_from_snapshot(
         &self,
         volume: VolumeId,
-        (_, from): (&str, SnapshotId),
+        FromSnapshot { id: from, .. }: FromSnapshot<'_>,
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,

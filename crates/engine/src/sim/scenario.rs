@@ -118,7 +118,7 @@ fn clone(e: &Engine, who: &Actor, volume: &str, copy: &str) -> Result<Operation,
 /// Reads a volume to its end.
 fn export(e: &Engine, who: &Actor, volume: &str) -> Result<Operation, Problem> {
     let read = e.export_volume(who, volume)?;
-    e.end_export(read.volume.id, read.operation.id, None)?;
+    e.end_export(&read, None)?;
     Ok(read.operation)
 }
 
@@ -181,6 +181,7 @@ const RENAME_DATA: Command =
 const PROTECT_DATA: Command =
     |e, a| e.edit_volume(a, "appdata", &Edit { protected: Some(true), ..Edit::default() });
 const COPY: Command = |e, a| clone(e, a, "appdata", "copy");
+const COPY_AWAY: Command = |e, a| e.delete_volume(a, "copy", false);
 const COPY_ROOT: Command = |e, a| clone(e, a, "web-root", "copy");
 const READ: Command = |e, a| export(e, a, "appdata");
 const READ_ROOT: Command = |e, a| export(e, a, "web-root");
@@ -300,6 +301,19 @@ pub fn pairs() -> Vec<Scenario> {
         pair("live snapshots and detach", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL], vec![PART]),
         pair("live snapshots and delete", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL], vec![DELETE]),
         pair("live snapshot and grow", vec![WEB], vec![SNAP_ROOT], vec![GROW]),
+        pair("live clone and stop", vec![WEB, APPDATA, JOIN], vec![COPY], vec![STOP, START]),
+        pair("live clone and detach", vec![WEB, APPDATA, JOIN], vec![COPY], vec![PART]),
+        pair("live clone, delete both", vec![WEB, APPDATA, JOIN], vec![COPY], vec![COPY_AWAY, DELETE]),
+        pair("live clone and grow", vec![WEB, APPDATA, JOIN], vec![COPY], vec![GROW_DATA]),
+        pair("start and live clone", vec![WEB, APPDATA, JOIN, STOP], vec![START], vec![COPY]),
+        pair("live clone of a machine and stop", vec![WEB, APPDATA, JOIN], vec![TWIN], vec![STOP, START]),
+        pair(
+            "live clone of a machine, delete it",
+            vec![WEB, APPDATA, JOIN],
+            vec![TWIN],
+            vec![DELETE, TWIN_AWAY],
+        ),
+        pair("live clone and snapshots", vec![WEB, APPDATA, JOIN], vec![COPY], vec![SNAP_ALL]),
         pair("snapshot, delete it", stopped.clone(), vec![SNAP], vec![SNAP_AWAY]),
         pair("snapshots, delete the machine", stopped.clone(), vec![JOIN, SNAP_ALL], vec![DELETE]),
         pair("snapshot and clone", stopped.clone(), vec![SNAP, SNAP_COPY], vec![COPY, SNAP_AWAY]),
@@ -393,6 +407,18 @@ fn was_reset(world: &World, e: &Engine) -> Option<String> {
     let then = s.snapshots.get(&snap.spec.id).map(|f| &f.marks);
     let later = s.snapshots.values().any(|f| then.is_some_and(|t| f.marks.len() > t.len()));
     (now != then || !later).then(|| format!("not so: it was reset: {now:?} to {then:?}, later: {later}"))
+}
+
+/// The copy of what a machine runs with begins as that was at one moment, and no snapshot is left of it.
+fn copied_live(world: &World, e: &Engine) -> Option<String> {
+    let marks = |name| {
+        let volume = e.0.db.find::<types::volume::VolumeSpec>(name).ok()?.spec.value;
+        world.state().files.get(&(volume.pool, volume.id)).map(|f| f.marks.clone())
+    };
+    let (now, then) = (marks("appdata"), marks("copy"));
+    let of_it = now.as_ref().zip(then.as_ref()).is_some_and(|(now, then)| now.starts_with(then));
+    let left = world.state().snapshots.len();
+    (!of_it || left > 0).then(|| format!("not so: it was copied: {then:?} of {now:?}, snapshots: {left}"))
 }
 
 fn ended(m: &Machine, phase: Phase, how: &str) -> bool {
@@ -617,6 +643,9 @@ pub fn surprised() -> Vec<Scenario> {
         of("killed during a stop", vec![TOUGH], vec![STOP], World::kill_hypervisors),
         of("killed during snapshots", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL], World::kill_hypervisors),
         of("killed during snapshots, comes back", vec![TOUGH], vec![SNAP_ROOT], World::kill_hypervisors),
+        of("killed during a live clone", vec![WEB, APPDATA, JOIN], vec![COPY, TWIN], World::kill_hypervisors),
+        of("powers off during a live clone", vec![TOUGH], vec![TWIN], World::power_off),
+        filled("full during a live clone", vec![WEB, APPDATA, JOIN], vec![COPY, TWIN]),
         of("powers off during snapshots", vec![TOUGH], vec![SNAP_ROOT], World::power_off),
         filled("full during snapshots", vec![WEB, APPDATA, JOIN], vec![SNAP_ALL]),
         filled("full during a reset", vec![APPDATA, SNAP], vec![SNAP_BACK]),
@@ -745,7 +774,7 @@ pub fn all() -> Vec<Scenario> {
         plain("restart", vec![web, RESTART, delete]),
         plain("renamed", vec![web, appdata, RENAME_DATA, appdata, RENAME, web]),
         plain("protected", vec![appdata, PROTECT_DATA, DELETE_DATA]),
-        plain("clone", vec![appdata, COPY, DELETE_DATA, |e, a| e.delete_volume(a, "copy", false)]),
+        plain("clone", vec![appdata, COPY, DELETE_DATA, COPY_AWAY]),
         plain("clone a machine", vec![web, appdata, stop, join, TWIN, start, TWIN_AWAY]),
         Scenario {
             fault: Some(("create_copy", Code::PoolFull)),
@@ -786,6 +815,21 @@ pub fn all() -> Vec<Scenario> {
             fault: Some(("backup", Code::PoolFull)),
             ..plain("no room for live snapshots", vec![web, appdata, join, SNAP_ALL, part])
         },
+        Scenario {
+            holds: Some(copied_live),
+            ..plain("live clone", vec![web, appdata, join, COPY, TWIN, TWIN_AWAY])
+        },
+        Scenario {
+            setup: vec![Act::Ask(web), Act::Ask(appdata), Act::Ask(join), SHARES],
+            holds: Some(copied_live),
+            ..plain("live clone, shared", vec![TWIN, COPY])
+        },
+        Scenario { guests: Guests::Deaf, ..plain("live clone, deaf", vec![web, appdata, join, COPY, TWIN]) },
+        Scenario {
+            fault: Some(("backup", Code::PoolFull)),
+            ..plain("no room for a live clone", vec![web, appdata, join, COPY, TWIN, part])
+        },
+        plain("live clone into another pool", vec![POOL, web, appdata, join, COPY_ACROSS]),
         plain("volume taken back", vec![appdata, DELETE_DATA, BACK_DATA, GROW_DATA, DELETE_DATA, GONE_DATA]),
         plain("machine taken back", vec![web, appdata, stop, join, delete, BACK, start, delete, GONE]),
         plain("machine taken back under another name", vec![web, delete, web, BACK_RENAMED]),

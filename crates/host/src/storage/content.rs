@@ -2,12 +2,13 @@
 //!
 //! Invariant: holes are never read; no more than one piece is in memory.
 
-use super::{FilePool, source};
+use super::{FilePool, snapshot, source};
 use crate::copy::next_range;
+use engine::Reading;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use types::{ByteSize, Problem, VolumeId};
+use types::{ByteSize, Problem};
 
 /// Bytes of a piece, at the most.
 const PIECE: u64 = 1 << 20;
@@ -47,12 +48,16 @@ impl Content {
 }
 
 impl FilePool {
-    /// Opens a volume's file, which stays as it is for as long as the caller has it held.
+    /// Opens a volume's or a snapshot's file, which stays as it is for as long as the caller has it held.
     ///
     /// # Errors
-    /// `volume-lost`, `io-error`.
-    pub fn content(&self, volume: VolumeId) -> Result<Content, Problem> {
-        let (file, size) = source::open(&self.layout.volume(volume)).map_err(|fault| fault.problem)?;
+    /// `volume-lost`, `snapshot-lost`, `io-error`.
+    pub fn content(&self, of: Reading) -> Result<Content, Problem> {
+        let opened = match of {
+            Reading::Volume(volume) => source::open(&self.layout.volume(volume)),
+            Reading::Snapshot(snapshot) => snapshot::open(&self.layout, snapshot, ByteSize::MAX),
+        };
+        let (file, size) = opened.map_err(|fault| fault.problem)?;
         Ok(Content { file, size, at: 0, end: 0 })
     }
 }
@@ -61,6 +66,7 @@ impl FilePool {
 mod tests {
     use super::*;
     use crate::Layout;
+    use types::VolumeId;
 
     #[test]
     fn data_comes_in_order_and_holes_do_not() {
@@ -74,7 +80,7 @@ mod tests {
         for at in [0, 1 << 30, (1 << 40) - (PIECE + 4096)] {
             file.write_all_at(&data, at).unwrap();
         }
-        let mut content = pool.content(id).unwrap();
+        let mut content = pool.content(Reading::Volume(id)).unwrap();
         assert_eq!(content.size(), ByteSize(1 << 40));
         let mut seen = vec![];
         while let Some((at, piece)) = content.piece().unwrap() {
@@ -83,6 +89,6 @@ mod tests {
         }
         let pair = |at| [(at, PIECE), (at + PIECE, 4096)];
         assert_eq!(seen, [pair(0), pair(1 << 30), pair((1 << 40) - PIECE - 4096)].concat());
-        assert!(pool.content(VolumeId(uuid::Uuid::from_u128(2))).is_err());
+        assert!(pool.content(Reading::Volume(VolumeId(uuid::Uuid::from_u128(2)))).is_err());
     }
 }

@@ -21,7 +21,7 @@ pub use upload::Upload;
 use crate::image::record;
 use crate::pools::place;
 use crate::{Layout, copy, durable, fault};
-use engine::port::{Capacity, Fault, FileObs, OnProgress, Pool, SnapshotObs, VolumeObs};
+use engine::port::{Capacity, Fault, FileObs, FromSnapshot, OnProgress, Pool, SnapshotObs, VolumeObs};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -212,7 +212,7 @@ impl Pool for FilePool {
     fn create_from_snapshot(
         &self,
         volume: VolumeId,
-        (pool, from): (&str, SnapshotId),
+        from: FromSnapshot<'_>,
         size: ByteSize,
         sidecar: &[u8],
         progress: OnProgress<'_>,
@@ -220,7 +220,11 @@ impl Pool for FilePool {
         if self.published(volume)? {
             return Ok(());
         }
-        let (content, length) = snapshot::open(&place::layout(&self.layout, pool)?, from, size)?;
+        let layout = place::layout(&self.layout, from.pool)?;
+        let (content, length) = snapshot::open(&layout, from.id, size)?;
+        if from.passing && layout.volumes() == self.layout.volumes() {
+            return self.take_over(volume, from.id, size, sidecar);
+        }
         let mut tell = |done, total| progress(doing("copying", done, Some(total)));
         self.fill_with(volume, (&content, length), size, sidecar, &mut tell)
     }

@@ -94,6 +94,27 @@ impl FilePool {
             .map_err(|e| self.snapshot_fault("remove", snapshot, &e))
     }
 
+    /// Makes the snapshot's file that of a volume: it has both names until the snapshot goes, and nobody
+    /// reads it by the first any more once it has the second.
+    pub(super) fn take_over(
+        &self,
+        volume: VolumeId,
+        snapshot: SnapshotId,
+        size: ByteSize,
+        sidecar: &[u8],
+    ) -> Result<(), Fault> {
+        let from = self.layout.snapshot(snapshot);
+        fill::fill(&self.layout, volume, sidecar, |_, part, text| {
+            let file = File::options().write(true).open(&from);
+            file.and_then(|file| file.set_len(size.bytes()).and_then(|()| file.sync_all()))
+                .and_then(|()| durable::remove(part))
+                .and_then(|()| std::fs::hard_link(&from, part))
+                .map_err(|e| fault::io(text, part, &e))
+        })?;
+        self.sizes.note(volume, size.bytes());
+        Ok(())
+    }
+
     pub(super) fn replace_content(
         &self,
         volume: VolumeId,
@@ -125,4 +146,42 @@ pub fn open(layout: &Layout, snapshot: SnapshotId, size: ByteSize) -> Result<(Fi
         return Err(Fault::lasting(Code::VolumeTooSmall, text));
     }
     Ok((content, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::port::{FromSnapshot, Pool};
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn a_snapshot_that_goes_with_its_copy_is_not_copied_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path(), dir.path());
+        let pool = FilePool::open(layout.clone()).unwrap();
+        let id = |n| VolumeId(uuid::Uuid::from_u128(n));
+        let (snapshot, tell) = (SnapshotId(uuid::Uuid::from_u128(9)), |_| ());
+        let from = File::create(layout.volume(id(1))).unwrap();
+        from.set_len(4 << 20).unwrap();
+        from.write_all_at(b"data", 1 << 20).unwrap();
+        pool.take_snapshot(snapshot, id(1), false, &tell).unwrap();
+        pool.settle_snapshot(snapshot).unwrap();
+
+        let size = ByteSize(8 << 20);
+        let passing = FromSnapshot { pool: "default", id: snapshot, passing: true };
+        let stays = FromSnapshot { passing: false, ..passing };
+        pool.create_from_snapshot(id(3), stays, size, b"{\"generation\":1}", &tell).unwrap();
+        for _ in 0..2 {
+            pool.create_from_snapshot(id(2), passing, size, b"{\"generation\":1}", &tell).unwrap();
+            let seen = pool.observe(id(2)).unwrap();
+            assert_eq!((seen.file.unwrap().size, seen.sidecar), (size, Some(1)));
+        }
+        let inode = |path: PathBuf| path.metadata().unwrap().ino();
+        assert_eq!(inode(layout.volume(id(2))), inode(layout.snapshot(snapshot)));
+        assert_ne!(inode(layout.volume(id(3))), inode(layout.snapshot(snapshot)));
+        pool.remove_snapshot(snapshot).unwrap();
+        let [one, two, three] = [1, 2, 3].map(|n| std::fs::read(layout.volume(id(n))).unwrap());
+        assert!(two == three && two[..4 << 20] == one && two[4 << 20..].iter().all(|b| *b == 0));
+        assert!(!fill::temporaries(&layout, id(2)).iter().any(|part| part.exists()));
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: whatever becomes of the connection, the request ends, and with it the hold on the volume.
 
-use super::call::write;
+use super::call::{stopped, write};
 use super::extract::{Args, Seg, Who};
 use super::problem::Failure;
 use super::{ProblemBody, Shared};
@@ -18,7 +18,7 @@ use futures_util::stream;
 use serde::Deserialize;
 use std::io;
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use types::operation::Progress;
 use types::{Code, Problem};
 use utoipa::IntoParams;
@@ -41,13 +41,14 @@ pub struct ExportArgs {
     sparse: bool,
 }
 
-/// Reads the whole volume, which no running machine may have; it is held still meanwhile.
+/// Reads the whole volume, or a snapshot; it is held meanwhile. Of a volume that a machine runs with, a
+/// snapshot is taken first, and goes afterwards.
 #[utoipa::path(
     post,
     path = "/v1/volumes/{volume}/export",
     tag = "volumes",
     operation_id = "volumes_export",
-    params(("volume" = String, Path, description = "Id or name"), ExportArgs),
+    params(("volume" = String, Path, description = "Id or name, of a volume or a snapshot"), ExportArgs),
     responses(
         (status = 200, description = "The content", content_type = "application/octet-stream",
             headers(("x-sistemo-operation" = String, description = "The operation that ends with the stream"))),
@@ -65,48 +66,84 @@ pub async fn export(
             .hint("try again once one of them has ended: `sistemo operation list`")
     })?;
     let export = write(&app, move |engine| who.on(engine).export_volume(&who.0, &volume)).await?;
-    let (id, engine) = (export.operation.id, app.engine.clone());
+    let id = export.operation.id;
+    let engine = app.engine.clone();
     let (send, mut pieces) = mpsc::channel(WAITING);
-    let size = export.volume.size.bytes();
-    let contents = app.contents.clone();
     let (opened, open) = oneshot::channel();
-    tokio::task::spawn_blocking(move || {
+    let contents = app.contents.clone();
+    let mut news = app.events.news();
+    let stopping = app.stopping.clone();
+    tokio::spawn(async move {
         let _turn = turn;
-        let content = contents(&export.volume.pool).and_then(|pool| pool.content(export.volume.id));
-        // What cannot be opened is an answer of its own; only what breaks later cuts the stream.
-        let ended = match content {
-            Err(problem) => {
-                let _ = opened.send(Some(problem.clone()));
-                Err(problem)
+        let ready = until_ready(&engine, &export, &mut news, stopping, &send).await;
+        let read = tokio::task::spawn_blocking(move || {
+            let content =
+                ready.and_then(|()| contents(&export.pool)).and_then(|pool| pool.content(export.reading));
+            // What cannot be opened is an answer of its own; only what breaks later cuts the stream.
+            let ended = match content {
+                Err(problem) => {
+                    let _ = opened.send(Err(problem.clone()));
+                    Err(problem)
+                }
+                Ok(content) => {
+                    let _ = opened.send(Ok(content.size()));
+                    feed(&engine, &export, content, args.sparse, &send)
+                }
+            };
+            if let Err(problem) = &ended {
+                // Cuts the answer short, which a client can tell from its end.
+                let _ = send.blocking_send(Err(io::Error::other(problem.to_string())));
             }
-            Ok(content) => {
-                let _ = opened.send(None);
-                feed(&engine, &export, content, args.sparse, &send)
+            if let Err(e) = engine.end_export(&export, ended.err()) {
+                tracing::error!("the end of an export cannot be recorded: {e}");
             }
-        };
-        if let Err(problem) = &ended {
-            // Cuts the answer short, which a client can tell from its end.
-            let _ = send.blocking_send(Err(io::Error::other(problem.to_string())));
-        }
-        if let Err(e) = engine.end_export(export.volume.id, id, ended.err()) {
-            tracing::error!("the end of an export cannot be recorded: {e}");
+        });
+        if read.await.is_err() {
+            tracing::error!("a reader of a volume failed badly");
         }
     });
-    match open.await {
-        Ok(None) => {}
-        Ok(Some(problem)) => return Err(problem.into()),
-        Err(_) => return Err(Problem::new(Code::Internal, "the daemon failed over the volume").into()),
-    }
+    let failed = |_| Problem::new(Code::Internal, "the daemon failed over the volume");
+    let size = open.await.map_err(failed)??;
     let body = Body::from_stream(stream::poll_fn(move |cx| pieces.poll_recv(cx)));
     let mut answer = ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response();
     let headers = answer.headers_mut();
     if !args.sparse {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size.bytes()));
     }
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         headers.insert("x-sistemo-operation", id);
     }
     Ok(answer)
+}
+
+/// Waits until what is to be read is there.
+async fn until_ready(
+    engine: &Engine,
+    export: &Export,
+    news: &mut watch::Receiver<u64>,
+    mut stopping: watch::Receiver<bool>,
+    to: &Pieces,
+) -> Result<(), Problem> {
+    loop {
+        news.mark_unchanged();
+        let (asked, of) = (engine.clone(), export.operation.id);
+        let reading = export.reading;
+        let ready = tokio::task::spawn_blocking(move || asked.export_ready(reading)).await;
+        if ready.map_err(|_| Problem::new(Code::Internal, format!("export {of} cannot be looked at")))?? {
+            return Ok(());
+        }
+        tokio::select! {
+            told = news.changed() => {
+                told.map_err(|_| Problem::new(Code::ShuttingDown, "the daemon is ending"))?;
+            }
+            () = to.closed() => return Err(away()),
+            () = stopped(&mut stopping) => return Err(Problem::new(Code::ShuttingDown, "the daemon is ending")),
+        }
+    }
+}
+
+fn away() -> Problem {
+    Problem::new(Code::Superseded, "whoever read the volume went away")
 }
 
 /// Where pieces go.
@@ -120,10 +157,7 @@ fn feed(
     to: &Pieces,
 ) -> Result<(), Problem> {
     let size = content.size().bytes();
-    let give = |piece: Bytes| {
-        to.blocking_send(Ok(piece))
-            .map_err(|_| Problem::new(Code::Superseded, "whoever read the volume went away"))
-    };
+    let give = |piece: Bytes| to.blocking_send(Ok(piece)).map_err(|_| away());
     let zeros = Bytes::from(vec![0; if sparse { 0 } else { ZEROS }]);
     let (mut at, mut told) = (0, Instant::now());
     let fill = |from: u64, until: u64| {
@@ -135,9 +169,8 @@ fn feed(
         }
         Ok::<(), Problem>(())
     };
-    let failed = |e: io::Error| {
-        Problem::new(Code::IoError, format!("volume \"{}\" cannot be read: {e}", export.volume.name))
-    };
+    let failed =
+        |e: io::Error| Problem::new(Code::IoError, format!("volume \"{}\" cannot be read: {e}", export.name));
     while let Some((offset, piece)) = content.piece().map_err(failed)? {
         fill(at, offset)?;
         at = offset + piece.len() as u64;
@@ -149,7 +182,7 @@ fn feed(
             told = Instant::now();
             let progress =
                 Progress { what: "exporting".into(), done: at, total: Some(size), unit: "bytes".into() };
-            engine.export_progress(export.volume.id, &progress);
+            engine.export_progress(export, &progress);
         }
     }
     fill(at, size)?;

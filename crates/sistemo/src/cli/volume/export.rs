@@ -7,6 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::progress::Shown;
 use crate::cli::transfer::{Kept, Out, convert, io};
 use crate::cli::{Ended, input, render};
+use crate::client::Client;
 use crate::sparse::{Event, Reader};
 use clap::{Args, ValueEnum};
 use http_body_util::BodyExt;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use types::operation::Progress;
+use types::snapshot::Snapshot;
 use types::volume::Volume;
 use types::{ByteSize, Code, Problem};
 
@@ -29,7 +31,7 @@ pub enum Kind {
 /// Which, and where to.
 #[derive(Args)]
 pub struct Export {
-    /// Name or id
+    /// Name or id, of a volume or a snapshot
     volume: String,
     /// The file to make, or a directory to make it in, or - for standard output [default: VOLUME.raw]
     #[arg(value_name = "FILE")]
@@ -40,6 +42,30 @@ pub struct Export {
     /// Compress it with zstd
     #[arg(long)]
     zstd: bool,
+}
+
+/// What is to be read.
+struct Known {
+    id: String,
+    name: String,
+    size_bytes: Option<u64>,
+}
+
+/// The volume of this name, or else the snapshot.
+async fn known(client: &Client, named: &str) -> Result<Known, Problem> {
+    match client.get::<Volume>(&["volumes", named]).await {
+        Ok(v) => Ok(Known { id: v.id.to_string(), name: v.name.to_string(), size_bytes: Some(v.size_bytes) }),
+        Err(missing) if missing.code == Code::VolumeNotFound => {
+            match client.get::<Snapshot>(&["snapshots", named]).await {
+                Ok(s) => {
+                    Ok(Known { id: s.id.to_string(), name: s.name.to_string(), size_bytes: s.size_bytes })
+                }
+                Err(other) if other.code == Code::SnapshotNotFound => Err(missing),
+                Err(other) => Err(other),
+            }
+        }
+        Err(other) => Err(other),
+    }
 }
 
 /// What was made.
@@ -69,12 +95,12 @@ impl Export {
                 .into());
         }
         let client = context.client()?;
-        let known: Volume = client.get(&["volumes", &volume]).await?;
-        let target = if to_pipe { None } else { Some(self.target(known.name.as_str())?) };
+        let known = known(&client, &volume).await?;
+        let target = if to_pipe { None } else { Some(self.target(&known.name)?) };
         if self.format == Kind::Qcow2 {
             convert::present()?;
         }
-        let mut body = client.read(&["volumes", &known.id.to_string(), "export"], "sparse=true").await?;
+        let mut body = client.read(&["volumes", &known.id, "export"], "sparse=true").await?;
         let mut out = match &target {
             Some(target) => Out::file(target, self.zstd && self.format == Kind::Raw)?,
             None => Out::pipe(self.zstd)?,
@@ -104,7 +130,7 @@ impl Export {
             taken.map_err(|why| {
                 Problem::new(Code::Internal, format!("the daemon's stream is not understood: {why}"))
             })?;
-            let total = Some(known.size_bytes);
+            let total = known.size_bytes;
             shown.step(&Progress { what: "exporting".into(), done: size, total, unit: "bytes".into() });
             shown.tick();
         }
@@ -116,7 +142,7 @@ impl Export {
         if let (Kind::Qcow2, Some(target)) = (self.format, &target) {
             kept = convert::qcow2(kept, target, self.zstd)?;
         }
-        let made = self.keep(kept, target.as_deref(), known.name.to_string(), size)?;
+        let made = self.keep(kept, target.as_deref(), known.name, size)?;
         if to_pipe {
             context.remark(&format!("{}  -", made.sha256));
             return Ok(());
