@@ -2,7 +2,7 @@
 //!
 //! Invariant: whatever becomes of the connection, the request ends, and with it the hold on the volume.
 
-use super::call::{stopped, write};
+use super::call::{call, stopped, write};
 use super::extract::{Args, Seg, Who};
 use super::problem::Failure;
 use super::{ProblemBody, Shared};
@@ -68,6 +68,8 @@ pub async fn export(
     let export = write(&app, move |engine| who.on(engine).export_volume(&who.0, &volume)).await?;
     let id = export.operation.id;
     let engine = app.engine.clone();
+    let reading = export.reading;
+    let at_once = call(&app, move |engine| engine.export_ready(reading)).await.unwrap_or(true);
     let (send, mut pieces) = mpsc::channel(WAITING);
     let (opened, open) = oneshot::channel();
     let contents = app.contents.clone();
@@ -90,24 +92,31 @@ pub async fn export(
                     feed(&engine, &export, content, args.sparse, &send)
                 }
             };
-            if let Err(problem) = &ended {
-                // Cuts the answer short, which a client can tell from its end.
-                let _ = send.blocking_send(Err(io::Error::other(problem.to_string())));
-            }
-            if let Err(e) = engine.end_export(&export, ended.err()) {
+            let why = ended.err();
+            if let Err(e) = engine.end_export(&export, why.clone()) {
                 tracing::error!("the end of an export cannot be recorded: {e}");
+            }
+            if let Some(problem) = why {
+                // Cuts the answer short, which a client can tell from its end; the operation says why.
+                let _ = send.blocking_send(Err(io::Error::other(problem.to_string())));
             }
         });
         if read.await.is_err() {
             tracing::error!("a reader of a volume failed badly");
         }
     });
-    let failed = |_| Problem::new(Code::Internal, "the daemon failed over the volume");
-    let size = open.await.map_err(failed)??;
+    // Whoever would have to wait for a snapshot has the beginning of an answer at once.
+    let size = match at_once {
+        true => {
+            let failed = |_| Problem::new(Code::Internal, "the daemon failed over the volume");
+            Some(open.await.map_err(failed)??)
+        }
+        false => None,
+    };
     let body = Body::from_stream(stream::poll_fn(move |cx| pieces.poll_recv(cx)));
     let mut answer = ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response();
     let headers = answer.headers_mut();
-    if !args.sparse {
+    if let Some(size) = size.filter(|_| !args.sparse) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size.bytes()));
     }
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {

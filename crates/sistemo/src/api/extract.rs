@@ -13,8 +13,12 @@ use axum::http::request::Parts;
 use engine::{Conditions, Engine};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 use types::operation::{Kind, Target, Verb};
 use types::{Actor, Code, Name, Problem};
+
+/// How long a body may take to come.
+const COMES: Duration = Duration::from_secs(30);
 
 /// Segments of the path.
 pub struct Seg<T>(pub T);
@@ -79,7 +83,13 @@ impl FromRequest<Shared> for Raw {
         if request.body().size_hint().lower() > MAX_BODY as u64 {
             return Err(refuse("it is too large".into(), StatusCode::PAYLOAD_TOO_LARGE));
         }
-        Bytes::from_request(request, state).await.map(Self).map_err(|e| refuse(e.body_text(), e.status()))
+        match tokio::time::timeout(COMES, Bytes::from_request(request, state)).await {
+            Ok(body) => body.map(Self).map_err(|e| refuse(e.body_text(), e.status())),
+            Err(_) => {
+                let text = format!("the body did not come within {} s", COMES.as_secs());
+                Err(Failure::from(Problem::new(Code::TimedOut, text)).status(StatusCode::REQUEST_TIMEOUT))
+            }
+        }
     }
 }
 

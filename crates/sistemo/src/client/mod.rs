@@ -109,12 +109,15 @@ impl Client {
         Ok(answer.into_body())
     }
 
-    /// `POST` whose answer is a stream of bytes.
+    /// `POST` whose answer is a stream of bytes, with the id of the operation that ends with it.
     ///
     /// # Errors
     /// What the API answered, or `daemon-unreachable`.
-    pub async fn read(&self, path: &[&str], query: &str) -> Result<Incoming, Problem> {
-        Ok(self.answer(Method::POST, &format!("{}?{query}", route(path)), None).await?.into_body())
+    pub async fn read(&self, path: &[&str], query: &str) -> Result<(Incoming, Option<String>), Problem> {
+        let answer = self.answer(Method::POST, &format!("{}?{query}", route(path)), None).await?;
+        let operation = answer.headers().get("x-sistemo-operation");
+        let operation = operation.and_then(|id| id.to_str().ok()).map(str::to_owned);
+        Ok((answer.into_body(), operation))
     }
 
     /// `POST` of a stream of bytes, however long that takes.

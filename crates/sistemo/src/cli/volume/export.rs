@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use types::operation::Progress;
 use types::snapshot::Snapshot;
 use types::volume::Volume;
-use types::{ByteSize, Code, Problem};
+use types::{ByteSize, Code, Operation, Problem};
 
 /// What to make of it.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -100,7 +100,7 @@ impl Export {
         if self.format == Kind::Qcow2 {
             convert::present()?;
         }
-        let mut body = client.read(&["volumes", &known.id, "export"], "sparse=true").await?;
+        let (mut body, operation) = client.read(&["volumes", &known.id, "export"], "sparse=true").await?;
         let mut out = match &target {
             Some(target) => Out::file(target, self.zstd && self.format == Kind::Raw)?,
             None => Out::pipe(self.zstd)?,
@@ -108,7 +108,10 @@ impl Export {
         let mut shown = Shown::new(context.quiet());
         let (mut reader, mut size) = (Reader::default(), 0);
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|e| broken(&e.to_string()))?;
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(e) => return Err(broken(&client, operation, &e.to_string()).await.into()),
+            };
             let Some(piece) = frame.data_ref() else { continue };
             let mut failed = None;
             let taken = reader.push(piece, &mut |event| {
@@ -136,7 +139,7 @@ impl Export {
         }
         shown.clear();
         if !reader.ended() {
-            return Err(broken("it ended too early").into());
+            return Err(broken(&client, operation, "it ended too early").await.into());
         }
         let mut kept = out.finish()?;
         if let (Kind::Qcow2, Some(target)) = (self.format, &target) {
@@ -195,7 +198,14 @@ impl Export {
     }
 }
 
-fn broken(why: &str) -> Problem {
+/// Why the content broke off: what the operation says, if it can be asked.
+async fn broken(client: &Client, operation: Option<String>, why: &str) -> Problem {
+    if let Some(id) = operation {
+        let ended = client.get::<Operation>(&["operations", &id]).await;
+        if let Some(problem) = ended.ok().and_then(|op| op.problem) {
+            return problem;
+        }
+    }
     Problem::new(Code::DaemonUnreachable, format!("the volume's content broke off: {why}"))
         .hint("nothing was kept; `sistemo history --failed` says more")
 }
