@@ -178,9 +178,12 @@ impl Storm {
         let first = ran.err.lines().next().unwrap_or("").to_owned();
         println!("        again: {} {first}", ran.code);
         let refused = match ask {
-            Ask::Create { .. } | Ask::Clone { .. } | Ask::Deploy { .. } | Ask::Boot { .. } => {
-                Some("name-taken")
-            }
+            Ask::Create { .. }
+            | Ask::Clone { .. }
+            | Ask::Snapshot { .. }
+            | Ask::Deploy { .. }
+            | Ask::Boot { .. } => Some("name-taken"),
+            Ask::DropSnapshot { .. } => Some("snapshot-not-found"),
             Ask::Attach { .. } => Some("volume-in-use"),
             Ask::Detach { .. } => Some("volume-not-attached"),
             Ask::DeleteVolume { .. } => Some("volume-not-found"),
@@ -217,6 +220,10 @@ impl Storm {
         let volumes: Vec<String> = self.world.volumes.keys().cloned().collect();
         for name in volumes {
             self.do_well(Ask::DeleteVolume { name });
+        }
+        let snapshots: Vec<String> = self.world.snapshots.keys().cloned().collect();
+        for name in snapshots {
+            self.do_well(Ask::DropSnapshot { name });
         }
         self.known.holds(&self.host, &self.world, &BTreeSet::new());
     }

@@ -112,6 +112,14 @@ impl Known {
             list(host, kind).iter().map(|i| (text(i, "name"), text(i, "id"))).collect()
         };
         let (machines, volumes, images) = (ids("machine"), ids("volume"), ids("image"));
+        let snapshots = ids("snapshot");
+        for (name, snapshot) in &seen.snapshots {
+            let file = host.data().join(format!("pools/default/snapshots/{}.raw", snapshots[name]));
+            let length = file.metadata().map_err(|e| format!("{name} has no file: {e}"))?.len();
+            if length != snapshot.size {
+                return Err(format!("{name}: the list says {}, the file {length}", snapshot.size));
+            }
+        }
         let running: BTreeSet<String> = machines
             .iter()
             .filter(|(name, _)| seen.machines[*name].running)
@@ -132,6 +140,7 @@ impl Known {
         let listed = Listed {
             machines: machines.values().cloned().collect(),
             volumes: volumes.values().cloned().collect(),
+            snapshots: snapshots.values().cloned().collect(),
             attached: seen.volumes.values().filter(|v| v.holder.is_some()).count(),
             images: images.values().cloned().collect(),
         };

@@ -12,6 +12,8 @@ pub struct Listed {
     pub volumes: BTreeSet<String>,
     /// Those of them that a machine holds.
     pub attached: usize,
+    /// Ids of all snapshots.
+    pub snapshots: BTreeSet<String>,
     /// Ids of all images.
     pub images: BTreeSet<String>,
 }
@@ -36,6 +38,10 @@ pub fn check(data: &Path, listed: &Listed) -> Result<(), String> {
             (Some("volume"), Some(id), _) if !listed.volumes.contains(id) => {
                 return Err(format!("{key} is not listed"));
             }
+            (Some("snapshot"), Some(id), _) if !listed.snapshots.contains(id) => {
+                return Err(format!("{key} is not listed"));
+            }
+            (Some("hold"), ..) => return Err(format!("{key} is left: {value}")),
             (Some("image"), Some(id), _) if !listed.images.contains(id) => {
                 return Err(format!("{key} is not listed"));
             }
@@ -43,7 +49,8 @@ pub fn check(data: &Path, listed: &Listed) -> Result<(), String> {
         }
     }
     let known = |id: &str| {
-        [&listed.machines, &listed.volumes, &listed.images, &networks].iter().any(|ids| ids.contains(id))
+        let all = [&listed.machines, &listed.volumes, &listed.snapshots, &listed.images, &networks];
+        all.iter().any(|ids| ids.contains(id))
     };
     for (kind, of_kind) in &claims {
         for (key, value) in of_kind {
@@ -55,7 +62,14 @@ pub fn check(data: &Path, listed: &Listed) -> Result<(), String> {
     }
     let machines = listed.machines.len();
     let wanted = [
-        ("name", machines + listed.volumes.len() + listed.images.len() + networks.len()),
+        (
+            "name",
+            machines
+                + [&listed.volumes, &listed.snapshots, &listed.images, &networks]
+                    .map(|s| s.len())
+                    .iter()
+                    .sum::<usize>(),
+        ),
         ("attach", listed.attached),
         ("address", machines),
         ("mac", machines),

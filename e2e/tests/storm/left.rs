@@ -118,6 +118,8 @@ impl Place<'_> {
         let both = |id: &String| [format!("{id}.raw"), format!("{id}.json")];
         let wanted = self.listed.volumes.iter().flat_map(both).collect();
         same("the pool", &names(&pool.join("volumes")), &wanted)?;
+        let wanted = self.listed.snapshots.iter().flat_map(both).collect();
+        same("the snapshots", &names(&pool.join("snapshots")), &wanted)?;
         let kept = |name: &str| {
             let parts: Vec<&str> = name.split('.').collect();
             matches!(parts[..], [until, id, "raw" | "json"]

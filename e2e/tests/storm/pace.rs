@@ -18,7 +18,7 @@ impl Pace {
             Ask::Stop { .. } | Ask::Delete { .. } => 3000,
             Ask::Pull { .. } => 600,
             // In a machine that runs.
-            Ask::Attach { .. } | Ask::Detach { .. } | Ask::Clone { .. } => 1500,
+            Ask::Attach { .. } | Ask::Detach { .. } | Ask::Clone { .. } | Ask::Snapshot { .. } => 1500,
             _ => 200,
         };
         self.0.get(ask.recorded().0).copied().unwrap_or(Duration::from_millis(guess))

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 const MIB: u64 = 1 << 20;
 /// The most that the script keeps of each.
 const VOLUMES: usize = 6;
+const SNAPSHOTS: usize = 3;
 const IMAGES: usize = 4;
 const MACHINES: usize = 2;
 /// What every machine is deployed with.
@@ -24,6 +25,8 @@ pub enum Ask {
     Resize { name: String, mib: u64 },
     DeleteVolume { name: String },
     Clone { from: String, name: String },
+    Snapshot { volume: String, name: String },
+    DropSnapshot { name: String },
     Attach { machine: String, volume: String },
     Detach { machine: String, volume: String },
     Pull { file: PathBuf },
@@ -44,6 +47,8 @@ impl Ask {
             Self::Resize { name, mib } => format!("volume resize {name} {mib}M"),
             Self::DeleteVolume { name } => format!("volume delete {name} -y"),
             Self::Clone { from, name } => format!("volume clone {from} --name {name}"),
+            Self::Snapshot { volume, name } => format!("volume snapshot {volume} --name {name}"),
+            Self::DropSnapshot { name } => format!("snapshot delete {name} -y"),
             Self::Attach { machine, volume } => format!("machine volume attach {machine} {volume}"),
             Self::Detach { machine, volume } => format!("machine volume detach {machine} {volume}"),
             Self::Pull { file } => format!("image pull {}", file.display()),
@@ -70,6 +75,8 @@ impl Ask {
             Self::Resize { name, .. } => ("volume.resize", name.clone()),
             Self::DeleteVolume { name } => ("volume.delete", name.clone()),
             Self::Clone { name, .. } => ("volume.clone", name.clone()),
+            Self::Snapshot { name, .. } => ("volume.snapshot", name.clone()),
+            Self::DropSnapshot { name } => ("snapshot.delete", name.clone()),
             Self::Attach { machine, .. } => ("machine.volume.attach", machine.clone()),
             Self::Detach { machine, .. } => ("machine.volume.detach", machine.clone()),
             Self::Pull { file } => ("image.pull", stem(file)),
@@ -89,8 +96,9 @@ impl Ask {
             Self::Create { name, .. } | Self::Resize { name, .. } | Self::DeleteVolume { name } => {
                 vec![name.clone()]
             }
+            Self::DropSnapshot { name } => vec![name.clone()],
             // What is copied has to stay as it is, and so has whoever holds it.
-            Self::Clone { from, name } => {
+            Self::Clone { from, name } | Self::Snapshot { volume: from, name } => {
                 let holder = world.volumes.get(from).and_then(|v| v.holder.clone());
                 [vec![from.clone(), name.clone()], holder.into_iter().collect()].concat()
             }
@@ -125,9 +133,15 @@ impl Ask {
             }
             Self::DeleteVolume { name } => drop(world.volumes.remove(name)),
             Self::Clone { from, name } => {
-                let copy = Volume { holder: None, owner: None, ..world.volumes[from].clone() };
-                world.volumes.insert(name.clone(), copy);
+                let from = world.volumes.get(from).or_else(|| world.snapshots.get(from));
+                let from = from.expect("it was chosen from those").clone();
+                world.volumes.insert(name.clone(), Volume { holder: None, owner: None, ..from });
             }
+            Self::Snapshot { volume, name } => {
+                let kept = Volume { holder: None, owner: None, ..world.volumes[volume].clone() };
+                world.snapshots.insert(name.clone(), kept);
+            }
+            Self::DropSnapshot { name } => drop(world.snapshots.remove(name)),
             Self::Attach { machine, volume } => {
                 hold(world, volume, Some(machine));
                 let disks = &mut machine_of(world, machine).disks;
@@ -238,7 +252,6 @@ impl Script {
 
     fn storage(&mut self, world: &World, rng: &mut StdRng) -> Vec<Ask> {
         let mut can = Vec::new();
-        let stopped = |name: &str| world.machines.get(name).is_some_and(|m| !m.running);
         if world.volumes.len() < VOLUMES {
             // From 256 MiB on the profile has a journal of 64 MiB: a create that takes a while.
             let mib = if rng.random_bool(0.4) { 256 } else { rng.random_range(8..64) };
@@ -249,8 +262,12 @@ impl Script {
             // In a machine that runs, too.
             let mib = volume.size / MIB + rng.random_range(1..64);
             can.push(Ask::Resize { name: name.clone(), mib });
-            if volume.holder.as_deref().is_none_or(stopped) && world.volumes.len() < VOLUMES {
+            // Of what a machine runs with, too.
+            if world.volumes.len() < VOLUMES {
                 can.push(Ask::Clone { from: name.clone(), name: self.name("c") });
+            }
+            if world.snapshots.len() < SNAPSHOTS {
+                can.push(Ask::Snapshot { volume: name.clone(), name: self.name("s") });
             }
             match &volume.holder {
                 None => can.push(Ask::DeleteVolume { name: name.clone() }),
@@ -258,6 +275,12 @@ impl Script {
                     can.push(Ask::Detach { machine: m.clone(), volume: name.clone() });
                 }
                 Some(_) => {}
+            }
+        }
+        for name in world.snapshots.keys() {
+            can.push(Ask::DropSnapshot { name: name.clone() });
+            if world.volumes.len() < VOLUMES {
+                can.push(Ask::Clone { from: name.clone(), name: self.name("c") });
             }
         }
         let free = world.volumes.iter().filter(|(_, v)| !v.root && v.holder.is_none());

@@ -32,6 +32,8 @@ pub struct Machine {
 pub struct World {
     /// Volumes.
     pub volumes: BTreeMap<String, Volume>,
+    /// Snapshots, as volumes that nobody holds.
+    pub snapshots: BTreeMap<String, Volume>,
     /// Machines.
     pub machines: BTreeMap<String, Machine>,
     /// Images.
@@ -67,6 +69,16 @@ impl World {
                 return Err(format!("not settled: {item}"));
             }
             if world.volumes.insert(text(&item, "name"), volume).is_some() {
+                return Err(format!("twice in the list: {item}"));
+            }
+        }
+        for item in list(host, "snapshot") {
+            if item["status"] != "ready" || !item["fault"].is_null() {
+                return Err(format!("not ready: {item}"));
+            }
+            let size = item["size_bytes"].as_u64().ok_or("a snapshot without a size")?;
+            let kept = Volume { size, holder: None, owner: None, root: item["role"] == "root" };
+            if world.snapshots.insert(text(&item, "name"), kept).is_some() {
                 return Err(format!("twice in the list: {item}"));
             }
         }
