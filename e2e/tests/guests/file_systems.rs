@@ -54,7 +54,7 @@ fn life(host: &Host, fs: &str) {
     host.ok(&format!("machine volume attach web {name}"));
     let was = mounted(host, &at);
     assert!(was.starts_with(&format!("{fs} ")), "{was}");
-    host.sh("web", &format!("dd if=/dev/urandom of={at}/big bs=1M count=200 status=none && sync"));
+    host.sh("web", &format!("dd if=/dev/urandom of={at}/big bs=1M count=64 status=none && sync"));
     let sum = host.sh("web", &format!("sha256sum < {at}/big"));
     host.ok(&format!("volume resize {name} 3GB"));
     assert!(df(host, &at) > 2 * GIB, "{}", df(host, &at));
@@ -67,7 +67,7 @@ fn life(host: &Host, fs: &str) {
 
     // A copy of a snapshot that was taken meanwhile, beside what it is a copy of.
     let taken = host.json(&format!("volume snapshot {name} --name {fs}-snap"));
-    assert_eq!(taken["consistency"], "filesystem", "{taken}");
+    assert_eq!(taken["items"][0]["consistency"], "filesystem", "{taken}");
     host.ok(&format!("volume clone {fs}-snap --name {fs}-copy"));
     assert_eq!(host.json(&format!("volume show {fs}-copy"))["fs"], fs);
     host.ok(&format!("machine volume attach web {fs}-copy:/srv/{fs}"));
@@ -78,7 +78,7 @@ fn life(host: &Host, fs: &str) {
     assert_eq!(host.sh("web", &format!("sha256sum < /srv/{fs}/big")), sum);
     host.sh("web", &format!("rm /srv/{fs}/big && sync"));
     let back = host.json(&format!("volume trim {fs}-copy"))["trimmed_bytes"].as_u64().unwrap();
-    assert!(back > 150 << 20, "{back}");
+    assert!(back > 50 << 20, "{back}");
     assert_eq!(host.sh("web", &format!("sha256sum < {at}/big")), sum);
 }
 
