@@ -10,6 +10,7 @@ use super::volume::{NewVolume, cannot_shrink_copy, refuse_deleting, refuse_lost,
 use super::{Draft, made_up};
 use crate::db::{MachineRecord, SnapshotRecord, VolumeRecord};
 use crate::{Engine, key};
+use types::fs::FileSystem;
 use types::label::Labels;
 use types::machine::{CloneMachine, Desired, Disk, MachineSpec};
 use types::network::NetworkSpec;
@@ -86,6 +87,7 @@ impl Engine {
             role: from.role,
             labels: &from.labels,
             source: VolumeSource::Snapshot { snapshot: from.id, image: from.image },
+            fs: from.fs.or(from.image.map(|_| FileSystem::Ext4)),
         };
         let spec = self.put_copy(draft, (id, name), &origin, asked, None)?;
         self.refuse_full_snapshot_copy((&spec.pool, spec.name.as_str()), (&from.pool, from.id))?;
@@ -166,6 +168,7 @@ impl Engine {
             role: from.role,
             size: wanted,
             source: from.source.clone(),
+            fs: from.fs,
             identity: Some(Uuid::from_u128(rand::random())),
             owner,
             labels: from.labels.clone(),
@@ -255,6 +258,7 @@ struct Origin<'a> {
     role: VolumeRole,
     labels: &'a Labels,
     source: VolumeSource,
+    fs: Option<FileSystem>,
 }
 
 /// Of a volume that can be copied.
@@ -266,7 +270,7 @@ fn origin(of: &VolumeRecord, source: VolumeSource) -> Result<Origin<'_>, Problem
     if moving.is_some() {
         return Err(crate::hold::held(name));
     }
-    Ok(Origin { name, size: *size, pool, role: *role, labels, source })
+    Ok(Origin { name, size: *size, pool, role: *role, labels, source, fs: of.spec.file_system() })
 }
 
 /// What a copy is made of.

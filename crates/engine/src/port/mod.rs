@@ -16,7 +16,7 @@ pub use clock::Clock;
 pub use guest::{Grown, Guest, GuestObs};
 pub use images::{ImageObs, Images};
 pub use net::{Net, NicPlan};
-pub use pool::{Capacity, FileObs, FromSnapshot, Pool, SnapshotObs, VolumeObs};
+pub use pool::{Capacity, FileObs, Fresh, FromSnapshot, Pool, SnapshotObs, VolumeObs};
 pub use pools::{PoolObs, Pools};
 pub use vmm::{Backup, DiskObs, Health, ProcessObs, RunDisk, RunPlan, Vmm};
 
