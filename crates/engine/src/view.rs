@@ -430,6 +430,7 @@ fn volume(r: &VolumeRecord, names: &Names) -> Volume {
         observed_generation: status.observed_generation,
         fault: status.fault.clone().or_else(|| stall.map(|(_, problem)| problem.clone())),
         protected: spec.protected,
+        read_only: spec.read_only,
         labels: spec.labels.clone(),
         deleted_at: spec.deleting.as_ref().map(|d| d.at),
         restorable_until: spec.deleting.as_ref().and_then(|d| d.keep_until),

@@ -333,6 +333,7 @@ prop_compose! {
         deleting in proptest::option::of(any::<bool>()), journey in 0..5u8,
     ) -> VolumeSpec {
         VolumeSpec {
+            read_only: false,
             id: VolumeId(id(6)),
             name: name(),
             generation,

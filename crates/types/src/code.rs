@@ -72,6 +72,7 @@ codes! {
     SnapshotNotReady = "snapshot-not-ready", 4, 409;
     VolumeTooSmall = "volume-too-small", 4, 409;
     CannotShrink = "cannot-shrink", 4, 409;
+    ReadOnly = "read-only", 4, 409;
     NoFreeSlot = "no-free-slot", 4, 409;
     MachineRunning = "machine-running", 4, 409;
     MachineNotRunning = "machine-not-running", 4, 409;

@@ -143,6 +143,9 @@ pub struct VolumeSpec {
     pub identity: Option<Uuid>,
     /// The machine whose deploy made it and with which it goes.
     pub owner: Option<MachineId>,
+    /// It is only read: it shares its file with the snapshot that it is of, and no guest may write to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
     /// It cannot be deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,
@@ -289,6 +292,9 @@ pub struct Volume {
     pub observed_generation: u64,
     /// Why the last try failed.
     pub fault: Option<Problem>,
+    /// Whether no machine may write to it.
+    #[serde(default)]
+    pub read_only: bool,
     /// Whether it cannot be deleted.
     #[serde(default)]
     pub protected: bool,
@@ -352,6 +358,10 @@ pub struct CloneVolume {
     /// The pool it shall live in; that of what is copied unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<Name>,
+    /// It is only to be read; of a snapshot in the same pool it then takes no room and a moment,
+    /// whatever the file system.
+    #[serde(default)]
+    pub read_only: bool,
 }
 
 /// Asks for a deleted volume or machine back.

@@ -44,11 +44,19 @@ fn at_rest(host: &Host) {
     assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "two\ntwo");
     assert_eq!(names(host).len(), 6);
 
-    // A copy of one boots beside it, and a volume's snapshots outlive it.
-    host.ok("volume clone first --name old-root");
-    host.ok("volume clone first-appdata --name old-data");
-    host.ok("machine deploy --volume old-root --name old --attach old-data");
-    assert_eq!(host.sh("old", "cat /mnt/old-data/mark /root/mark"), "one\none");
+    // One boots beside it, and one can be looked at as it is; a volume's snapshots outlive it.
+    host.refused("machine volume attach web first-appdata", "volume-not-found", 3);
+    host.refused("volume clone appdata --name view --read-only", "read-only", 4);
+    host.refused("machine deploy --volume first-appdata --name old", "volume-not-bootable", 4);
+    host.ok("volume clone first-appdata --name view --read-only");
+    host.refused("volume resize view 1GB", "read-only", 4);
+    host.ok("machine deploy --volume first --name old --attach view");
+    assert_eq!(host.sh("old", "cat /mnt/view/mark /root/mark"), "one\none");
+    assert_eq!(host.sh("old", "touch /mnt/view/mark 2>/dev/null || echo refused"), "refused");
+    host.ok("machine volume detach old view");
+    host.ok("machine volume attach web view");
+    assert_eq!(host.sh("web", "cat /mnt/view/mark /mnt/appdata/mark"), "one\ntwo");
+    host.ok("machine volume detach web view");
     host.ok("machine stop web");
     host.ok("volume protect appdata");
     host.refused("snapshot restore first-appdata", "protected", 4);

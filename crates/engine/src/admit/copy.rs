@@ -15,7 +15,7 @@ use types::label::Labels;
 use types::machine::{CloneMachine, Desired, Disk, MachineSpec};
 use types::network::NetworkSpec;
 use types::operation::Kind;
-use types::snapshot::{Group, SnapshotSpec};
+use types::snapshot::{Consistency, Group, SnapshotSpec, Taken};
 use types::volume::{CloneVolume, VolumeRole, VolumeSource, VolumeSpec};
 use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, SnapshotId, Verb, VolumeId};
 use uuid::Uuid;
@@ -36,7 +36,10 @@ impl Engine {
             };
             let asked = (req.size_bytes, req.pool.as_ref());
             let spec = match found {
-                Original::Snapshot(source) => self.new_copy_of_snapshot(draft, id, name, &source, asked)?,
+                Original::Snapshot(source) => {
+                    self.new_copy_of_snapshot(draft, (id, name), &source, asked, None, req.read_only)?
+                }
+                Original::Volume(source) if req.read_only => return Err(no_snapshot(&source.spec.name)),
                 Original::Volume(source) => match self.holder(draft, source.spec.id)? {
                     Some(machine) if is_up(&machine)? => {
                         let passing = SnapshotId(self.0.ports.clock.new_id());
@@ -69,16 +72,29 @@ impl Engine {
         }
     }
 
-    /// Puts a copy of a snapshot into a draft.
-    fn new_copy_of_snapshot(
+    /// Whether this names a snapshot, and no volume.
+    pub(super) fn is_snapshot(&self, named: &str) -> Result<bool, Problem> {
+        match self.find_source(named) {
+            Ok(found) => Ok(matches!(found, Original::Snapshot(_))),
+            Err(missing) if missing.code == Code::VolumeNotFound => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Puts a copy of a snapshot into a draft; one that is only read shares its file, if it can.
+    pub(super) fn new_copy_of_snapshot(
         &self,
         draft: &mut Draft,
-        id: VolumeId,
-        name: Name,
+        (id, name): (VolumeId, Name),
         source: &SnapshotRecord,
         asked: (Option<u64>, Option<&Name>),
+        owner: Option<MachineId>,
+        read_only: bool,
     ) -> Result<VolumeSpec, Problem> {
         let taken = ready(source)?;
+        if read_only {
+            refuse_view(&source.spec.name, taken, asked.0)?;
+        }
         let from = &source.spec;
         let origin = Origin {
             name: &from.name,
@@ -88,9 +104,12 @@ impl Engine {
             labels: &from.labels,
             source: VolumeSource::Snapshot { snapshot: from.id, image: from.image },
             fs: from.fs.or(from.image.map(|_| FileSystem::Ext4)),
+            read_only,
         };
-        let spec = self.put_copy(draft, (id, name), &origin, asked, None)?;
-        self.refuse_full_snapshot_copy((&spec.pool, spec.name.as_str()), (&from.pool, from.id))?;
+        let spec = self.put_copy(draft, (id, name), &origin, asked, owner)?;
+        if !(read_only && spec.pool == from.pool) {
+            self.refuse_full_snapshot_copy((&spec.pool, spec.name.as_str()), (&from.pool, from.id))?;
+        }
         draft.change.on(&source.spec).on(&source.status);
         self.take_hold(&mut draft.change, from.id.0, (Kind::Volume, id.0))?;
         Ok(spec)
@@ -158,7 +177,8 @@ impl Engine {
             return Err(cannot_shrink_copy(from.name, from.size, wanted));
         }
         let pool = self.usable_pool(draft, pool.or(Name::new(from.pool).ok().as_ref()))?;
-        for warning in self.room_warning(&pool).into_iter().chain(self.slow_copy_warning(&pool)) {
+        let slow = self.slow_copy_warning(&pool).filter(|_| !(from.read_only && pool == from.pool));
+        for warning in self.room_warning(&pool).into_iter().chain(slow) {
             draft.warn(warning);
         }
         let copy = NewVolume {
@@ -169,9 +189,11 @@ impl Engine {
             size: wanted,
             source: from.source.clone(),
             fs: from.fs,
-            identity: Some(Uuid::from_u128(rand::random())),
+            // What is never written to stays who it is.
+            identity: (!from.read_only).then(|| Uuid::from_u128(rand::random())),
             owner,
             labels: from.labels.clone(),
+            read_only: from.read_only,
         };
         self.new_volume(draft, copy)
     }
@@ -250,6 +272,27 @@ impl Engine {
     }
 }
 
+/// Refuses a volume that would share a snapshot's file and cannot.
+fn refuse_view(snapshot: &Name, taken: Taken, size: Option<u64>) -> Result<(), Problem> {
+    let hint = format!("`sistemo volume clone {snapshot}` makes a copy that can be written to");
+    if taken.consistency == Consistency::Crash {
+        let text = format!("snapshot \"{snapshot}\" is as after a loss of power: mounting it has to write");
+        return Err(Problem::new(Code::ReadOnly, text).hint(hint));
+    }
+    match size {
+        Some(_) => {
+            let text = "what is only read has the size of its snapshot".to_owned();
+            Err(Problem::new(Code::ReadOnly, text).hint(format!("leave the size out; or {hint}")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn no_snapshot(volume: &Name) -> Problem {
+    Problem::new(Code::ReadOnly, format!("\"{volume}\" is no snapshot, so it may change"))
+        .hint(format!("`sistemo volume snapshot {volume}` takes one; or attach it with :ro"))
+}
+
 /// What a copy begins as.
 struct Origin<'a> {
     name: &'a Name,
@@ -259,6 +302,7 @@ struct Origin<'a> {
     labels: &'a Labels,
     source: VolumeSource,
     fs: Option<FileSystem>,
+    read_only: bool,
 }
 
 /// Of a volume that can be copied.
@@ -270,7 +314,16 @@ fn origin(of: &VolumeRecord, source: VolumeSource) -> Result<Origin<'_>, Problem
     if moving.is_some() {
         return Err(crate::hold::held(name));
     }
-    Ok(Origin { name, size: *size, pool, role: *role, labels, source, fs: of.spec.file_system() })
+    Ok(Origin {
+        name,
+        size: *size,
+        pool,
+        role: *role,
+        labels,
+        source,
+        fs: of.spec.file_system(),
+        read_only: false,
+    })
 }
 
 /// What a copy is made of.

@@ -76,6 +76,7 @@ impl Engine {
                 identity: None,
                 owner: None,
                 labels: Labels::default(),
+                read_only: false,
             };
             let spec = self.new_volume(draft, sent)?;
             draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);

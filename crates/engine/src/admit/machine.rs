@@ -2,7 +2,8 @@
 
 use super::edit::protected;
 use super::volume::{
-    NewVolume, cannot_shrink, deleted, in_use, mark_deleting, refuse_deleting, refuse_lost, restorable, size,
+    NewVolume, cannot_shrink, deleted, in_use, mark_deleting, read_only, refuse_deleting, refuse_lost,
+    restorable, size,
 };
 use super::{Draft, made_up, network};
 use crate::db::{Change, MachineRecord, Rev, VolumeRecord};
@@ -19,6 +20,7 @@ use types::machine::{
 };
 use types::network::NetworkSpec;
 use types::operation::Kind;
+use types::snapshot::SnapshotSpec;
 use types::volume::{VolumeRole, VolumeSource, VolumeSpec};
 use types::{Actor, ByteSize, Code, ImageId, MachineId, Name, Operation, Problem, Verb, VolumeId};
 
@@ -77,6 +79,9 @@ impl Engine {
                 let (image, root) =
                     self.new_root(draft, id, &name, image, (req.storage_bytes, req.pool.as_ref()))?;
                 (Some(image), root)
+            }
+            (None, Some(from)) if self.is_snapshot(from)? => {
+                self.root_of_snapshot(draft, id, &name, from, (req.storage_bytes, req.pool.as_ref()))?
             }
             (None, Some(_)) if req.pool.is_some() => {
                 return Err(invalid("a pool and a volume to boot from exclude each other")
@@ -163,10 +168,31 @@ impl Engine {
             identity: None,
             owner: Some(machine),
             labels: Labels::default(),
+            read_only: false,
         };
         self.new_volume(draft, root)?;
         draft.change.claim(key::attach(id), &machine);
         Ok((image.id, id))
+    }
+
+    /// A new root volume, made from a snapshot of one.
+    fn root_of_snapshot(
+        &self,
+        draft: &mut Draft,
+        machine: MachineId,
+        name: &Name,
+        from: &str,
+        asked: (Option<u64>, Option<&Name>),
+    ) -> Result<(Option<ImageId>, VolumeId), Problem> {
+        let source = self.0.db.find::<SnapshotSpec>(from)?;
+        if source.spec.role != VolumeRole::Root {
+            return Err(not_bootable("snapshot", &source.spec.name));
+        }
+        let id = self.new_volume_id(draft)?;
+        let root =
+            self.new_copy_of_snapshot(draft, (id, name.root_volume()), &source, asked, Some(machine), false)?;
+        draft.change.claim(key::attach(id), &machine);
+        Ok((root.source.image(), id))
     }
 
     /// An existing root volume, grown if more is asked for.
@@ -180,11 +206,10 @@ impl Engine {
         let record = self.free_volume(draft, volume)?;
         let spec = &record.spec;
         if spec.role != VolumeRole::Root {
-            return Err(Problem::new(
-                Code::VolumeNotBootable,
-                format!("volume \"{}\" is a data volume: there is no system on it to boot", spec.name),
-            )
-            .hint("give a root volume; `sistemo volume list` shows them"));
+            return Err(not_bootable("volume", &spec.name));
+        }
+        if spec.read_only {
+            return Err(read_only(&spec.name));
         }
         let wanted = storage.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?.unwrap_or(spec.size);
         if wanted < spec.size {
@@ -211,7 +236,14 @@ impl Engine {
             )
             .hint("give the name or id of a volume; `sistemo volume list` shows them"));
         }
-        let record = self.0.db.find::<VolumeSpec>(volume)?;
+        let record = self.0.db.find::<VolumeSpec>(volume).map_err(|missing| {
+            match self.is_snapshot(volume) {
+                Ok(true) => missing.hint(format!(
+                    "it is a snapshot: `sistemo volume clone {volume} --read-only` makes a volume of it to attach"
+                )),
+                _ => missing,
+            }
+        })?;
         refuse_deleting(&record)?;
         if let Some(holder) = self.holder(draft, record.spec.id)? {
             return Err(in_use(&record.spec.name, &holder.spec.name));
@@ -257,7 +289,7 @@ impl Engine {
             slot,
             role: VolumeRole::Data,
             mount,
-            read_only: req.read_only,
+            read_only: req.read_only || volume.read_only,
             leaving: None,
         });
         spec.disks.sort_by_key(|d| d.slot);
@@ -742,4 +774,10 @@ pub(crate) fn release(change: &mut Change, record: &MachineRecord, volumes: &[Vo
         };
         mark_deleting(change, volume, gone);
     }
+}
+
+fn not_bootable(kind: &str, name: &Name) -> Problem {
+    let text = format!("{kind} \"{name}\" is of a data volume: there is no system on it to boot");
+    Problem::new(Code::VolumeNotBootable, text)
+        .hint("give a root volume, or a snapshot of one; `sistemo volume list` shows which are")
 }

@@ -47,6 +47,7 @@ pub(super) struct NewVolume {
     pub identity: Option<Uuid>,
     pub owner: Option<MachineId>,
     pub labels: Labels,
+    pub read_only: bool,
 }
 
 impl Engine {
@@ -80,6 +81,7 @@ impl Engine {
                 identity: None,
                 owner: None,
                 labels: req.labels.clone(),
+                read_only: false,
             };
             let spec = self.new_volume(draft, blank)?;
             draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
@@ -89,7 +91,7 @@ impl Engine {
 
     /// Puts a new volume into a draft.
     pub(super) fn new_volume(&self, draft: &mut Draft, new: NewVolume) -> Result<VolumeSpec, Problem> {
-        let NewVolume { id, name, pool, role, size, source, fs, identity, owner, labels } = new;
+        let NewVolume { id, name, pool, role, size, source, fs, identity, owner, labels, read_only } = new;
         self.within_storage(&name, size)?;
         self.take_name(draft, Kind::Volume, &name, id.0)?;
         let spec = VolumeSpec {
@@ -107,6 +109,7 @@ impl Engine {
             fs,
             identity,
             owner,
+            read_only,
             protected: false,
             labels,
             reset: None,
@@ -181,6 +184,9 @@ impl Engine {
             let size = size(req.size_bytes, ByteSize::mib(1))?;
             refuse_deleting(&record)?;
             let spec = &record.spec;
+            if spec.read_only {
+                return Err(read_only(&spec.name));
+            }
             if size < spec.size {
                 return Err(cannot_shrink(&spec.name, spec.size, size));
             }
@@ -367,4 +373,10 @@ pub(crate) fn no_guest_to_trim(volume: &Name, machine: Option<&Name>) -> Problem
         )
         .hint("only a guest knows what it does not use: attach it to a machine that runs"),
     }
+}
+
+/// The refusal to write to what is only read.
+pub(super) fn read_only(name: &Name) -> Problem {
+    Problem::new(Code::ReadOnly, format!("volume \"{name}\" is only read: it is the content of a snapshot"))
+        .hint(format!("`sistemo volume clone {name}` makes a volume of it that can be written to"))
 }

@@ -41,9 +41,8 @@ pub struct FromSnapshot<'a> {
     pub pool: &'a str,
     /// Which one.
     pub id: SnapshotId,
-    /// It goes once the volume is there and nobody else reads it: in the same pool its file may become
-    /// the volume's.
-    pub passing: bool,
+    /// Its file may become the volume's, too: it goes with it, or neither is ever written to.
+    pub same_file: bool,
 }
 
 /// What a new volume begins with.

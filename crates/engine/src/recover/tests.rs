@@ -232,6 +232,7 @@ fn records_are_never_written_over_and_half_a_recovery_is_no_store() {
 
 pub(super) fn volume(n: u128, name: &str) -> VolumeSpec {
     VolumeSpec {
+        read_only: false,
         id: VolumeId(Uuid::from_u128(n)),
         name: Name::new(name).unwrap(),
         generation: 3,

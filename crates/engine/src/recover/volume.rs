@@ -236,6 +236,7 @@ fn made(
 ) -> Result<VolumeSpec, Problem> {
     let image = root.and_then(|(_, image)| *image);
     Ok(VolumeSpec {
+        read_only: false,
         id,
         name: root.map_or_else(|| Name::new(&made_up(id.0)), |(machine, _)| Ok(machine.root_volume()))?,
         generation: 1,

@@ -140,7 +140,11 @@ impl Engine {
             }
             Step::CopySnapshot { from, size } => {
                 let source = self.0.db.record::<SnapshotSpec>(from.0)?.ok_or(Broken::Raced)?;
-                let from = FromSnapshot { pool: &source.spec.pool, id: *from, passing: source.spec.passing };
+                let from = FromSnapshot {
+                    pool: &source.spec.pool,
+                    id: *from,
+                    same_file: source.spec.passing || spec.read_only,
+                };
                 pool.create_from_snapshot(spec.id, from, *size, &encode(&spec.value), &tell)?;
             }
             Step::Reset { to, size } => {

@@ -211,6 +211,14 @@ const SHARES: Act = Act::World(|w| w.state().shares = true);
 const SNAP_AWAY: Command = |e, a| e.delete_snapshot(a, "snap");
 const SNAP_BACK: Command = |e, a| e.restore_snapshot(a, "snap");
 const SNAP_COPY: Command = |e, a| clone(e, a, "snap", "copy");
+const VIEW: Command = |e, a| {
+    e.clone_volume(a, "snap", CloneVolume { name: name("copy"), read_only: true, ..CloneVolume::default() })
+};
+const JOIN_VIEW: Command = |e, a| attach(e, a, "web", "copy");
+const BOOT_SNAP: Command = |e, a| {
+    let volume = Some("snap".into());
+    e.deploy(a, DeployMachine { volume, name: name("web2"), ..DeployMachine::default() })
+};
 const POOL: Command = |e, a| {
     let Some(name) = name("fast") else { return e.delete_pool(a, "fast") };
     e.create_pool(
@@ -241,7 +249,11 @@ const MOVE_BACK: Command = |e, a| move_to(e, a, "appdata", "default");
 const DISK_MOVE: Command = |e, a| move_to(e, a, "appdata", "big");
 const DISK_BACK: Command = |e, a| move_to(e, a, "appdata", "default");
 const COPY_ACROSS: Command = |e, a| {
-    e.clone_volume(a, "appdata", CloneVolume { name: name("copy"), pool: name("fast"), size_bytes: None })
+    e.clone_volume(
+        a,
+        "appdata",
+        CloneVolume { name: name("copy"), pool: name("fast"), ..CloneVolume::default() },
+    )
 };
 const HALT: Command = |e, a| e.shut_down_host(a);
 const RESUME: Command = |e, a| e.resume_host(a);
@@ -796,6 +808,8 @@ pub fn all() -> Vec<Scenario> {
             ..plain("no room to clone", vec![TWIN, COPY_ROOT, start])
         },
         plain("snapshot", vec![appdata, SNAP, DELETE_DATA, SNAP_COPY, SNAP_AWAY]),
+        plain("snapshot, only read", vec![web, appdata, SNAP, VIEW, JOIN_VIEW, SNAP_AWAY, RESTART]),
+        plain("snapshot, booted", vec![web, stop, SNAP_ROOT, BOOT_SNAP, SNAP_AWAY]),
         plain("snapshots of a machine", vec![web, appdata, stop, join, SNAP_ALL, start, SNAP_AWAY]),
         Scenario {
             holds: Some(was_reset),

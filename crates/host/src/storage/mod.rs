@@ -223,7 +223,7 @@ impl Pool for FilePool {
         }
         let layout = place::layout(&self.layout, from.pool)?;
         let (content, length) = snapshot::open(&layout, from.id, size)?;
-        if from.passing && layout.volumes() == self.layout.volumes() {
+        if from.same_file && layout.volumes() == self.layout.volumes() {
             return self.take_over(volume, from.id, size, sidecar);
         }
         let mut tell = |done, total| progress(doing("copying", done, Some(total)));

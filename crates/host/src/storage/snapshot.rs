@@ -94,8 +94,8 @@ impl FilePool {
             .map_err(|e| self.snapshot_fault("remove", snapshot, &e))
     }
 
-    /// Makes the snapshot's file that of a volume: it has both names until the snapshot goes, and nobody
-    /// reads it by the first any more once it has the second.
+    /// Makes the snapshot's file that of a volume, too: it has both names until one of them goes. Either
+    /// nobody reads it by the first any more once it has the second, or nobody ever writes to it.
     pub(super) fn take_over(
         &self,
         volume: VolumeId,
@@ -106,7 +106,7 @@ impl FilePool {
         let from = self.layout.snapshot(snapshot);
         fill::fill(&self.layout, volume, sidecar, |_, part, text| {
             let file = File::options().write(true).open(&from);
-            file.and_then(|file| file.set_len(size.bytes()).and_then(|()| file.sync_all()))
+            file.and_then(|file| grow(&file, size))
                 .and_then(|()| durable::remove(part))
                 .and_then(|()| std::fs::hard_link(&from, part))
                 .map_err(|e| fault::io(text, part, &e))
@@ -130,6 +130,14 @@ impl FilePool {
         .map_err(|e| self.fault("replace the content of", volume, &e))?;
         self.sizes.note(volume, size.bytes());
         Ok(())
+    }
+}
+
+/// Makes it this long, if it is not.
+fn grow(file: &File, size: ByteSize) -> io::Result<()> {
+    match file.metadata()?.len() == size.bytes() {
+        true => Ok(()),
+        false => file.set_len(size.bytes()).and_then(|()| file.sync_all()),
     }
 }
 
@@ -168,8 +176,8 @@ mod tests {
         pool.settle_snapshot(snapshot).unwrap();
 
         let size = ByteSize(8 << 20);
-        let passing = FromSnapshot { pool: "default", id: snapshot, passing: true };
-        let stays = FromSnapshot { passing: false, ..passing };
+        let passing = FromSnapshot { pool: "default", id: snapshot, same_file: true };
+        let stays = FromSnapshot { same_file: false, ..passing };
         pool.create_from_snapshot(id(3), stays, size, b"{\"generation\":1}", &tell).unwrap();
         for _ in 0..2 {
             pool.create_from_snapshot(id(2), passing, size, b"{\"generation\":1}", &tell).unwrap();

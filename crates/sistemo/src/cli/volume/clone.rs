@@ -1,4 +1,4 @@
-//! `sistemo volume clone V [--name N] [--storage SIZE] [--pool POOL]`.
+//! `sistemo volume clone V [--name N] [--storage SIZE] [--pool POOL] [--read-only]`.
 
 use crate::cli::context::Context;
 use crate::cli::wait::wait;
@@ -21,6 +21,9 @@ pub struct Clone {
     /// The pool it shall live in [default: that of what is copied]
     #[arg(long, value_name = "POOL")]
     pool: Option<String>,
+    /// Only to be read, of a snapshot: it takes no room and a moment
+    #[arg(long)]
+    read_only: bool,
 }
 
 impl Clone {
@@ -31,6 +34,7 @@ impl Clone {
             name: self.name.as_deref().map(Name::new).transpose()?,
             size_bytes: self.storage.as_deref().map(input::size).transpose()?,
             pool: self.pool.as_deref().map(Name::new).transpose()?,
+            read_only: self.read_only,
         };
         let client = context.client()?;
         let accepted = client.post(&["volumes", volume, "clone"], &asked).await?;

@@ -38,6 +38,7 @@ fn text(v: &Volume) -> String {
         ("Image", or_empty(&v.image).unwrap_or_default()),
         ("Goes with", or_empty(&v.owner).unwrap_or_default()),
         ("Labels", v.labels.to_string()),
+        ("Read-only", if v.read_only { "yes".into() } else { String::new() }),
         ("Protected", if v.protected { "yes".into() } else { String::new() }),
         ("Created", render::time(v.created_at)),
         ("Deleted", render::deleted(v.deleted_at, v.restorable_until)),
