@@ -80,7 +80,7 @@ impl Engine {
         }
         let pool = self.usable_pool(draft, req.pool.as_ref().or(Name::new(&from.pool).ok().as_ref()))?;
         self.refuse_full_snapshot_copy((&pool, name.as_str()), (&from.pool, from.id))?;
-        draft.operation.warnings.extend(self.room_warning(&pool));
+        draft.operation.warnings.extend(self.room_warnings(&pool));
         draft.operation.warnings.extend(self.slow_copy_warning(&pool));
         let copy = NewVolume {
             id,
@@ -126,7 +126,7 @@ impl Engine {
         }
         let pool = self.usable_pool(draft, pool.or(Name::new(&from.pool).ok().as_ref()))?;
         self.refuse_full_copy((&pool, name.as_str()), (&from.pool, from.id))?;
-        draft.operation.warnings.extend(self.room_warning(&pool));
+        draft.operation.warnings.extend(self.room_warnings(&pool));
         draft.operation.warnings.extend(self.slow_copy_warning(&pool));
         let copy = NewVolume {
             id,

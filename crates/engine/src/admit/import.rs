@@ -63,7 +63,7 @@ impl Engine {
             };
             draft.change.claim(key::tail(&id.short()), &id);
             let pool = self.usable_pool(draft, req.pool.as_ref())?;
-            draft.operation.warnings.extend(self.room_warning(&pool));
+            draft.operation.warnings.extend(self.room_warnings(&pool));
             let sent = NewVolume {
                 id,
                 name,
