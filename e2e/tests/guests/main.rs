@@ -11,6 +11,7 @@ mod pools;
 mod refusals;
 mod shutdown;
 mod snapshots;
+mod space;
 mod storage;
 mod transfer;
 mod upgrade;
