@@ -5,10 +5,10 @@
 
 use crate::Engine;
 use crate::admit::DEFAULT_POOL;
-use crate::port::{Capacity, Fault, Pool};
+use crate::port::{Capacity, Fault, Fresh, Pool};
 use std::sync::{Arc, PoisonError};
 use types::pool::PoolSpec;
-use types::{ByteSize, Code, ImageId, Problem, SnapshotId, VolumeId};
+use types::{ByteSize, Code, Problem, SnapshotId, VolumeId};
 
 /// What has to be left: for sidecars and whatever else is written on the way.
 const LEFT: ByteSize = ByteSize::mib(8);
@@ -43,10 +43,10 @@ impl Engine {
         &self,
         (pool, name): (&str, &str),
         size: ByteSize,
-        image: Option<ImageId>,
+        fresh: Fresh,
     ) -> Result<(), Problem> {
         // A pool that cannot be asked is told of by whoever tries.
-        let needs = self.pool(pool).and_then(|pool| pool.needs(size, image));
+        let needs = self.pool(pool).and_then(|pool| pool.needs(size, fresh));
         let Ok(needs) = needs else { return Ok(()) };
         self.refuse_less((pool, name), needs)
     }

@@ -418,6 +418,7 @@ fn volume(r: &VolumeRecord, names: &Names) -> Volume {
         role: spec.role,
         pool: spec.pool.clone(),
         size_bytes: spec.size.bytes(),
+        fs: spec.file_system(),
         node: spec.node.clone(),
         owner: spec.owner.and_then(|o| names.machines.get(&o).cloned()),
         image: match spec.source.image() {

@@ -349,6 +349,7 @@ prop_compose! {
                 2 => VolumeSource::Snapshot { snapshot: SnapshotId(id(10)), image: None },
                 _ => VolumeSource::Blank { fs_uuid: id(8) },
             },
+            fs: None,
             identity: None,
             owner: None,
             protected: false, labels: Default::default(),
@@ -553,7 +554,7 @@ proptest! {
         let spec = SnapshotSpec {
             id: SnapshotId(id(10)), name: name(), generation, node: "localhost".into(), created_at: at(0),
             volume: VolumeId(id(6)), volume_name: name(), role: VolumeRole::Data, pool: "default".into(),
-            image: None, group: None, labels: Default::default(),
+            image: None, fs: None, group: None, labels: Default::default(),
             deleting: deleting.then(|| SnapshotDeletion {
                 at: at(0), operation: OperationId(id(2)), because: None,
             }),

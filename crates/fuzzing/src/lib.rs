@@ -12,7 +12,7 @@ mod recovery;
 mod words;
 
 pub use channel::{exec_head, frame, preamble, qmp, state};
-pub use disk::{pool_name, superblock};
+pub use disk::{identity, pool_name, superblock};
 pub use recovery::sidecar;
 pub use words::{config, word};
 
@@ -24,6 +24,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("exec_head", exec_head),
     ("frame", frame),
+    ("identity", identity),
     ("pool_name", pool_name),
     ("preamble", preamble),
     ("qmp", qmp),

@@ -22,7 +22,7 @@ pub mod modules;
 pub mod mounted;
 pub mod net;
 pub mod release;
-mod renew;
+pub mod renew;
 pub mod setup;
 pub mod superblock;
 pub mod trim;

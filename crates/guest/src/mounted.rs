@@ -80,7 +80,10 @@ pub fn is_free(disk: &str) -> bool {
 
 /// Those who have something open on these file systems or on the disk itself, in words.
 pub fn users(disk: &str, points: &[Point]) -> Vec<String> {
-    let file_systems: BTreeSet<String> = points.iter().map(|p| p.dev.clone()).collect();
+    let mut file_systems: BTreeSet<String> = points.iter().map(|p| p.dev.clone()).collect();
+    // The files of Btrfs have another number than its mount.
+    let tops = points.iter().filter_map(|p| stat(format!("/proc/1/root{}", p.path)).ok());
+    file_systems.extend(tops.map(|top| number(top.st_dev)));
     let raw = devices(disk);
     let ours = std::process::id().to_string();
     let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -4,9 +4,12 @@
 //! also after a boot that was cut short anywhere, comes to the same; of a root that was renewed as a
 //! whole nothing is touched again, whatever its users change later.
 
+pub mod btrfs;
+pub mod xfs;
+
 use crate::inside::Inside;
 use crate::superblock::{self, Kind};
-use crate::{log, volumes};
+use crate::{disk, log, volumes};
 use rustix::fs::{AtFlags, Mode, OFlags, unlinkat};
 use rustix::io::Errno;
 use rustix::ioctl::{Setter, ioctl, opcode};
@@ -28,29 +31,46 @@ struct FsUuid {
     uuid: [u8; 16],
 }
 
-/// Gives the file system on `disk`, which is not mounted, the UUID `wanted`. XFS keeps its own, which
-/// is in nobody's way, since it is mounted with `nouuid`; Btrfs keeps its own too.
+/// Gives the file system on `disk`, which is not mounted, the UUID `wanted`.
 ///
 /// # Errors
 /// When it cannot be mounted or written, or `wanted` is no UUID.
 pub fn file_system(disk: &str, kind: Kind, wanted: &str) -> io::Result<()> {
     let Some(uuid) = parse(wanted) else { return Err(Errno::INVAL.into()) };
-    if kind != Kind::Ext4 || superblock::uuid(disk)? == uuid {
+    if superblock::uuid(disk, kind)? == uuid {
         return Ok(());
     }
-    std::fs::create_dir_all(PLACE)?;
-    let options = volumes::options(kind);
-    // The mount replays the journal, in which an older superblock may stand.
-    mount(format!("/dev/{disk}"), PLACE, kind.name(), MountFlags::empty(), options)?;
-    let told = tell(&uuid);
-    unmount(PLACE, UnmountFlags::empty())?;
-    match told {
-        // Its checksums are made with the UUID: first they have to be freed of it.
-        Err(Errno::OPNOTSUPP | Errno::NOTTY) => rewrite(disk, &uuid)?,
-        other => other?,
+    let open = || File::options().read(true).write(true).open(format!("/dev/{disk}"));
+    match kind {
+        Kind::Ext4 => match replayed(disk, kind, || tell(&uuid))? {
+            // Its checksums are made with the UUID: first they have to be freed of it.
+            Err(Errno::OPNOTSUPP | Errno::NOTTY) => rewrite(disk, &uuid)?,
+            other => other?,
+        },
+        Kind::Xfs => {
+            replayed(disk, kind, || ())?;
+            let device = open()?;
+            xfs::renew(&device, &uuid)?;
+            device.sync_all()?;
+        }
+        // Not mounted before: next to the one that it is a copy of, it could not be.
+        Kind::Btrfs => {
+            let device = open()?;
+            btrfs::renew(&device, disk::size(disk)?, &uuid)?;
+            device.sync_all()?;
+        }
     }
     log::say(&format!("the file system of {disk} has a UUID of its own: {wanted}"));
     Ok(())
+}
+
+/// Mounts it and unmounts it again: that replays the journal, in which an older superblock may stand.
+fn replayed<T>(disk: &str, kind: Kind, meanwhile: impl FnOnce() -> T) -> io::Result<T> {
+    std::fs::create_dir_all(PLACE)?;
+    mount(format!("/dev/{disk}"), PLACE, kind.name(), MountFlags::empty(), volumes::options(kind))?;
+    let done = meanwhile();
+    unmount(PLACE, UnmountFlags::empty())?;
+    Ok(done)
 }
 
 fn tell(uuid: &[u8; 16]) -> Result<(), Errno> {

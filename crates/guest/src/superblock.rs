@@ -78,13 +78,18 @@ pub fn ext4(disk: &str) -> io::Result<Ext4> {
     parse_ext4(&bytes).ok_or_else(|| io::Error::other("its ext4 superblock is not understood"))
 }
 
-/// The UUID of the ext4 on a disk.
+/// The UUID of the file system on a disk.
 ///
 /// # Errors
 /// When the disk cannot be read.
-pub fn uuid(disk: &str) -> io::Result<[u8; 16]> {
+pub fn uuid(disk: &str, kind: Kind) -> io::Result<[u8; 16]> {
+    let at = match kind {
+        Kind::Ext4 => 1024 + UUID as u64,
+        Kind::Xfs => 32,
+        Kind::Btrfs => 65536 + 32,
+    };
     let mut bytes = [0; 16];
-    File::open(format!("/dev/{disk}"))?.read_exact_at(&mut bytes, 1024 + UUID as u64)?;
+    File::open(format!("/dev/{disk}"))?.read_exact_at(&mut bytes, at)?;
     Ok(bytes)
 }
 
@@ -135,8 +140,8 @@ fn u32_at(bytes: &[u8; 1024], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// CRC-32C as ext4 counts it (`crc32c_le`): without the inversions.
-fn crc32c(begin: u32, bytes: &[u8]) -> u32 {
+/// CRC-32C as the kernel counts it (`crc32c_le`): without the inversions.
+pub(crate) fn crc32c(begin: u32, bytes: &[u8]) -> u32 {
     let mut sum = begin;
     for byte in bytes {
         sum ^= u32::from(*byte);

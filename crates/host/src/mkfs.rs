@@ -1,7 +1,10 @@
-//! Making ext4 file systems, in user space, always with our own profile.
+//! Making file systems, in user space, always with our own profile.
 //!
-//! Invariant: what is made does not depend on the host's `mke2fs.conf` or on the version of
-//! e2fsprogs: block size, inode size, journal and every feature are named.
+//! Invariant: what is made does not depend on the host's configuration or on the version of its tools:
+//! block size, inode size, journal and every feature are named.
+
+mod btrfs;
+mod xfs;
 
 use crate::child::{self, Failed};
 use crate::{copy, fault, tool};
@@ -12,9 +15,57 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
-use types::{ByteSize, Code};
+use types::fs::FileSystem;
+use types::{ByteSize, Code, Problem};
 use uuid::Uuid;
+
+/// Makes an empty file system of `size` with this UUID, or none, in `to`, a file that is there and empty.
+///
+/// # Errors
+/// `tool-missing`, `pool-full`, `code`.
+pub fn fresh(
+    (to, path): (&File, &Path),
+    size: ByteSize,
+    (fs, uuid): (FileSystem, Uuid),
+    doing: &str,
+    code: Code,
+) -> Result<(), Fault> {
+    if fs == FileSystem::Ext4 {
+        return blank((to, path), size, uuid, doing, code);
+    }
+    to.set_len(size.bytes()).map_err(|e| fault::io(doing, path, &e))?;
+    match fs {
+        FileSystem::Ext4 | FileSystem::None => Ok(()),
+        FileSystem::Xfs => xfs::make((to, path), uuid, doing, code),
+        FileSystem::Btrfs => btrfs::make(path, uuid, doing, code),
+    }
+}
+
+/// What making it takes at once, at the least.
+pub fn needs(fs: FileSystem, size: ByteSize) -> ByteSize {
+    match fs {
+        FileSystem::Ext4 => least(size),
+        FileSystem::Xfs => xfs::NEEDS,
+        FileSystem::Btrfs => btrfs::NEEDS,
+        FileSystem::None => ByteSize::default(),
+    }
+}
+
+/// Whether the tool is there that makes it.
+///
+/// # Errors
+/// `tool-missing`.
+pub fn ready(fs: FileSystem) -> Result<(), Problem> {
+    let (name, package) = match fs {
+        FileSystem::Ext4 => ("mkfs.ext4", "e2fsprogs"),
+        FileSystem::Xfs => xfs::TOOL,
+        FileSystem::Btrfs => btrfs::TOOL,
+        FileSystem::None => return Ok(()),
+    };
+    if tool::find(name).is_absolute() { Ok(()) } else { Err(tool::missing(name, package).problem) }
+}
 
 /// The features of an ext4 that every kernel since 4.4 mounts and grows. `orphan_file` and
 /// `metadata_csum_seed` are not among them: e2fsprogs before 1.47 cannot read the first.
@@ -134,22 +185,35 @@ fn judge(failed: Failed, file: &Path, doing: &str) -> Fault {
     failed.fault
 }
 
-/// The version of e2fsprogs, as far as it matters.
-fn version() -> Result<(u32, u32), Fault> {
-    static KNOWN: std::sync::OnceLock<(u32, u32)> = std::sync::OnceLock::new();
-    if let Some(known) = KNOWN.get() {
+/// A version, as far as it matters.
+type Version = (u32, u32);
+
+/// The version of e2fsprogs.
+fn version() -> Result<Version, Fault> {
+    static KNOWN: OnceLock<Version> = OnceLock::new();
+    version_of(("mkfs.ext4", "e2fsprogs"), "-V", "mke2fs ", &KNOWN)
+}
+
+/// The version that a tool tells of itself after these words; asked once.
+fn version_of(
+    (name, package): (&str, &str),
+    question: &str,
+    words: &str,
+    known: &OnceLock<Version>,
+) -> Result<Version, Fault> {
+    if let Some(known) = known.get() {
         return Ok(*known);
     }
     let mut found = (0, 0);
-    let mut heard = |line: &str| found = parse_version(line).unwrap_or(found);
-    let mut command = Command::new("mkfs.ext4");
-    child::run(command.arg("-V"), "e2fsprogs", Code::FormatFailed, QUIET, &mut heard).map_err(|f| f.fault)?;
-    Ok(*KNOWN.get_or_init(|| found))
+    let mut heard = |line: &str| found = parse_version(line, words).unwrap_or(found);
+    let mut command = Command::new(name);
+    child::run(command.arg(question), package, Code::FormatFailed, QUIET, &mut heard).map_err(|f| f.fault)?;
+    Ok(*known.get_or_init(|| found))
 }
 
 /// `mke2fs 1.47.0 (5-Feb-2023)`, `mke2fs 1.47.0-rc1 (…)`, `mke2fs 1.46.5 (…)`.
-fn parse_version(line: &str) -> Option<(u32, u32)> {
-    let mut numbers = line.strip_prefix("mke2fs ")?.split(|c: char| !c.is_ascii_digit());
+fn parse_version(line: &str, words: &str) -> Option<Version> {
+    let mut numbers = line.strip_prefix(words)?.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
@@ -160,6 +224,7 @@ mod tests {
 
     #[test]
     fn versions_are_read() {
+        let parse_version = |line| parse_version(line, "mke2fs ");
         assert_eq!(parse_version("mke2fs 1.47.0 (5-Feb-2023)"), Some((1, 47)));
         assert_eq!(parse_version("mke2fs 1.46-WIP (20-Mar-2020)"), Some((1, 46)));
         assert_eq!(parse_version("\tUsing EXT2FS Library version 1.47.0"), None);

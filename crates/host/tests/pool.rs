@@ -14,6 +14,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use types::fs::FileSystem;
 use types::{ByteSize, Code, ImageId, Timestamp, VolumeId};
 use uuid::Uuid;
 
@@ -53,7 +54,14 @@ fn life(at: &Path) {
 
     let (blank, fs_uuid) = (id(), Uuid::now_v7());
     assert_eq!(pool.observe(blank).unwrap(), Default::default());
-    pool.create_blank(blank, ByteSize::mib(512), fs_uuid, br#"{"generation":3}"#, &|_| ()).unwrap();
+    pool.create_blank(
+        blank,
+        ByteSize::mib(512),
+        (FileSystem::Ext4, fs_uuid),
+        br#"{"generation":3}"#,
+        &|_| (),
+    )
+    .unwrap();
     let seen = pool.observe(blank).unwrap();
     assert_eq!(seen.file.unwrap().size, ByteSize::mib(512));
     assert!(seen.file.unwrap().allocated < ByteSize::mib(8), "{seen:?}");
@@ -67,7 +75,7 @@ fn life(at: &Path) {
 
     // Made once: a repeated call changes nothing.
     let before = raw.metadata().unwrap();
-    pool.create_blank(blank, ByteSize::mib(8), Uuid::now_v7(), b"{}", &|_| ()).unwrap();
+    pool.create_blank(blank, ByteSize::mib(8), (FileSystem::Ext4, Uuid::now_v7()), b"{}", &|_| ()).unwrap();
     assert_eq!((raw.metadata().unwrap().ino(), raw.metadata().unwrap().len()), (before.ino(), before.len()));
 
     let image = image(&layout);
@@ -169,7 +177,8 @@ fn a_full_pool_is_told_and_nothing_is_left() {
         let pool = FilePool::open(layout.clone()).unwrap();
         let image = image(&layout);
         let whole = id();
-        pool.create_blank(whole, ByteSize::mib(64), Uuid::now_v7(), b"{}", &|_| ()).unwrap();
+        pool.create_blank(whole, ByteSize::mib(64), (FileSystem::Ext4, Uuid::now_v7()), b"{}", &|_| ())
+            .unwrap();
         let ballast = mount.path().join("ballast");
         let file = File::create(&ballast).unwrap();
         for piece in [16u64 << 20, 1 << 20, 4096] {
@@ -178,7 +187,9 @@ fn a_full_pool_is_told_and_nothing_is_left() {
                 at += piece;
             }
         }
-        let blank = pool.create_blank(id(), ByteSize::gib(1), Uuid::now_v7(), b"{}", &|_| ()).unwrap_err();
+        let blank = pool
+            .create_blank(id(), ByteSize::gib(1), (FileSystem::Ext4, Uuid::now_v7()), b"{}", &|_| ())
+            .unwrap_err();
         assert_eq!(blank.problem.code, Code::PoolFull, "{kind}: {blank}");
         assert!(blank.problem.hint.is_some());
         assert_eq!(names(&layout.volumes()).len(), 2, "{kind}");
@@ -201,7 +212,8 @@ fn a_full_pool_is_told_and_nothing_is_left() {
         fs::remove_file(&ballast).unwrap();
         drop(file);
         pool.grow(whole, ByteSize::gib(1)).unwrap();
-        pool.create_blank(id(), ByteSize::mib(128), Uuid::now_v7(), b"{}", &|_| ()).unwrap();
+        pool.create_blank(id(), ByteSize::mib(128), (FileSystem::Ext4, Uuid::now_v7()), b"{}", &|_| ())
+            .unwrap();
     }
 }
 
@@ -210,7 +222,7 @@ fn a_file_too_long_for_the_file_system_is_told() {
     let mount = Mount::new("ext4", 64);
     let pool = FilePool::open(layout(&mount.path())).unwrap();
     let volume = id();
-    pool.create_blank(volume, ByteSize::mib(16), Uuid::now_v7(), b"{}", &|_| ()).unwrap();
+    pool.create_blank(volume, ByteSize::mib(16), (FileSystem::Ext4, Uuid::now_v7()), b"{}", &|_| ()).unwrap();
     // This small an ext4 has blocks of 1 KiB, and files of at most 4 TiB.
     let fault = pool.grow(volume, ByteSize::gib(8 << 10)).unwrap_err();
     assert_eq!(fault.problem.code, Code::PoolFull);
@@ -223,10 +235,19 @@ fn a_dead_or_read_only_disk_is_told() {
     let layout = layout(&mount.path());
     let pool = FilePool::open(layout.clone()).unwrap();
     let volume = id();
-    pool.create_blank(volume, ByteSize::mib(64), Uuid::now_v7(), br#"{"generation":1}"#, &|_| ()).unwrap();
+    pool.create_blank(
+        volume,
+        ByteSize::mib(64),
+        (FileSystem::Ext4, Uuid::now_v7()),
+        br#"{"generation":1}"#,
+        &|_| (),
+    )
+    .unwrap();
     let at = mount.path();
     tool("mount", &["-o", "remount,ro", at.to_str().unwrap()]);
-    let fault = pool.create_blank(id(), ByteSize::mib(64), Uuid::now_v7(), b"{}", &|_| ()).unwrap_err();
+    let fault = pool
+        .create_blank(id(), ByteSize::mib(64), (FileSystem::Ext4, Uuid::now_v7()), b"{}", &|_| ())
+        .unwrap_err();
     assert_eq!(fault.problem.code, Code::IoError);
     assert!(fault.problem.hint.unwrap().contains("read-only"));
     assert_eq!(pool.observe(volume).unwrap().sidecar, Some(1));
@@ -265,7 +286,14 @@ fn every_half_done_state_converges() {
             pool.create_from_image(v, image, ByteSize::mib(64), br#"{"generation":1}"#, &|_| ()).unwrap();
             complete(&layout, v, 64 << 20);
         } else {
-            pool.create_blank(v, ByteSize::mib(64), Uuid::now_v7(), br#"{"generation":1}"#, &|_| ()).unwrap();
+            pool.create_blank(
+                v,
+                ByteSize::mib(64),
+                (FileSystem::Ext4, Uuid::now_v7()),
+                br#"{"generation":1}"#,
+                &|_| (),
+            )
+            .unwrap();
         }
         assert_eq!(pool.observe(v).unwrap().sidecar, Some(1));
         assert_eq!(names(&volumes).len(), 2, "{left}");

@@ -14,6 +14,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use types::fs::FileSystem;
 use types::pool::{PoolOn, PoolSpec};
 use types::{ByteSize, Code, Name, PoolId, Timestamp, VolumeId};
 use uuid::Uuid;
@@ -85,7 +86,9 @@ fn a_pool_in_a_file_is_fast_and_comes_back_and_leaves_nothing() {
     // From the default pool, which is another file system, then within.
     let (first, copy) = (VolumeId(Uuid::now_v7()), VolumeId(Uuid::now_v7()));
     let default = pools.get("default").unwrap();
-    default.create_blank(first, ByteSize::mib(256), Uuid::now_v7(), b"{}", &|_| ()).unwrap();
+    default
+        .create_blank(first, ByteSize::mib(256), (FileSystem::Ext4, Uuid::now_v7()), b"{}", &|_| ())
+        .unwrap();
     File::options()
         .write(true)
         .open(layout.volume(first))
@@ -212,7 +215,14 @@ fn a_disk_that_is_not_there_is_not_written_to() {
     let big = ensure(&pools, &spec);
     assert_eq!(probe(&path).unwrap_err().code, Code::Conflict);
     let volume = VolumeId(Uuid::now_v7());
-    big.create_blank(volume, ByteSize::mib(8), Uuid::now_v7(), br#"{"generation":1}"#, &|_| ()).unwrap();
+    big.create_blank(
+        volume,
+        ByteSize::mib(8),
+        (FileSystem::Ext4, Uuid::now_v7()),
+        br#"{"generation":1}"#,
+        &|_| (),
+    )
+    .unwrap();
     fs::write(disk.path().join("mine.txt"), "mine").unwrap();
 
     tool("umount", &["-l", &path]);

@@ -15,7 +15,7 @@ fn volume(name: &str, size: u64, to: Option<&str>, role: &str) -> Value {
         "id": "0192f0c1-2345-7abc-8def-0123456789ab", "name": name,
         "status": if to.is_some() { "attached" } else { "detached" },
         "condition": null, "attached_to": to, "attached_to_id": null, "role": role,
-        "pool": "default", "size_bytes": size, "node": "localhost", "owner": null, "image": null,
+        "pool": "default", "size_bytes": size, "fs": "ext4", "node": "localhost", "owner": null, "image": null,
         "created_at": "2026-01-31T12:00:00Z", "generation": 1, "observed_generation": 1, "fault": null, "revision": 1, "protected": false, "labels": {},
         "deleted_at": null, "restorable_until": null
     })

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod code;
 pub mod event;
+pub mod fs;
 pub mod id;
 pub mod image;
 pub mod label;

@@ -4,6 +4,7 @@
 //! change, grow or go.
 
 use crate::Problem;
+use crate::fs::FileSystem;
 use crate::id::{ImageId, OperationId, SnapshotId, VolumeId};
 use crate::label::Labels;
 use crate::meta::Timestamp;
@@ -82,6 +83,9 @@ pub struct SnapshotSpec {
     /// The image that the content goes back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageId>,
+    /// The file system that its volume was made with, as far as it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fs: Option<FileSystem>,
     /// Whom it belongs together with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,

@@ -4,6 +4,7 @@
 //! first and only the reconciler the second.
 
 use crate::Problem;
+use crate::fs::FileSystem;
 use crate::id::{ImageId, MachineId, OperationId, SnapshotId, VolumeId};
 use crate::label::Labels;
 use crate::meta::Timestamp;
@@ -39,8 +40,8 @@ impl fmt::Display for VolumeRole {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum VolumeSource {
-    /// An empty ext4 file system with this UUID, decided before the effect so that a second try
-    /// makes the same one.
+    /// An empty file system, or none at all, as [`VolumeSpec::file_system`] says; with this UUID,
+    /// decided before the effect so that a second try makes the same one.
     Blank {
         /// The file system's UUID.
         fs_uuid: Uuid,
@@ -133,6 +134,9 @@ pub struct VolumeSpec {
     pub size: ByteSize,
     /// What it starts as.
     pub source: VolumeSource,
+    /// The file system that it was made with; see [`VolumeSpec::file_system`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fs: Option<FileSystem>,
     /// Who the content shall say it is, of a copy: the guest that mounts it gives it this UUID, and a
     /// root a machine id and SSH host keys of its own. Decided before the effect, so that a second
     /// try comes to the same.
@@ -156,6 +160,19 @@ pub struct VolumeSpec {
 
 fn default_pool() -> String {
     DEFAULT_POOL.into()
+}
+
+impl VolumeSpec {
+    /// The file system that it was made with; `None`: nobody knows, since it was imported or its
+    /// record is lost. What its guests made of it later is theirs.
+    pub fn file_system(&self) -> Option<FileSystem> {
+        // Records from before there was a choice do not tell; all was ext4 then.
+        self.fs.or(match &self.source {
+            VolumeSource::Blank { fs_uuid } if fs_uuid.is_nil() => None,
+            VolumeSource::Blank { .. } => Some(FileSystem::Ext4),
+            source => source.image().map(|_| FileSystem::Ext4),
+        })
+    }
 }
 
 /// What stands beside a volume's status.
@@ -256,6 +273,9 @@ pub struct Volume {
     pub pool: String,
     /// Its size in bytes.
     pub size_bytes: u64,
+    /// The file system that it was made with; `null` if nobody knows.
+    #[serde(default)]
+    pub fs: Option<FileSystem>,
     /// The host that holds it.
     pub node: String,
     /// The machine with which it goes when that is deleted without `--preserve-storage`.
@@ -302,6 +322,9 @@ pub struct CreateVolume {
     /// The pool it shall live in; `default` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<Name>,
+    /// The file system it shall have; ext4 unless given.
+    #[serde(default, skip_serializing_if = "FileSystem::is_usual")]
+    pub fs: FileSystem,
     /// What people sort it by.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,

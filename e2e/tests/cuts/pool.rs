@@ -5,6 +5,7 @@ use engine::port::Pool;
 use host::Layout;
 use host::storage::FilePool;
 use std::fs::File;
+use types::fs::FileSystem;
 use types::{ByteSize, VolumeId};
 use uuid::Uuid;
 
@@ -18,7 +19,14 @@ fn a_size_that_was_seen_is_durable() {
             let layout = Layout::new(powered.at().join("data"), "/run/sistemo-none");
             let id = VolumeId(Uuid::now_v7());
             let pool = FilePool::open(layout.clone()).unwrap();
-            pool.create_blank(id, ByteSize::mib(16), Uuid::now_v7(), b"{\"generation\":1}", &|_| {}).unwrap();
+            pool.create_blank(
+                id,
+                ByteSize::mib(16),
+                (FileSystem::Ext4, Uuid::now_v7()),
+                b"{\"generation\":1}",
+                &|_| {},
+            )
+            .unwrap();
             // A daemon that is killed after the first half of a growth …
             let file = File::options().write(true).open(layout.volume(id)).unwrap();
             file.set_len(32 << 20).unwrap();

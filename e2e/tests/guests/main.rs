@@ -4,6 +4,7 @@ mod announcement;
 mod clones;
 mod daemon;
 mod exec;
+mod file_systems;
 mod full;
 mod live;
 mod network;

@@ -9,6 +9,7 @@ use super::volume::{NewVolume, cannot_shrink_copy, refuse_deleting, refuse_lost,
 use super::{Draft, made_up};
 use crate::db::{MachineRecord, SnapshotRecord, VolumeRecord};
 use crate::{Engine, key};
+use types::fs::FileSystem;
 use types::machine::{CloneMachine, Desired, Disk, MachineSpec};
 use types::network::NetworkSpec;
 use types::operation::Kind;
@@ -89,6 +90,7 @@ impl Engine {
             role: from.role,
             size: wanted,
             source: VolumeSource::Snapshot { snapshot: from.id, image: from.image },
+            fs: from.fs.or(from.image.map(|_| FileSystem::Ext4)),
             identity: Some(Uuid::from_u128(rand::random())),
             owner: None,
             labels: from.labels.clone(),
@@ -135,6 +137,7 @@ impl Engine {
             role: from.role,
             size: wanted,
             source: VolumeSource::Volume { volume: from.id, image: from.source.image() },
+            fs: from.file_system(),
             identity: Some(Uuid::from_u128(rand::random())),
             owner,
             labels: from.labels.clone(),

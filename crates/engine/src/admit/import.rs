@@ -63,6 +63,7 @@ impl Engine {
             };
             draft.change.claim(key::tail(&id.short()), &id);
             let pool = self.usable_pool(draft, req.pool.as_ref())?;
+            let fs = self.pool(&pool).map_err(|fault| fault.problem)?.recognise(id)?;
             draft.operation.warnings.extend(self.room_warnings(&pool));
             let sent = NewVolume {
                 id,
@@ -71,6 +72,7 @@ impl Engine {
                 role: req.role,
                 size: wanted,
                 source: VolumeSource::Upload,
+                fs,
                 identity: None,
                 owner: None,
                 labels: Labels::default(),

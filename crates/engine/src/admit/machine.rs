@@ -8,8 +8,10 @@ use super::{Draft, made_up, network};
 use crate::db::{Change, MachineRecord, Rev, VolumeRecord};
 use crate::plan::machine::after;
 use crate::plan::volume::too_small;
+use crate::port::Fresh;
 use crate::{Engine, key};
 use rand::Rng;
+use types::fs::FileSystem;
 use types::label::Labels;
 use types::machine::{
     AttachVolume, DISK_SLOTS, DeletePlan, DeployMachine, Desired, DetachVolume, Disk, Leaving, MAX_MEMORY,
@@ -146,7 +148,7 @@ impl Engine {
         let root = name.root_volume();
         let pool = self.usable_pool(draft, pool)?;
         if image.size.is_some() {
-            self.refuse_full((&pool, root.as_str()), wanted, Some(image.id))?;
+            self.refuse_full((&pool, root.as_str()), wanted, Fresh::Image(image.id))?;
         }
         draft.operation.warnings.extend(self.room_warnings(&pool));
         let root = NewVolume {
@@ -156,6 +158,8 @@ impl Engine {
             role: VolumeRole::Root,
             size: wanted,
             source: VolumeSource::Image { image: image.id },
+            // All images are.
+            fs: Some(FileSystem::Ext4),
             identity: None,
             owner: Some(machine),
             labels: Labels::default(),
@@ -233,7 +237,7 @@ impl Engine {
             )
             .hint("name each volume once"));
         }
-        let mount = mount(req.mount.as_deref())?;
+        let mount = bare(volume, mount(req.mount.as_deref())?)?;
         if let Mount::At(path) = &mount {
             if spec.disks.iter().any(|d| d.mount == mount) {
                 return Err(invalid(format!("two volumes cannot both be mounted at {path}"))
@@ -671,6 +675,22 @@ pub(crate) fn mount(asked: Option<&str>) -> Result<Mount, Problem> {
         None => bad("it is the root"),
         Some(&("proc" | "sys" | "dev" | "run")) => bad("the system keeps its own things there"),
         Some(_) => Ok(Mount::At(format!("/{}", tidy.join("/")))),
+    }
+}
+
+/// Where a volume that may have no file system is mounted: nowhere then.
+fn bare(volume: &VolumeSpec, mount: Mount) -> Result<Mount, Problem> {
+    match mount {
+        Mount::At(path) if volume.file_system() == Some(FileSystem::None) => Err(invalid(format!(
+            "volume \"{}\" was made without a file system: nothing can be mounted at {path}",
+            volume.name
+        ))
+        .hint(format!(
+            "attach it without a path; the machine has it as /dev/disk/by-id/virtio-{}",
+            volume.id.short()
+        ))),
+        Mount::Default if volume.file_system() == Some(FileSystem::None) => Ok(Mount::None),
+        other => Ok(other),
     }
 }
 

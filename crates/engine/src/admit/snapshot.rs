@@ -121,6 +121,7 @@ impl Engine {
             role: of.role,
             pool: of.pool.clone(),
             image: of.source.image(),
+            fs: of.file_system(),
             group,
             labels: of.labels.clone(),
             deleting: None,

@@ -4,7 +4,9 @@ use super::edit::protected;
 use super::{Draft, made_up};
 use crate::db::{Change, MachineRecord, VolumeRecord};
 use crate::plan::machine::after;
+use crate::port::Fresh;
 use crate::{Engine, key};
+use types::fs::FileSystem;
 use types::label::Labels;
 use types::machine::{MachineSpec, Phase, phase};
 use types::operation::Kind;
@@ -12,7 +14,7 @@ use types::volume::{CreateVolume, ResizeVolume, VolumeDeletion, VolumeRole, Volu
 use types::{Actor, ByteSize, Code, MachineId, Name, Operation, Problem, Timestamp, Verb, VolumeId};
 use uuid::Uuid;
 
-/// The smallest data volume: ext4 with a journal needs a little over one MiB of its own.
+/// The smallest data volume, whatever is on it.
 pub const MIN_VOLUME: ByteSize = ByteSize::mib(8);
 
 /// A size in a request as a size that can be had.
@@ -41,6 +43,7 @@ pub(super) struct NewVolume {
     pub role: VolumeRole,
     pub size: ByteSize,
     pub source: VolumeSource,
+    pub fs: Option<FileSystem>,
     pub identity: Option<Uuid>,
     pub owner: Option<MachineId>,
     pub labels: Labels,
@@ -50,18 +53,21 @@ impl Engine {
     /// Accepts a new, empty data volume.
     ///
     /// # Errors
-    /// `invalid-size`, `name-taken`, `pool-full`, `conflict`, `database-failed`.
+    /// `invalid-size`, `volume-too-small`, `name-taken`, `pool-full`, `tool-missing`, `conflict`,
+    /// `database-failed`.
     pub fn create_volume(&self, actor: &Actor, req: CreateVolume) -> Result<Operation, Problem> {
         let typed = req.name.as_ref().map_or("", Name::as_str);
         self.admit(actor, Verb::VolumeCreate, (Kind::Volume, typed), |draft| {
             let size = size(req.size_bytes, MIN_VOLUME)?;
+            refuse_too_small(req.fs, size)?;
             let id = self.new_volume_id(draft)?;
             let name = match &req.name {
                 Some(name) => name.clone(),
                 None => Name::new(&made_up("vol", id.0))?,
             };
             let pool = self.usable_pool(draft, req.pool.as_ref())?;
-            self.refuse_full((&pool, name.as_str()), size, None)?;
+            self.pool(&pool).map_err(|fault| fault.problem)?.can_make(req.fs)?;
+            self.refuse_full((&pool, name.as_str()), size, Fresh::Blank(req.fs))?;
             draft.operation.warnings.extend(self.room_warnings(&pool));
             let blank = NewVolume {
                 id,
@@ -70,6 +76,7 @@ impl Engine {
                 role: VolumeRole::Data,
                 size,
                 source: VolumeSource::Blank { fs_uuid: Uuid::from_u128(rand::random()) },
+                fs: Some(req.fs),
                 identity: None,
                 owner: None,
                 labels: req.labels.clone(),
@@ -82,7 +89,7 @@ impl Engine {
 
     /// Puts a new volume into a draft.
     pub(super) fn new_volume(&self, draft: &mut Draft, new: NewVolume) -> Result<VolumeSpec, Problem> {
-        let NewVolume { id, name, pool, role, size, source, identity, owner, labels } = new;
+        let NewVolume { id, name, pool, role, size, source, fs, identity, owner, labels } = new;
         self.within_storage(&name, size)?;
         self.take_name(draft, Kind::Volume, &name, id.0)?;
         let spec = VolumeSpec {
@@ -97,6 +104,7 @@ impl Engine {
             leaving: None,
             size,
             source,
+            fs,
             identity,
             owner,
             protected: false,
@@ -281,6 +289,17 @@ pub(crate) fn go_for_good(change: &mut Change, record: &VolumeRecord) -> VolumeS
     new.generation += 1;
     change.update(&record.spec, &new);
     new
+}
+
+/// Refuses a volume on which there is no room for this file system.
+fn refuse_too_small(fs: FileSystem, size: ByteSize) -> Result<(), Problem> {
+    let least = fs.least();
+    if size >= least {
+        return Ok(());
+    }
+    let text = format!("{size} is too small for {fs}: the least is {least}");
+    Err(Problem::new(Code::VolumeTooSmall, text)
+        .hint(format!("ask for {}M or more, or for --fs ext4", least.bytes() / ByteSize::MIB)))
 }
 
 /// The refusal to shrink.

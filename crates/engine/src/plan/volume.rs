@@ -6,6 +6,7 @@
 
 use super::{Answer, Wait};
 use crate::port::VolumeObs;
+use types::fs::FileSystem;
 use types::operation::Kind;
 use types::volume::{VolumeSource, VolumeSpec, VolumeStatus};
 use types::{ByteSize, Code, ImageId, Problem, SnapshotId, Timestamp, VolumeId};
@@ -14,10 +15,12 @@ use uuid::Uuid;
 /// A step towards what is wanted of a volume.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// Make the file with an empty file system, and its sidecar.
+    /// Make the file with an empty file system, or all empty, and its sidecar.
     CreateBlank {
         /// How large.
         size: ByteSize,
+        /// With which file system.
+        fs: FileSystem,
         /// The file system's UUID.
         fs_uuid: Uuid,
     },
@@ -242,7 +245,8 @@ fn make(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Step> {
         },
         VolumeSource::Upload => Answer::Do(Step::TakeUpload { size: spec.size }),
         VolumeSource::Blank { fs_uuid } => {
-            Answer::Do(Step::CreateBlank { size: spec.size, fs_uuid: *fs_uuid })
+            let fs = spec.file_system().unwrap_or_default();
+            Answer::Do(Step::CreateBlank { size: spec.size, fs, fs_uuid: *fs_uuid })
         }
         VolumeSource::Image { image } => match &look.image {
             ImageLook::Ready(size) if *size > spec.size => Answer::Stuck(too_small(spec.size, *size)),

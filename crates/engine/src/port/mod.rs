@@ -17,7 +17,7 @@ pub use clock::Clock;
 pub use guest::{Grown, Guest, GuestObs};
 pub use images::{ImageObs, Images};
 pub use net::{Net, NicPlan};
-pub use pool::{Capacity, FileObs, Pool, SnapshotObs, VolumeObs};
+pub use pool::{Capacity, FileObs, Fresh, Pool, SnapshotObs, VolumeObs};
 pub use pools::{PoolObs, Pools};
 pub use space::{Footprint, Kept, Sharing, Space};
 pub use vmm::{Backup, DiskObs, Health, ProcessObs, RunDisk, RunPlan, Vmm};

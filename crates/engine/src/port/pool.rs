@@ -1,7 +1,8 @@
 //! Where volumes live.
 
 use super::{Fault, Footprint, OnProgress};
-use types::{ByteSize, ImageId, SnapshotId, Timestamp, VolumeId};
+use types::fs::FileSystem;
+use types::{ByteSize, ImageId, Problem, SnapshotId, Timestamp, VolumeId};
 use uuid::Uuid;
 
 /// A volume's file as it is on disk.
@@ -33,6 +34,15 @@ pub struct SnapshotObs {
     pub sidecar: Option<u64>,
 }
 
+/// What a new volume begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fresh {
+    /// An empty file system.
+    Blank(FileSystem),
+    /// An image's content.
+    Image(ImageId),
+}
+
 /// Room in a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capacity {
@@ -56,7 +66,7 @@ pub trait Pool: Send + Sync {
     /// `io-error`.
     fn footprint(&self, volume: VolumeId) -> Result<Option<Footprint>, Fault>;
 
-    /// Makes a file of `size` bytes with an empty ext4 file system, together with its sidecar:
+    /// Makes a file of `size` bytes with this file system, empty and of this UUID, together with its sidecar:
     /// both are complete and durable before either is published, sidecar first.
     /// Does nothing if the volume's file is published already.
     ///
@@ -66,7 +76,7 @@ pub trait Pool: Send + Sync {
         &self,
         volume: VolumeId,
         size: ByteSize,
-        fs_uuid: Uuid,
+        fs: (FileSystem, Uuid),
         sidecar: &[u8],
         progress: OnProgress<'_>,
     ) -> Result<(), Fault>;
@@ -216,11 +226,24 @@ pub trait Pool: Send + Sync {
     /// `io-error`.
     fn purge_trash(&self, now: Timestamp, known: &dyn Fn(VolumeId) -> bool) -> Result<Vec<VolumeId>, Fault>;
 
-    /// What making a volume of this size takes at once, at the least; from an image, if one is named.
+    /// Whether what it takes to make this file system is there.
+    ///
+    /// # Errors
+    /// `tool-missing`.
+    fn can_make(&self, fs: FileSystem) -> Result<(), Problem>;
+
+    /// Which file system is in what was sent for a volume and is whole, told by its first bytes; `None`:
+    /// none that is known.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn recognise(&self, upload: VolumeId) -> Result<Option<FileSystem>, Problem>;
+
+    /// What making a volume of this size takes at once, at the least.
     ///
     /// # Errors
     /// `image-not-found`, `io-error`.
-    fn needs(&self, size: ByteSize, image: Option<ImageId>) -> Result<ByteSize, Fault>;
+    fn needs(&self, size: ByteSize, fresh: Fresh) -> Result<ByteSize, Fault>;
 
     /// Whether copies share their blocks with what they are made of, so that they cost next to
     /// nothing; where that depends, no.

@@ -243,6 +243,7 @@ pub(super) fn volume(n: u128, name: &str) -> VolumeSpec {
         leaving: None,
         size: ByteSize::gib(1),
         source: VolumeSource::Blank { fs_uuid: Uuid::nil() },
+        fs: None,
         identity: None,
         owner: None,
         protected: false,

@@ -250,6 +250,7 @@ fn made(
         // Never made again: it counts as filled.
         source: image
             .map_or(VolumeSource::Blank { fs_uuid: Uuid::nil() }, |image| VolumeSource::Image { image }),
+        fs: None,
         identity: None,
         owner: None,
         protected: false,

@@ -121,8 +121,8 @@ impl Engine {
         let pool = self.pool(&spec.pool)?;
         let tell = |p: Progress| self.tell_volume(spec.id, &p);
         match step {
-            Step::CreateBlank { size, fs_uuid } => {
-                pool.create_blank(spec.id, *size, *fs_uuid, &encode(&spec.value), &tell)?;
+            Step::CreateBlank { size, fs, fs_uuid } => {
+                pool.create_blank(spec.id, *size, (*fs, *fs_uuid), &encode(&spec.value), &tell)?;
             }
             Step::TakeUpload { size } => {
                 pool.create_from_upload(spec.id, *size, &encode(&spec.value))?;

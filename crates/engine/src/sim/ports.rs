@@ -2,10 +2,12 @@
 
 use super::{File, Guests, Place, Process, World};
 use crate::port::{
-    Backup, Capacity, Clock, DiskObs, Fault, FileObs, Footprint, Grown, Guest, GuestObs, Health, ImageObs,
-    Images, Net, NicPlan, OnProgress, Pool, Pools, ProcessObs, RunDisk, RunPlan, SnapshotObs, Vmm, VolumeObs,
+    Backup, Capacity, Clock, DiskObs, Fault, FileObs, Footprint, Fresh, Grown, Guest, GuestObs, Health,
+    ImageObs, Images, Net, NicPlan, OnProgress, Pool, Pools, ProcessObs, RunDisk, RunPlan, SnapshotObs, Vmm,
+    VolumeObs,
 };
 use std::collections::{BTreeMap, HashMap};
+use types::fs::FileSystem;
 use types::image::ImageSource;
 use types::network::NetworkSpec;
 use types::operation::Progress;
@@ -152,13 +154,13 @@ impl Pool for InPool {
         &self,
         volume: VolumeId,
         size: ByteSize,
-        _fs_uuid: Uuid,
+        (fs, _): (FileSystem, Uuid),
         sidecar: &[u8],
         progress: OnProgress<'_>,
     ) -> Result<(), Fault> {
         self.begin("create_blank")?;
         self.room()?;
-        self.publish(volume, File { size, marks: vec!["ext4".into()] }, sidecar, progress);
+        self.publish(volume, File { size, marks: vec![fs.to_string()] }, sidecar, progress);
         self.tick("created");
         Ok(())
     }
@@ -412,7 +414,18 @@ impl Pool for InPool {
         Ok(gone)
     }
 
-    fn needs(&self, size: ByteSize, _: Option<ImageId>) -> Result<ByteSize, Fault> {
+    fn can_make(&self, fs: FileSystem) -> Result<(), Problem> {
+        match self.state().faults.get("can_make") {
+            Some(fault) if !fs.is_usual() => Err(fault.problem.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn recognise(&self, _: VolumeId) -> Result<Option<FileSystem>, Problem> {
+        Ok(None)
+    }
+
+    fn needs(&self, size: ByteSize, _: Fresh) -> Result<ByteSize, Fault> {
         Ok(ByteSize(size.bytes() >> 17))
     }
 

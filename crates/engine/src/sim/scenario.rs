@@ -5,6 +5,7 @@
 
 use super::{Guests, World};
 use crate::Engine;
+use types::fs::FileSystem;
 use types::label::Edit;
 use types::machine::{
     AttachVolume, CloneMachine, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy,
@@ -111,6 +112,11 @@ fn create(e: &Engine, who: &Actor, volume: &str) -> Result<Operation, Problem> {
     )
 }
 
+fn made_with(e: &Engine, who: &Actor, fs: FileSystem) -> Result<Operation, Problem> {
+    let (name, size_bytes) = (name("appdata"), ByteSize::gib(2).bytes());
+    e.create_volume(who, CreateVolume { name, size_bytes, fs, ..CreateVolume::default() })
+}
+
 fn clone(e: &Engine, who: &Actor, volume: &str, copy: &str) -> Result<Operation, Problem> {
     e.clone_volume(who, volume, CloneVolume { name: name(copy), ..CloneVolume::default() })
 }
@@ -152,6 +158,8 @@ const STOP: Command = |e, a| e.stop_machine(a, "web");
 const STOP_API: Command = |e, a| e.stop_machine(a, "api");
 const START: Command = |e, a| e.start_machine(a, "web");
 const RESTART: Command = |e, a| e.restart_machine(a, "web");
+const WITH_XFS: Command = |e, a| made_with(e, a, FileSystem::Xfs);
+const BARE: Command = |e, a| made_with(e, a, FileSystem::None);
 const JOIN: Command = |e, a| attach(e, a, "web", "appdata");
 const JOIN_API: Command = |e, a| attach(e, a, "api", "appdata");
 const PART: Command = |e, a| detach(e, a, "web", "appdata");
@@ -710,6 +718,12 @@ pub fn all() -> Vec<Scenario> {
             ..plain("live, not stretched", vec![web, grow, RESTART])
         },
         plain("volume life", vec![appdata, GROW_DATA, DELETE_DATA]),
+        plain("volume with XFS", vec![WITH_XFS, web, join, GROW_DATA, stop, COPY]),
+        plain("bare volume", vec![BARE, web, join, GROW_DATA, part, DELETE_DATA]),
+        Scenario {
+            fault: Some(("can_make", Code::ToolMissing)),
+            ..plain("no mkfs", vec![WITH_XFS, appdata])
+        },
         plain("pool life", vec![POOL, FAST_DATA, POOL_GROW, POOL_AWAY, GONE_DATA, POOL_AWAY]),
         plain("pool on a disk", vec![DISK, appdata, DISK_MOVE, DISK_AWAY, DISK_BACK, DISK_AWAY]),
         plain("pool: machine", vec![POOL, FAST, stop, start, appdata, COPY_ACROSS, delete]),

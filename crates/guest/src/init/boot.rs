@@ -71,7 +71,7 @@ fn root(journal: &Journal, config: &GuestConfig) -> io::Result<Inside> {
     let wanted = &config.root_identity;
     if !wanted.is_empty() && !renew::is_renewed(&Inside::at(NEW_ROOT)?, wanted) {
         // The table of file systems first: it names the UUID that is there until then.
-        let old = superblock::uuid(&disk).map(renew::text).unwrap_or_default();
+        let old = superblock::uuid(&disk, kind).map(renew::text).unwrap_or_default();
         let root = renew::root(&Inside::at(NEW_ROOT)?, wanted, &old);
         rustix::mount::unmount(NEW_ROOT, rustix::mount::UnmountFlags::empty())?;
         let renewed = root.and_then(|()| renew::file_system(&disk, kind, wanted));

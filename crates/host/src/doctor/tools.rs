@@ -1,23 +1,37 @@
 //! Programs of the distribution that are run.
 
 use super::{Finding, Subject};
+use Without::{Fail, Tell, Warn};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const CHECK: &str = "tools";
 
-/// A program, the Debian package that has it, and what it is for; `true` if little works without.
-const TOOLS: &[(&str, &str, &str, bool)] = &[
-    ("qemu-system-x86_64", "qemu-system-x86", "running machines", true),
-    ("mkfs.ext4", "e2fsprogs", "making volumes", true),
-    ("nft", "nftables", "networks", true),
-    ("ip", "iproute2", "networks", true),
-    ("depmod", "kmod", "kernels of guests", true),
-    ("apt-get", "apt", "fetching kernels", false),
-    ("dpkg-deb", "dpkg", "unpacking kernels", false),
-    ("mmdebstrap", "mmdebstrap", "building images", false),
-    ("ssh", "openssh-client", "`machine ssh`", false),
-    ("ssh-keygen", "openssh-client", "`machine ssh`", false),
+/// How much a program is missed.
+#[derive(Clone, Copy)]
+enum Without {
+    /// Little works.
+    Fail,
+    /// Less works than one would expect.
+    Warn,
+    /// What needs it is refused, and nobody else minds.
+    Tell,
+}
+
+/// A program, the Debian package that has it, what it is for, and what is without it.
+const TOOLS: &[(&str, &str, &str, Without)] = &[
+    ("qemu-system-x86_64", "qemu-system-x86", "running machines", Fail),
+    ("mkfs.ext4", "e2fsprogs", "making volumes", Fail),
+    ("nft", "nftables", "networks", Fail),
+    ("ip", "iproute2", "networks", Fail),
+    ("depmod", "kmod", "kernels of guests", Fail),
+    ("apt-get", "apt", "fetching kernels", Warn),
+    ("dpkg-deb", "dpkg", "unpacking kernels", Warn),
+    ("mmdebstrap", "mmdebstrap", "building images", Warn),
+    ("mkfs.xfs", "xfsprogs", "volumes with XFS, pools in a file", Tell),
+    ("mkfs.btrfs", "btrfs-progs", "volumes with Btrfs", Tell),
+    ("ssh", "openssh-client", "`machine ssh`", Warn),
+    ("ssh-keygen", "openssh-client", "`machine ssh`", Warn),
 ];
 
 pub(super) fn check(_: &Subject) -> Vec<Finding> {
@@ -38,10 +52,14 @@ fn judge(there: &dyn Fn(&str) -> bool) -> Vec<Finding> {
     let missing: Vec<Finding> = TOOLS
         .iter()
         .filter(|(tool, ..)| !there(tool))
-        .map(|(tool, package, purpose, needed)| {
+        .map(|(tool, package, purpose, without)| {
             let (text, fix) =
                 (format!("{tool} is not installed ({purpose})"), format!("apt install {package}"));
-            if *needed { Finding::fail(CHECK, text, fix) } else { Finding::warn(CHECK, text, fix) }
+            match without {
+                Fail => Finding::fail(CHECK, text, fix),
+                Warn => Finding::warn(CHECK, text, fix),
+                Tell => Finding::ok(CHECK, format!("{text}; {fix}")),
+            }
         })
         .collect();
     if missing.is_empty() { vec![Finding::ok(CHECK, "all are installed")] } else { missing }
@@ -54,10 +72,12 @@ mod tests {
 
     #[test]
     fn each_missing_tool_is_named_with_its_package() {
-        let found = judge(&|tool| tool != "nft" && tool != "mmdebstrap");
-        assert_eq!(found.len(), 2);
+        let found = judge(&|tool| !["nft", "mmdebstrap", "mkfs.btrfs"].contains(&tool));
+        assert_eq!(found.len(), 3);
         assert_eq!((found[0].state, found[0].fix.as_deref()), (State::Fail, Some("apt install nftables")));
         assert_eq!((found[1].state, found[1].fix.as_deref()), (State::Warn, Some("apt install mmdebstrap")));
+        assert_eq!((found[2].state, found[2].fix.as_deref()), (State::Ok, None));
+        assert!(found[2].finding.ends_with("apt install btrfs-progs"));
         assert_eq!(judge(&|_| true)[0].state, State::Ok);
         assert!(is_program(Path::new("/bin/sh")) && !is_program(Path::new("/etc/passwd")));
     }

@@ -22,13 +22,14 @@ pub use upload::Upload;
 use crate::image::record;
 use crate::pools::place;
 use crate::{Layout, copy, durable, fault};
-use engine::port::{Capacity, Fault, FileObs, Footprint, OnProgress, Pool, SnapshotObs, VolumeObs};
+use engine::port::{Capacity, Fault, FileObs, Footprint, Fresh, OnProgress, Pool, SnapshotObs, VolumeObs};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use types::fs::FileSystem;
 use types::operation::Progress;
 use types::{ByteSize, Code, ImageId, Problem, SnapshotId, Timestamp, VolumeId};
 use uuid::Uuid;
@@ -129,7 +130,7 @@ impl Pool for FilePool {
         &self,
         volume: VolumeId,
         size: ByteSize,
-        fs_uuid: Uuid,
+        fs: (FileSystem, Uuid),
         sidecar: &[u8],
         progress: OnProgress<'_>,
     ) -> Result<(), Fault> {
@@ -138,7 +139,7 @@ impl Pool for FilePool {
         }
         progress(doing("formatting", 0, None));
         fill::fill(&self.layout, volume, sidecar, |file, path, text| {
-            crate::mkfs::blank((file, path), size, fs_uuid, text, Code::FormatFailed)
+            crate::mkfs::fresh((file, path), size, fs, text, Code::FormatFailed)
         })?;
         self.sizes.note(volume, size.bytes());
         Ok(())
@@ -309,8 +310,19 @@ impl Pool for FilePool {
             .map_err(|e| fault::io("empty the trash", &self.layout.trash(), &e))
     }
 
-    fn needs(&self, size: ByteSize, image: Option<ImageId>) -> Result<ByteSize, Fault> {
-        let Some(image) = image else { return Ok(crate::mkfs::least(size)) };
+    fn can_make(&self, fs: FileSystem) -> Result<(), Problem> {
+        crate::mkfs::ready(fs)
+    }
+
+    fn recognise(&self, upload: VolumeId) -> Result<Option<FileSystem>, Problem> {
+        upload::recognise(&self.layout, upload).map_err(|e| self.fault("look at", upload, &e).problem)
+    }
+
+    fn needs(&self, size: ByteSize, fresh: Fresh) -> Result<ByteSize, Fault> {
+        let image = match fresh {
+            Fresh::Blank(fs) => return Ok(crate::mkfs::needs(fs, size)),
+            Fresh::Image(image) => image,
+        };
         let (content, _) = record::open(&self.layout, image)?;
         // Where files can share their blocks, a clone takes none.
         let (here, there) = (self.layout.volumes().metadata(), content.metadata());

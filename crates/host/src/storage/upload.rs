@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
+use types::fs::FileSystem;
 use types::{ByteSize, Code, Problem, Timestamp, VolumeId};
 
 /// How long nothing may have come for what nobody asked for.
@@ -103,6 +104,32 @@ impl FilePool {
     }
 }
 
+/// Where a file system tells what it is, and with which bytes.
+const MAGICS: [(FileSystem, u64, &[u8]); 3] = [
+    (FileSystem::Xfs, 0, b"XFSB"),
+    (FileSystem::Ext4, 1024 + 0x38, &[0x53, 0xef]),
+    (FileSystem::Btrfs, (64 << 10) + 0x40, b"_BHRfS_M"),
+];
+
+/// The file system in what was sent, as far as these bytes tell; nothing else of it is looked at.
+pub(super) fn recognise(layout: &Layout, volume: VolumeId) -> io::Result<Option<FileSystem>> {
+    let file = match File::open(path(layout, volume)) {
+        // Whoever makes the volume of it says so.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    for (fs, at, magic) in MAGICS {
+        let mut found = [0; 8];
+        let found = &mut found[..magic.len()];
+        match file.read_exact_at(found, at) {
+            Ok(()) if found == magic => return Ok(Some(fs)),
+            Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
 /// Publishes it as the volume's file. It keeps its first name until then, so that a kill loses nothing.
 pub(super) fn take(layout: &Layout, volume: VolumeId, size: ByteSize, sidecar: &[u8]) -> Result<(), Fault> {
     let from = path(layout, volume);
@@ -146,6 +173,24 @@ mod tests {
 
     fn id(n: u128) -> VolumeId {
         VolumeId(uuid::Uuid::from_u128(n))
+    }
+
+    #[test]
+    fn what_was_sent_is_known_by_its_first_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path(), dir.path());
+        let pool = FilePool::open(layout.clone()).unwrap();
+        for (n, fs) in [(1, FileSystem::Ext4), (2, FileSystem::Xfs), (3, FileSystem::Btrfs)] {
+            let (file, size) = (File::create(path(&layout, id(n))).unwrap(), ByteSize::mib(320));
+            let to = path(&layout, id(n));
+            crate::mkfs::fresh((&file, &to), size, (fs, id(n).0), "make it", Code::FormatFailed).unwrap();
+            assert_eq!(pool.recognise(id(n)).unwrap(), Some(fs));
+        }
+        for (n, bytes) in [(4, vec![0; 1 << 20]), (5, b"XFS".to_vec()), (6, vec![])] {
+            std::fs::write(path(&layout, id(n)), bytes).unwrap();
+            assert_eq!(pool.recognise(id(n)).unwrap(), None);
+        }
+        assert_eq!(pool.recognise(id(7)).unwrap(), None);
     }
 
     #[test]

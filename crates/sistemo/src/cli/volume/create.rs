@@ -1,10 +1,11 @@
-//! `sistemo volume create SIZE [--name N] [--pool POOL]`.
+//! `sistemo volume create SIZE [--name N] [--fs FS] [--pool POOL]`.
 
 use super::import::{Asked, take};
 use crate::cli::context::Context;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, render};
 use clap::Args;
+use types::fs::FileSystem;
 use types::label::Labels;
 use types::volume::{CreateVolume, Volume, VolumeRole};
 use types::{ByteSize, Name};
@@ -24,6 +25,9 @@ pub struct Create {
     /// The pool it shall live in [default: default]
     #[arg(long, value_name = "POOL")]
     pool: Option<String>,
+    /// The file system it shall have; `none` leaves a bare device, which no machine mounts by itself [default: ext4]
+    #[arg(long, value_name = "FS", value_parser = FileSystem::ALL.map(FileSystem::as_str), conflicts_with = "from")]
+    fs: Option<String>,
     /// A label; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     label: Vec<String>,
@@ -43,6 +47,7 @@ impl Create {
             name,
             size_bytes: size.unwrap_or_default(),
             pool,
+            fs: self.fs.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
             labels: Labels::parse(&self.label)?,
         };
         let client = context.client()?;

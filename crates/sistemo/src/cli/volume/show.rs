@@ -40,6 +40,7 @@ fn text(v: &Volume) -> String {
         ("Condition", v.condition.map(|c| c.to_string()).unwrap_or_default()),
         ("Attached to", render::or_dash(v.attached_to.as_ref())),
         ("Type", v.role.to_string()),
+        ("File system", v.fs.map(|fs| fs.to_string()).unwrap_or_default()),
         ("Pool", v.pool.clone()),
         ("Image", or_empty(&v.image).unwrap_or_default()),
         ("Goes with", or_empty(&v.owner).unwrap_or_default()),
