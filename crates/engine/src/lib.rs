@@ -23,6 +23,7 @@ mod run;
 mod settings;
 pub mod sim;
 mod snapshots;
+mod space;
 pub mod store;
 mod sum;
 mod view;

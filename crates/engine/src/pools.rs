@@ -67,7 +67,7 @@ impl Engine {
                 total_bytes: room.total.bytes(),
                 free_bytes: room.free.bytes(),
                 committed_bytes: self.committed(&name)?.bytes(),
-                warning: self.room_warning(&name),
+                warning: Some(self.room_warnings(&name).join("; ")).filter(|said| !said.is_empty()),
                 name,
             });
         }

@@ -120,6 +120,29 @@ impl Engine {
             .then(|| format!("pool \"{pool}\" is {full} % full: {} of {} are free", room.free, room.total))
     }
 
+    /// What the volumes of a pool of this size may grow to, if that is limited.
+    pub(crate) fn promise_limit(&self, total: ByteSize) -> Option<ByteSize> {
+        let most = u128::from(total.bytes()) * u128::from(self.0.settings.pool_overcommit?) / 100;
+        Some(ByteSize(u64::try_from(most).unwrap_or(u64::MAX)))
+    }
+
+    /// What is to be said about a pool whose volumes may nearly grow to what `pool.overcommit` allows.
+    fn promise_warning(&self, pool: &str) -> Option<String> {
+        let most = self.promise_limit(self.room(pool).ok()?.total)?;
+        let promised = self.committed(pool).ok()?;
+        let free = ByteSize(most.bytes().saturating_sub(promised.bytes()));
+        (percent(Capacity { total: most, free }) >= self.0.settings.pool_warn).then(|| {
+            format!(
+                "the volumes of pool \"{pool}\" may grow to {promised}, and pool.overcommit allows {most}"
+            )
+        })
+    }
+
+    /// All that is to be said about the room of a pool.
+    pub fn room_warnings(&self, pool: &str) -> Vec<String> {
+        self.room_warning(pool).into_iter().chain(self.promise_warning(pool)).collect()
+    }
+
     /// What the pool lacks to its reserve: what is set, and at least a hundredth of it, of which 1 GiB is
     /// enough. `None` if it has it.
     pub(crate) fn below_reserve(&self, pool: &str) -> Option<ByteSize> {
@@ -132,15 +155,22 @@ impl Engine {
     /// Says so in the log, once.
     pub(crate) fn watch_room(&self) -> Result<(), Problem> {
         for pool in self.pool_names()? {
-            let warning = self.room_warning(&pool);
+            let (full, promised) = (self.room_warning(&pool), self.promise_warning(&pool));
             let mut warned = self.0.nearly_full.lock().unwrap_or_else(PoisonError::into_inner);
-            match warning {
+            match full {
                 Some(text) if warned.insert(pool.clone()) => {
                     tracing::warn!("{text}; when it is full, guests that write stand until there is room");
                 }
                 Some(_) => {}
                 None if warned.remove(&pool) => tracing::info!("pool \"{pool}\" is less full again"),
                 None => {}
+            }
+            // No pool has such a name.
+            let promise = format!("{pool} promised");
+            match promised {
+                Some(text) if warned.insert(promise.clone()) => tracing::warn!("{text}"),
+                Some(_) => {}
+                None => _ = warned.remove(&promise),
             }
         }
         Ok(())

@@ -142,13 +142,14 @@ impl Engine {
 
     /// Refuses what would promise more than `pool.overcommit` allows; what takes back is always allowed.
     pub(crate) fn within_overcommit(&self, pool: &str, have: u64, new: u64) -> Result<(), Problem> {
-        let Some(percent) = self.0.settings.pool_overcommit else { return Ok(()) };
-        let Ok(room) = self.pool(pool).and_then(|pool| pool.capacity()) else { return Ok(()) };
-        let most = u128::from(room.total.bytes()) * u128::from(percent) / 100;
-        if new <= have || u128::from(new) <= most {
+        if self.0.settings.pool_overcommit.is_none() || new <= have {
             return Ok(());
         }
-        let most = ByteSize(u64::try_from(most).unwrap_or(u64::MAX));
+        let Ok(room) = self.pool(pool).and_then(|pool| pool.capacity()) else { return Ok(()) };
+        let most = match self.promise_limit(room.total) {
+            Some(most) if new > most.bytes() => most,
+            _ => return Ok(()),
+        };
         Err(Problem::new(
             Code::LimitExceeded,
             format!(

@@ -435,6 +435,7 @@ fn volume(r: &VolumeRecord, names: &Names) -> Volume {
         deleted_at: spec.deleting.as_ref().map(|d| d.at),
         restorable_until: spec.deleting.as_ref().and_then(|d| d.keep_until),
         revision: spec.revision,
+        usage: None,
     }
 }
 

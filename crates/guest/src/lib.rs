@@ -26,6 +26,7 @@ pub mod renew;
 pub mod setup;
 pub mod superblock;
 pub mod trim;
+mod used;
 pub mod volumes;
 
 use std::io;

@@ -18,6 +18,8 @@ pub struct Point {
     pub path: String,
     /// The device number of what is mounted, as `major:minor`.
     pub dev: String,
+    /// What was said to be mounted.
+    pub source: String,
     /// Nobody can write there.
     pub read_only: bool,
 }
@@ -53,6 +55,7 @@ fn parse(mountinfo: &str, disk: &str, devices: &BTreeSet<String>) -> Vec<Point> 
         Some(Point {
             path: unescape(mount.get(4)?),
             dev: (*mount.get(2)?).to_owned(),
+            source: unescape(source),
             read_only: mount.get(5)?.split(',').any(|o| o == "ro"),
         })
     };

@@ -15,6 +15,7 @@ pub mod layout;
 pub mod net;
 pub mod pools;
 pub mod recover;
+pub mod space;
 pub mod storage;
 pub mod vmm;
 

@@ -37,6 +37,26 @@ pub mod paths {
     pub const FREEZE: &str = "/v1/freeze";
     /// `POST`: let go of what [`FREEZE`] held. Answers [`super::Thawed`].
     pub const THAW: &str = "/v1/thaw";
+    /// `GET`: what is in use of the disks that are mounted. Answers [`super::DiskUsage`].
+    pub const USAGE: &str = "/v1/usage";
+}
+
+/// What is in use of the disks.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DiskUsage {
+    /// Those that have a serial and are mounted.
+    pub disks: Vec<UsedDisk>,
+}
+
+/// What is in use of one.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UsedDisk {
+    /// The disk's serial.
+    pub serial: String,
+    /// Bytes of its file systems that are in use.
+    pub used: u64,
 }
 
 /// A disk to let go of.

@@ -19,6 +19,7 @@ pub mod page;
 pub mod pool;
 pub mod size;
 pub mod snapshot;
+pub mod storage;
 pub mod volume;
 
 pub use access::Role;

@@ -11,6 +11,7 @@ use crate::meta::Timestamp;
 use crate::name::Name;
 use crate::pool::DEFAULT_POOL;
 use crate::size::ByteSize;
+use crate::storage::VolumeUsage;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use utoipa::ToSchema;
@@ -310,6 +311,9 @@ pub struct Volume {
     /// The spec's revision, for `If-Match`; it moves with every change of what is wanted.
     #[serde(default)]
     pub revision: u64,
+    /// What it takes; only where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<VolumeUsage>,
 }
 
 /// Asks for a new, empty data volume.

@@ -12,6 +12,7 @@ mod pools;
 mod refusals;
 mod shutdown;
 mod snapshots;
+mod space;
 mod storage;
 mod transfer;
 mod upgrade;

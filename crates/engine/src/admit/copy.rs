@@ -178,7 +178,7 @@ impl Engine {
         }
         let pool = self.usable_pool(draft, pool.or(Name::new(from.pool).ok().as_ref()))?;
         let slow = self.slow_copy_warning(&pool).filter(|_| !(from.read_only && pool == from.pool));
-        for warning in self.room_warning(&pool).into_iter().chain(slow) {
+        for warning in self.room_warnings(&pool).into_iter().chain(slow) {
             draft.warn(warning);
         }
         let copy = NewVolume {

@@ -29,7 +29,7 @@ impl Engine {
         self.admit(actor, Verb::ImagePull, (Kind::Image, &req.image), |draft| {
             let image = self.resolve_image(draft, &req.image)?;
             draft.about(Kind::Image, image.id.0, image.name.as_str(), image.generation);
-            draft.operation.warnings.extend(self.room_warning(super::DEFAULT_POOL));
+            draft.operation.warnings.extend(self.room_warnings(super::DEFAULT_POOL));
             Ok(())
         })
     }

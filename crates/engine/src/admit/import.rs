@@ -64,7 +64,7 @@ impl Engine {
             draft.change.claim(key::tail(&id.short()), &id);
             let pool = self.usable_pool(draft, req.pool.as_ref())?;
             let fs = self.pool(&pool).map_err(|fault| fault.problem)?.recognise(id)?;
-            draft.operation.warnings.extend(self.room_warning(&pool));
+            draft.operation.warnings.extend(self.room_warnings(&pool));
             let sent = NewVolume {
                 id,
                 name,

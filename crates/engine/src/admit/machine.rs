@@ -155,7 +155,7 @@ impl Engine {
         if image.size.is_some() {
             self.refuse_full((&pool, root.as_str()), wanted, Fresh::Image(image.id))?;
         }
-        draft.operation.warnings.extend(self.room_warning(&pool));
+        draft.operation.warnings.extend(self.room_warnings(&pool));
         let root = NewVolume {
             id,
             name: root,

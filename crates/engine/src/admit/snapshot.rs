@@ -117,7 +117,7 @@ impl Engine {
             return Err(crate::hold::held(&of.name));
         }
         self.refuse_full_copy((&of.pool, name.as_str()), (&of.pool, of.id))?;
-        for warning in self.room_warning(&of.pool).into_iter().chain(self.slow_copy_warning(&of.pool)) {
+        for warning in self.room_warnings(&of.pool).into_iter().chain(self.slow_copy_warning(&of.pool)) {
             draft.warn(warning);
         }
         self.take_name(draft, Kind::Snapshot, &name, id.0)?;

@@ -69,7 +69,7 @@ impl Engine {
             let pool = self.usable_pool(draft, req.pool.as_ref())?;
             self.pool(&pool).map_err(|fault| fault.problem)?.can_make(req.fs)?;
             self.refuse_full((&pool, name.as_str()), size, Fresh::Blank(req.fs))?;
-            draft.operation.warnings.extend(self.room_warning(&pool));
+            draft.operation.warnings.extend(self.room_warnings(&pool));
             let blank = NewVolume {
                 id,
                 name,
@@ -200,7 +200,7 @@ impl Engine {
                 self.refuse_held(&mut draft.change, spec.id.0, &spec.name)?;
                 new.size = size;
                 new.generation += 1;
-                draft.operation.warnings.extend(self.room_warning(&spec.pool));
+                draft.operation.warnings.extend(self.room_warnings(&spec.pool));
                 draft.change.update(spec, &new);
             } else {
                 draft.change.on(spec);

@@ -1,6 +1,7 @@
 //! The agents in the guests.
 
 use super::{Fault, RunPlan};
+use std::collections::HashMap;
 use types::{ByteSize, MachineId, RunId};
 
 /// What is known of a run's agent. It comes from the guest: bounded, and believed for nothing but
@@ -74,6 +75,10 @@ pub trait Guest: Send + Sync {
     /// # Errors
     /// `guest-unreachable` (passing), `guest-failed`.
     fn grow(&self, machine: MachineId, run: RunId, serial: &str, to: ByteSize) -> Result<Grown, Fault>;
+
+    /// What is in use of each disk that a guest has mounted, by its serial; all guests are asked at the
+    /// same time. One that does not answer within a second is left out.
+    fn disk_usage(&self, runs: &[(MachineId, RunId)]) -> HashMap<RunId, Vec<(String, ByteSize)>>;
 
     /// Holds every file system of the guest still, written out, until [`Guest::thaw`]; the guest lets
     /// go by itself after half a minute, whatever becomes of the host. Held ones are held anew.

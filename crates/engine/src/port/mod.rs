@@ -10,6 +10,7 @@ mod images;
 mod net;
 mod pool;
 mod pools;
+mod space;
 mod vmm;
 
 pub use clock::Clock;
@@ -18,6 +19,7 @@ pub use images::{ImageObs, Images};
 pub use net::{Net, NicPlan};
 pub use pool::{Capacity, FileObs, Fresh, FromSnapshot, Pool, SnapshotObs, VolumeObs};
 pub use pools::{PoolObs, Pools};
+pub use space::{Footprint, Kept, Sharing, Space};
 pub use vmm::{Backup, DiskObs, Health, ProcessObs, RunDisk, RunPlan, Vmm};
 
 use types::operation::{Kind, Progress};

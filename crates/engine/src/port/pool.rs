@@ -1,6 +1,6 @@
 //! Where volumes live.
 
-use super::{Fault, OnProgress};
+use super::{Fault, Footprint, OnProgress};
 use types::fs::FileSystem;
 use types::{ByteSize, ImageId, Problem, SnapshotId, Timestamp, VolumeId};
 use uuid::Uuid;
@@ -70,6 +70,12 @@ pub trait Pool: Send + Sync {
     /// # Errors
     /// `io-error`.
     fn observe(&self, volume: VolumeId) -> Result<VolumeObs, Fault>;
+
+    /// What a published volume takes; `None` if it is not there.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn footprint(&self, volume: VolumeId) -> Result<Option<Footprint>, Fault>;
 
     /// Makes a file of `size` bytes with this file system, empty and of this UUID, together with its sidecar:
     /// both are complete and durable before either is published, sidecar first.

@@ -1,6 +1,6 @@
 //! Which pools there are, and how they come and go.
 
-use super::{Fault, OnProgress, Pool};
+use super::{Fault, OnProgress, Pool, Space};
 use std::sync::Arc;
 use types::pool::{PoolOn, PoolSpec};
 use types::{ByteSize, Name, Problem};
@@ -50,6 +50,11 @@ pub trait Pools: Send + Sync {
     /// # Errors
     /// `io-error`.
     fn observe(&self, pool: &PoolSpec) -> Result<PoolObs, Fault>;
+
+    /// Looks at everything that is kept on the file systems of these pools; never at the content of
+    /// anything. A pool that cannot be looked at is left out, as is a file. What the data directory holds
+    /// beside pools counts with the first pool that is on its file system.
+    fn space(&self, pools: &[String]) -> Vec<Space>;
 
     /// Makes the pool: a mark in its directory; or its file, with all of its room unless it is sparse, and an
     /// empty file system in it, published as a whole. Does nothing if it is whole.

@@ -2,7 +2,7 @@
 
 use super::World;
 use super::ports::InPool;
-use crate::port::{Fault, OnProgress, Pool, PoolObs, Pools};
+use crate::port::{Fault, Footprint, Kept, OnProgress, Pool, PoolObs, Pools, Sharing, Space};
 use std::sync::Arc;
 use types::operation::Progress;
 use types::pool::{DEFAULT_POOL, PoolOn, PoolSpec};
@@ -81,6 +81,28 @@ impl Pools for World {
         })
     }
 
+    fn space(&self, pools: &[String]) -> Vec<Space> {
+        let there = pools.iter().filter_map(|name| Some((name, Pools::get(self, name).ok()?)));
+        let spaces = there.filter_map(|(name, pool)| {
+            let room = pool.capacity().ok()?;
+            let s = self.state();
+            let of = |place: &super::Place| (place.0 == *name).then_some(place.1);
+            let volumes = s.files.iter().filter_map(|(at, f)| Some((Kept::Volume(of(at)?), taken(f.size))));
+            let trash =
+                s.trash.iter().filter_map(|(at, (f, _))| Some((Kept::Deleted(of(at)?), taken(f.size))));
+            Some(Space {
+                pool: name.clone(),
+                total: room.total,
+                used: ByteSize(room.total.bytes() - room.free.bytes()),
+                free: room.free,
+                shared: ByteSize(0),
+                dedicated: name != DEFAULT_POOL,
+                files: volumes.chain(trash).collect(),
+            })
+        });
+        spaces.collect()
+    }
+
     fn make(&self, pool: &PoolSpec, progress: OnProgress<'_>) -> Result<(), Fault> {
         self.begin("make pool")?;
         self.room()?;
@@ -137,6 +159,13 @@ impl Pools for World {
         self.tick("pool removed");
         Ok(())
     }
+}
+
+/// What a file of this size takes: it is nearly empty.
+pub(super) fn taken(size: ByteSize) -> Footprint {
+    let exclusive = ByteSize(size.bytes() >> 7);
+    let sharing = Some(Sharing { exclusive, shared: ByteSize(0) });
+    Footprint { size, allocated: exclusive, sharing }
 }
 
 impl World {

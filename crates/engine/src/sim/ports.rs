@@ -2,11 +2,11 @@
 
 use super::{File, Guests, Place, Process, World};
 use crate::port::{
-    Backup, Capacity, Clock, DiskObs, Fault, FileObs, Fresh, FromSnapshot, Grown, Guest, GuestObs, Health,
-    ImageObs, Images, Net, NicPlan, OnProgress, Pool, Pools, ProcessObs, RunDisk, RunPlan, SnapshotObs, Vmm,
-    VolumeObs,
+    Backup, Capacity, Clock, DiskObs, Fault, FileObs, Footprint, Fresh, FromSnapshot, Grown, Guest, GuestObs,
+    Health, ImageObs, Images, Net, NicPlan, OnProgress, Pool, Pools, ProcessObs, RunDisk, RunPlan,
+    SnapshotObs, Vmm, VolumeObs,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use types::fs::FileSystem;
 use types::image::ImageSource;
 use types::network::NetworkSpec;
@@ -144,6 +144,10 @@ impl Pool for InPool {
             sidecar: s.sidecars.get(&at).copied(),
             trashed: s.trash.contains_key(&at),
         })
+    }
+
+    fn footprint(&self, volume: VolumeId) -> Result<Option<Footprint>, Fault> {
+        Ok(self.state().files.get(&self.at(volume)).map(|f| super::pools::taken(f.size)))
     }
 
     fn create_blank(
@@ -832,6 +836,15 @@ impl Guest for World {
         drop(s);
         self.tick("guest has grown");
         Ok(Grown::default())
+    }
+
+    fn disk_usage(&self, runs: &[(MachineId, RunId)]) -> HashMap<RunId, Vec<(String, ByteSize)>> {
+        let mut s = self.state();
+        let said = runs.iter().filter_map(|(machine, run)| {
+            let mounted = &s.heard(*machine, *run).ok()?.mounted;
+            Some((*run, mounted.iter().map(|(v, size)| (v.short(), ByteSize(size.bytes() >> 8))).collect()))
+        });
+        said.collect()
     }
 
     fn freeze(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long a disk may take to be seen to have grown.
+/// How long a disk may take to be seen to have grown, and file systems to say what is in use.
 const SEEN: Duration = Duration::from_secs(3);
 /// How long a growth is waited for.
 const FILLED: Duration = Duration::from_secs(4);
@@ -88,6 +88,25 @@ impl Agent {
             Ok(Ok(grown)) => json(StatusCode::OK, &grown),
             Ok(Err(_)) => super::server::broken(),
             Err(_) => json(StatusCode::OK, &proto::Grown { growing: true, note: None }),
+        }
+    }
+
+    pub(super) async fn usage(&self) -> Answer {
+        let Some(root) = self.root.borrow().clone() else {
+            return refuse(refusal(503, "the machine's root is not mounted", None));
+        };
+        // One that hangs in a file system keeps its turn, so that there is never a second.
+        let Ok(turn) = timeout(SEEN, self.asking.clone().lock_owned()).await else {
+            return refuse(refusal(503, "a file system does not answer", None));
+        };
+        let asked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            crate::used::all(&root)
+        });
+        match timeout(SEEN, asked).await {
+            Ok(Ok(said)) => json(StatusCode::OK, &said),
+            Ok(Err(_)) => super::server::broken(),
+            Err(_) => refuse(refusal(503, "a file system does not answer", None)),
         }
     }
 

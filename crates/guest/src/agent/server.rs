@@ -51,6 +51,8 @@ pub struct Agent {
     pub commands: Arc<Commands>,
     /// Held while a helper works on a disk.
     pub disks: Mutex<()>,
+    /// Held while file systems are asked what is in use.
+    pub(super) asking: Arc<Mutex<()>>,
     /// What holds the file systems still.
     pub(super) still: Mutex<Option<super::still::Still>>,
 }
@@ -63,7 +65,7 @@ impl Agent {
         wishes: mpsc::Sender<Wish>,
     ) -> Arc<Self> {
         let (commands, disks, still) = (Commands::new(), Mutex::default(), Mutex::default());
-        Arc::new(Self { state, root, wishes, commands, disks, still })
+        Arc::new(Self { state, root, wishes, commands, disks, asking: Arc::default(), still })
     }
 
     /// One that knows nothing and does nothing.
@@ -87,10 +89,10 @@ impl Agent {
             (&Method::POST, paths::TRIM) => self.trim(request.into_body()).await,
             (&Method::POST, paths::FREEZE) => self.freeze(request.into_body()).await,
             (&Method::POST, paths::THAW) => self.thaw().await,
+            (&Method::GET, paths::USAGE) => self.usage().await,
             (_, paths::HELLO | paths::EVENTS | paths::EXEC | paths::SHUTDOWN | paths::CLOCK)
-            | (_, paths::RELEASE | paths::GROW | paths::TRIM | paths::FREEZE | paths::THAW) => {
-                refuse(refusal(405, "this is not done so", None))
-            }
+            | (_, paths::RELEASE | paths::GROW | paths::TRIM | paths::FREEZE | paths::THAW)
+            | (_, paths::USAGE) => refuse(refusal(405, "this is not done so", None)),
             _ => refuse(refusal(404, "this agent does not know this path", None)),
         }
     }

@@ -7,10 +7,12 @@ use super::{Agents, PATIENCE, config, session, unreachable};
 use crate::durable;
 use bytes::Bytes;
 use engine::port::{Fault, Grown, RunPlan};
+use futures_util::future::join_all;
 use hyper::StatusCode;
-use proto::{GrowDisk, GuestConfig, Refusal, ReleaseDisk, State, TrimDisk, paths};
+use proto::{DiskUsage, GrowDisk, GuestConfig, Refusal, ReleaseDisk, State, TrimDisk, paths};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 use std::time::Duration;
 use types::{ByteSize, Code, MachineId, Problem, RunId};
 
@@ -24,6 +26,10 @@ const FREEZE: Duration = Duration::from_secs(60);
 const HELD: u64 = 30;
 /// How long letting go may take.
 const THAW: Duration = Duration::from_secs(30);
+/// How long guests may take to say what is in use: somebody waits for a list.
+const USAGE: Duration = Duration::from_secs(1);
+/// The most disks that a guest is believed to have.
+const DISKS: usize = 64;
 /// How long a trim may take.
 const TRIM: Duration = Duration::from_secs(600);
 
@@ -82,6 +88,23 @@ impl Agents {
         let said: proto::Trimmed = self.question(machine, run, paths::TRIM, &asked, TRIM)?;
         tracing::debug!(%machine, %serial, bytes = said.bytes, "the guest has trimmed a disk");
         Ok(())
+    }
+
+    pub(super) fn ask_usage(&self, runs: &[(MachineId, RunId)]) -> HashMap<RunId, Vec<(String, ByteSize)>> {
+        let asked = runs.iter().map(|(machine, run)| {
+            let (run, session) = (*run, self.session(*machine, *run));
+            async move {
+                // One that is not there yet is not waited for.
+                let sender = session.sender(Duration::ZERO).await?;
+                let said =
+                    tokio::time::timeout(USAGE, session::get(sender, paths::USAGE)).await.ok()?.ok()?;
+                let said: DiskUsage = serde_json::from_slice(&said).ok()?;
+                let disks = said.disks.into_iter().take(DISKS);
+                Some((run, disks.map(|d| (clean(&d.serial), ByteSize(d.used))).collect()))
+            }
+        });
+        let all = self.inner.runtime.block_on(join_all(asked));
+        all.into_iter().flatten().collect()
     }
 
     pub(super) fn freeze_disks(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {

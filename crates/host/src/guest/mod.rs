@@ -127,6 +127,10 @@ impl Guest for Agents {
         self.grow_disk(machine, run, serial, to)
     }
 
+    fn disk_usage(&self, runs: &[(MachineId, RunId)]) -> HashMap<RunId, Vec<(String, ByteSize)>> {
+        self.ask_usage(runs)
+    }
+
     fn freeze(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
         self.freeze_disks(machine, run)
     }

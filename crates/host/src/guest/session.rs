@@ -191,6 +191,11 @@ pub async fn post(sender: Sender, path: &str, body: Vec<u8>) -> Result<Bytes, Pr
     whole(refused(send(sender, Method::POST, path, body).await?).await?).await
 }
 
+/// Asks for a document; at most [`proto::MAX_JSON`] of it.
+pub async fn get(sender: Sender, path: &str) -> Result<Bytes, Problem> {
+    whole(refused(send(sender, Method::GET, path, Outgoing::Whole(None)).await?).await?).await
+}
+
 /// Sends a document; the answer with its status, refusals too.
 pub async fn ask(sender: Sender, path: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), Problem> {
     let answer = send(sender, Method::POST, path, Outgoing::Whole(Some(Bytes::from(body)))).await?;

@@ -12,9 +12,10 @@ mod looped;
 mod mount;
 pub mod place;
 
+use crate::space::Spaces;
 use crate::storage::FilePool;
 use crate::{Layout, durable, fault};
-use engine::port::{Fault, OnProgress, Pool, PoolObs, Pools};
+use engine::port::{Fault, OnProgress, Pool, PoolObs, Pools, Space};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,7 @@ pub struct HostPools {
     layout: Layout,
     default: Arc<FilePool>,
     open: Mutex<HashMap<PoolId, Arc<FilePool>>>,
+    spaces: Spaces,
 }
 
 impl HostPools {
@@ -38,7 +40,7 @@ impl HostPools {
     pub fn open(layout: Layout) -> Result<Self, Problem> {
         let default = Arc::new(FilePool::open(layout.clone())?);
         mount_all(&layout)?;
-        Ok(Self { layout, default, open: Mutex::default() })
+        Ok(Self { layout, default, open: Mutex::default(), spaces: Spaces::default() })
     }
 
     /// The files of a pool.
@@ -126,6 +128,11 @@ impl Pools for HostPools {
             PoolOn::Loop { .. } => looped::observe(&self.layout, pool, record)?,
         };
         Ok(PoolObs { any: seen.any || there, ..seen })
+    }
+
+    fn space(&self, pools: &[String]) -> Vec<Space> {
+        let open = pools.iter().filter_map(|pool| Some((pool.clone(), self.files(pool).ok()?)));
+        self.spaces.look(&self.layout, open.collect())
     }
 
     fn make(&self, pool: &PoolSpec, progress: OnProgress<'_>) -> Result<(), Fault> {

@@ -16,12 +16,15 @@ mod upload;
 
 pub use content::Content;
 pub(crate) use fill::name;
+pub(crate) use trash::deleted;
 pub use upload::Upload;
 
 use crate::image::record;
 use crate::pools::place;
 use crate::{Layout, copy, durable, fault};
-use engine::port::{Capacity, Fault, FileObs, Fresh, FromSnapshot, OnProgress, Pool, SnapshotObs, VolumeObs};
+use engine::port::{
+    Capacity, Fault, FileObs, Footprint, Fresh, FromSnapshot, OnProgress, Pool, SnapshotObs, VolumeObs,
+};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -59,6 +62,11 @@ impl FilePool {
         }
         pool.layout.spare().take();
         Ok(pool)
+    }
+
+    /// Where everything of it is.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     fn fault(&self, doing: &str, volume: VolumeId, e: &io::Error) -> Fault {
@@ -114,6 +122,10 @@ impl Pool for FilePool {
         };
         let trashed = file.is_none() && trash::holds(&self.layout, volume)?;
         Ok(VolumeObs { file, sidecar: generation(&self.layout.volume_sidecar(volume)), trashed })
+    }
+
+    fn footprint(&self, volume: VolumeId) -> Result<Option<Footprint>, Fault> {
+        self.takes(volume).map_err(|e| self.fault("look at", volume, &e))
     }
 
     fn create_blank(

@@ -34,6 +34,11 @@ impl Kept {
     }
 }
 
+/// The volume whose content is in the trash under this name.
+pub fn deleted(name: &str) -> Option<VolumeId> {
+    Kept::parse(name).filter(|kept| kept.content).map(|kept| kept.volume)
+}
+
 fn list(dir: &Path) -> io::Result<Vec<(PathBuf, Kept)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {

@@ -33,6 +33,7 @@ mod serve;
 mod snapshots;
 mod ssh;
 mod status;
+mod storage;
 mod tokens;
 mod usage;
 mod users;
@@ -176,6 +177,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(pools::show, pools::delete))
         .routes(routes!(pools::resize))
         .routes(routes!(volumes::trim))
+        .routes(routes!(storage::storage))
         .routes(routes!(export::export))
         .routes(routes!(import::import))
         .routes(routes!(volumes::restore))

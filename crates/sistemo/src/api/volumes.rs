@@ -4,6 +4,7 @@ use super::call::{call, change, tagged};
 use super::extract::{Args, Raw, Seg, Who};
 use super::pages::wanted_labels;
 use super::problem::Failure;
+use super::storage::look;
 use super::{ProblemBody, Shared, pages};
 use axum::extract::State;
 use axum::response::Response;
@@ -41,6 +42,19 @@ pub struct ListArgs {
     deleted: bool,
     /// Those that have all of these labels, such as `env=prod,tier=web`.
     label: Option<String>,
+    /// With what each of them takes: every file is looked at, and the guests that run are asked.
+    #[serde(default)]
+    usage: bool,
+}
+
+/// What to show.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ShowArgs {
+    /// With what it takes: its file is looked at, and its guest is asked if it runs.
+    #[serde(default)]
+    usage: bool,
 }
 
 /// How to delete.
@@ -84,6 +98,9 @@ pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Resu
     let mut all =
         call(&app, move |engine| if deleted { engine.deleted_volumes() } else { engine.volumes() }).await?;
     all.retain(|v| args.want(v) && v.labels.have(&labels));
+    if args.usage {
+        all = look(&app, move |engine| engine.add_usage(&mut all).map(|()| all)).await?;
+    }
     Ok(pages::cut(all, args.limit, args.cursor.as_deref(), |v| format!("{} {}", v.name, v.id))?)
 }
 
@@ -110,14 +127,22 @@ pub async fn create(State(app): State<Shared>, who: Who, raw: Raw) -> Result<Res
     path = "/v1/volumes/{volume}",
     tag = "volumes",
     operation_id = "volumes_show",
-    params(("volume" = String, Path, description = "Id or name")),
+    params(("volume" = String, Path, description = "Id or name"), ShowArgs),
     responses(
         (status = 200, description = "The volume", body = Volume, headers(("etag" = String, description = "The spec's revision, for If-Match"))),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn show(State(app): State<Shared>, Seg(volume): Seg<String>) -> Result<Response, Failure> {
-    tagged(&app, move |engine| engine.volume(&volume), |v| v.revision).await
+pub async fn show(
+    State(app): State<Shared>,
+    Seg(volume): Seg<String>,
+    Args(args): Args<ShowArgs>,
+) -> Result<Response, Failure> {
+    let mut found = call(&app, move |engine| engine.volume(&volume)).await?;
+    if args.usage {
+        found = look(&app, move |engine| engine.add_usage_of(&mut found).map(|()| found)).await?;
+    }
+    tagged(&app, move |_| Ok(found), |v| v.revision).await
 }
 
 /// Deletes a detached volume; the trash keeps it for a while.

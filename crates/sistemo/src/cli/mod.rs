@@ -27,6 +27,7 @@ mod render;
 mod service;
 mod snapshot;
 mod status;
+mod storage;
 mod token;
 mod transfer;
 mod trash;
@@ -76,6 +77,9 @@ enum Verb {
     /// Pools: where volumes live
     #[command(subcommand)]
     Pool(pool::Pool),
+    /// Storage: where the room of the host's disks is
+    #[command(subcommand)]
+    Storage(storage::Storage),
     /// The trash: what was deleted and can be taken back
     #[command(subcommand)]
     Trash(trash::Trash),
@@ -181,6 +185,7 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Volume(verb) => context::block_on(verb.run(&context)),
         Verb::Snapshot(verb) => context::block_on(verb.run(&context)),
         Verb::Pool(verb) => context::block_on(verb.run(&context)),
+        Verb::Storage(verb) => context::block_on(verb.run(&context)),
         Verb::Trash(verb) => context::block_on(verb.run(&context)),
         Verb::Image(verb) => context::block_on(verb.run(&context)),
         Verb::Network(verb) => context::block_on(verb.run(&context)),

@@ -4,6 +4,7 @@
 //! behind it only so that a reader sees the order of magnitude. Run by `scripts/bench`.
 
 mod copies;
+mod df;
 mod figure;
 mod http;
 mod listing;
@@ -31,6 +32,9 @@ fn main() {
         volumes::clone_on("ext4", 1.1);
         volumes::clone_on("xfs", 2.0);
         copies::of_volumes();
+    }
+    if wanted("df") {
+        df::of_many();
     }
     if wanted("machine") {
         machine::start(&Host::seeded("bench-machine"));

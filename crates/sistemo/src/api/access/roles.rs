@@ -32,7 +32,7 @@ pub fn needed(method: &Method, path: &str) -> Needs {
         [
             "v1",
             "machines" | "volumes" | "pools" | "snapshots" | "images" | "networks" | "operations" | "history"
-            | "status" | "events" | "openapi.json",
+            | "status" | "storage" | "events" | "openapi.json",
             ..,
         ] => {
             if reads {

@@ -20,9 +20,19 @@ pub fn agent() -> Finding {
     }
 }
 
-/// Asks the daemon how it is.
-pub fn daemon(url: &str) -> Finding {
-    match ask(url) {
+/// Asks the daemon how it is, and what it has to say of its pools.
+pub fn daemon(url: &str) -> Vec<Finding> {
+    let said = ask(url);
+    let pools = said.as_ref().map(|status| status.pools.clone()).unwrap_or_default();
+    let full = pools.into_iter().filter_map(|pool| pool.warning).map(|warning| {
+        let fix = "`sistemo storage df` shows what takes the room; grow the pool, or delete volumes and empty the trash";
+        Finding::warn("room", warning, fix)
+    });
+    std::iter::once(judge(said)).chain(full).collect()
+}
+
+fn judge(said: Result<Status, Problem>) -> Finding {
+    match said {
         Ok(status) if status.version == env!("CARGO_PKG_VERSION") => {
             Finding::ok(CHECK, format!("version {} runs as process {}", status.version, status.pid))
         }

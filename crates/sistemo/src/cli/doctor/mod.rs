@@ -72,7 +72,7 @@ fn jobs(config: &Config) -> Vec<Job> {
             Job::new("database", move || vec![data::database(&database)]),
             Job::new("pool", move || data::pool(&pool)),
             Job::new("agent", || vec![api::agent()]),
-            Job::new("daemon", move || vec![api::daemon(&url)]),
+            Job::new("daemon", move || api::daemon(&url)),
         ])
         .collect()
 }

@@ -1,9 +1,11 @@
-//! `sistemo volume list [--deleted]`: exactly the columns of the contract.
+//! `sistemo volume list [--deleted]`: exactly the columns of the contract; with `-w`, what it costs to look
+//! for follows them.
 
 use crate::cli::context::Context;
 use crate::cli::{Ended, edit, render};
 use clap::Args;
 use serde::Deserialize;
+use types::storage::VolumeUsage;
 use types::volume::{AttachStatus, Volume, VolumeRole};
 use types::{ByteSize, Timestamp};
 
@@ -13,6 +15,9 @@ pub struct List {
     /// Those that were deleted and can be taken back
     #[arg(long)]
     deleted: bool,
+    /// With what they take on the host and in their guests
+    #[arg(short, long)]
+    wide: bool,
     /// Those that have this label; can be repeated
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
@@ -21,14 +26,58 @@ pub struct List {
 impl List {
     /// Lists the volumes.
     pub async fn run(self, context: &Context) -> Ended {
-        let query = edit::query(&self.label, self.deleted)?;
+        let mut query = edit::query(&self.label, self.deleted)?;
+        if self.wide {
+            query =
+                [&*query, "usage=true"].into_iter().filter(|q| !q.is_empty()).collect::<Vec<_>>().join("&");
+        }
         if self.deleted {
             let header = ["NAME", "SIZE", "DELETED", "RESTORABLE UNTIL", "TYPE"];
+            if self.wide {
+                let header = wide(header, COSTS);
+                let row = |v: Wide<Gone>| wide(gone(v.volume), costs(v.usage, v.pool));
+                return render::list::<Volume, Wide<Gone>, 11>(context, &["volumes"], &query, header, row)
+                    .await;
+            }
             return render::list::<Volume, Gone, _>(context, &["volumes"], &query, header, gone).await;
         }
         let header = ["NAME", "SIZE", "STATUS", "ATTACHED TO", "TYPE"];
+        if self.wide {
+            let header = wide(header, COSTS);
+            let row = |v: Wide<Row>| wide(row(v.volume), costs(v.usage, v.pool));
+            return render::list::<Volume, Wide<Row>, 11>(context, &["volumes"], &query, header, row).await;
+        }
         render::list::<Volume, Row, _>(context, &["volumes"], &query, header, row).await
     }
+}
+
+const COSTS: [&str; 6] = ["ALLOCATED", "EXCLUSIVE", "SHARED", "USED INSIDE", "RECLAIMABLE", "POOL"];
+
+/// What a wide table shows.
+#[derive(Deserialize)]
+struct Wide<T> {
+    #[serde(flatten)]
+    volume: T,
+    pool: String,
+    #[serde(default)]
+    usage: VolumeUsage,
+}
+
+fn costs(usage: VolumeUsage, pool: String) -> [String; 6] {
+    let bytes = |of: Option<u64>| render::or_dash(of.map(ByteSize));
+    [
+        bytes(usage.allocated_bytes),
+        bytes(usage.exclusive_bytes),
+        bytes(usage.shared_bytes),
+        bytes(usage.guest_used_bytes),
+        bytes(usage.reclaimable_bytes),
+        pool,
+    ]
+}
+
+fn wide<T>(first: [T; 5], rest: [T; 6]) -> [T; 11] {
+    let ([a, b, c, d, e], [f, g, h, i, j, k]) = (first, rest);
+    [a, b, c, d, e, f, g, h, i, j, k]
 }
 
 /// What the table shows of a deleted volume.

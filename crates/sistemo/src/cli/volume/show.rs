@@ -4,6 +4,7 @@ use crate::cli::context::Context;
 use crate::cli::{Ended, input, render};
 use clap::Args;
 use types::ByteSize;
+use types::storage::VolumeUsage;
 use types::volume::Volume;
 
 /// Which.
@@ -17,7 +18,7 @@ impl Show {
     /// Shows it.
     pub async fn run(self, context: &Context) -> Ended {
         let path = ["volumes", input::reference(&self.volume)?];
-        let found: Volume = context.client()?.get(&path).await?;
+        let found: Volume = context.client()?.query(&path, "usage=true").await?;
         render::one(context.format(), &found, text)
     }
 }
@@ -25,10 +26,16 @@ impl Show {
 fn text(v: &Volume) -> String {
     let or_empty = |name: &Option<types::Name>| name.as_ref().map(ToString::to_string);
     let fault = v.fault.as_ref().map(|f| format!("{}: {}", f.code, f.message));
+    let bytes = |of: fn(VolumeUsage) -> Option<u64>| render::or_dash(v.usage.and_then(of).map(ByteSize));
     render::fields(&[
         ("Name", v.name.to_string()),
         ("Id", v.id.to_string()),
         ("Size", ByteSize(v.size_bytes).to_string()),
+        ("Allocated", bytes(|u| u.allocated_bytes)),
+        ("Exclusive", bytes(|u| u.exclusive_bytes)),
+        ("Shared", bytes(|u| u.shared_bytes)),
+        ("Used inside", bytes(|u| u.guest_used_bytes)),
+        ("Reclaimable", bytes(|u| u.reclaimable_bytes)),
         ("Status", v.status.to_string()),
         ("Condition", v.condition.map(|c| c.to_string()).unwrap_or_default()),
         ("Attached to", render::or_dash(v.attached_to.as_ref())),
