@@ -26,6 +26,13 @@ pub fn page<T: Serialize + Send + 'static>(items: Vec<T>, next_cursor: Option<St
     answer
 }
 
+/// Answers with JSON that is written already.
+pub fn whole(json: Bytes) -> Response {
+    let mut answer = Response::new(Body::from(json));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
 struct Pieces<T> {
     items: std::vec::IntoIter<T>,
     next_cursor: Option<String>,

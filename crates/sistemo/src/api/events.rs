@@ -44,6 +44,11 @@ impl Hub {
         })
     }
 
+    /// The newest revision of the store that this was told of; 0 before the first.
+    pub(super) fn revision(&self) -> u64 {
+        *self.1.borrow()
+    }
+
     /// Hears of revisions.
     pub(super) fn news(&self) -> watch::Receiver<u64> {
         let mut news = self.1.subscribe();

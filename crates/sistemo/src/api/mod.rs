@@ -4,6 +4,7 @@
 //! every refusal of a change is in history.
 
 pub mod access;
+mod answers;
 mod body;
 mod call;
 mod changes;
@@ -40,6 +41,7 @@ mod users;
 mod volumes;
 
 pub use access::Gate;
+pub use answers::Answers;
 pub use exec::{ExecRequest, UPGRADE};
 pub use metrics::Metrics;
 pub use peer::{GROUP, Peer, actor_of, group_id};
@@ -132,6 +134,8 @@ pub struct App {
     pub capacity: Arc<dyn Fn() -> Result<Vec<engine::PoolRoom>, Problem> + Send + Sync>,
     /// The content of volumes.
     pub contents: Contents,
+    /// Answers that still stand.
+    pub answers: Answers,
     /// The daemon itself.
     pub about: About,
     /// Becomes true when the daemon stops: endless answers end then.

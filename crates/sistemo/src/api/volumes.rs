@@ -5,17 +5,21 @@ use super::extract::{Args, Raw, Seg, Who};
 use super::pages::wanted_labels;
 use super::problem::Failure;
 use super::storage::look;
-use super::{ProblemBody, Shared, pages};
-use axum::extract::State;
+use super::{ProblemBody, Shared, body, pages};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Deserialize;
+use std::time::Instant;
 use types::label::Edit;
 use types::operation::{Kind, Verb};
 use types::volume::{
     AttachStatus, CloneVolume, Condition, CreateVolume, ResizeVolume, Restore, Volume, VolumeRole,
 };
-use types::{List, Operation};
+use types::{Code, List, Operation, Problem};
 use utoipa::IntoParams;
+
+/// A list of so many volumes is in memory as a whole, and may be kept.
+const SHORT: usize = 2000;
 
 /// Which volumes: those of which every field that is given has that value.
 #[derive(Deserialize, IntoParams)]
@@ -92,8 +96,19 @@ impl ListArgs {
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
+pub async fn list(
+    State(app): State<Shared>,
+    Args(args): Args<ListArgs>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
     let deleted = args.deleted;
+    // What is measured or has its time is read each time.
+    let keeps = !args.usage && !deleted;
+    let asked = format!("volumes?{}", query.unwrap_or_default());
+    let (revision, began) = (app.events.revision(), Instant::now());
+    if let Some(body) = keeps.then(|| app.answers.get(&asked, revision, began)).flatten() {
+        return Ok(body::whole(body));
+    }
     let labels = wanted_labels(args.label.as_deref())?;
     let mut all =
         call(&app, move |engine| if deleted { engine.deleted_volumes() } else { engine.volumes() }).await?;
@@ -101,7 +116,15 @@ pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Resu
     if args.usage {
         all = look(&app, move |engine| engine.add_usage(&mut all).map(|()| all)).await?;
     }
-    Ok(pages::cut(all, args.limit, args.cursor.as_deref(), |v| format!("{} {}", v.name, v.id))?)
+    let keeps = keeps && all.len() <= SHORT;
+    let page = pages::cut(all, args.limit, args.cursor.as_deref(), |v| format!("{} {}", v.name, v.id))?;
+    if !keeps {
+        return Ok(page);
+    }
+    let body = axum::body::to_bytes(page.into_body(), usize::MAX).await;
+    let body = body.map_err(|e| Problem::new(Code::Internal, format!("a list cannot be written: {e}")))?;
+    app.answers.put(&asked, revision, began, &body);
+    Ok(body::whole(body))
 }
 
 /// Creates an empty data volume.

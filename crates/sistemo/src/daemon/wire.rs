@@ -66,6 +66,7 @@ pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, P
         metrics,
         guests: opened.guests,
         contents: opened.contents,
+        answers: crate::api::Answers::default(),
         about: About {
             node: config.node.clone(),
             started_at: opened.ports.clock.now(),

@@ -107,6 +107,7 @@ impl Daemon {
             gate,
             metrics,
             guests: Arc::new(Echo),
+            answers: api::Answers::default(),
             contents: Arc::new(|_| Err(Problem::new(Code::NotYet, "simulated volumes have no content"))),
             capacity: Arc::new(|| {
                 let warning = None;
