@@ -1,6 +1,6 @@
 //! Answers that stay the same for as long as nothing changes.
 //!
-//! Invariant: an answer is given again only while the store has no newer revision than when reading for
+//! Invariant: an answer is given again only to whom nothing was told that is newer than when reading for
 //! it began, so that whoever changed something sees it; what guests tell beside the store is at most
 //! [`FRESH`] old. Its memory is bounded.
 
@@ -18,7 +18,10 @@ const MOST: usize = 4 << 20;
 
 /// What was answered of late, by what was asked for.
 #[derive(Default)]
-pub struct Answers(Mutex<Kept>);
+pub struct Answers {
+    kept: Mutex<Kept>,
+    turn: tokio::sync::Mutex<()>,
+}
 
 #[derive(Default)]
 struct Kept {
@@ -33,12 +36,23 @@ struct Answer {
 }
 
 impl Answers {
-    /// The answer, if it still stands at this revision and time.
+    /// The answer, if it stands for whoever asked at this revision and time.
     pub fn get(&self, asked: &str, revision: u64, now: Instant) -> Option<Bytes> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept();
         let answer = kept.answers.get(asked)?;
-        let stands = answer.revision == revision && now.saturating_duration_since(answer.at) < FRESH;
+        let stands = answer.revision >= revision && now.saturating_duration_since(answer.at) < FRESH;
         stands.then(|| answer.body.clone())
+    }
+
+    /// A turn to read anew what was kept before; none is needed for what was not. Whoever waited finds
+    /// what the one before has read, so that a change makes one read, and not as many as ask.
+    pub async fn turn(&self, asked: &str) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let known = self.kept().answers.contains_key(asked);
+        if known { Some(self.turn.lock().await) } else { None }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps an answer for which reading began at this revision and time.
@@ -46,7 +60,11 @@ impl Answers {
         if body.len() > LONGEST {
             return;
         }
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
+        // One that began earlier may end later.
+        if kept.answers.get(asked).is_some_and(|answer| answer.revision > revision) {
+            return;
+        }
         if kept.bytes + body.len() + asked.len() > MOST {
             *kept = Kept::default();
         }
@@ -74,7 +92,10 @@ mod tests {
         assert_eq!(cache.get("a", 2, now), None);
         assert_eq!(cache.get("a", 1, now + FRESH), None);
         cache.put("a", 2, now, &body);
-        assert_eq!((cache.get("a", 1, now), cache.get("a", 2, now)), (None, Some(body)));
+        assert_eq!(cache.get("a", 3, now), None);
+        // Who asked at 1 may know what came later, and what was read earlier does not take its place.
+        cache.put("a", 1, now, &Bytes::from_static(b"[1]"));
+        assert_eq!((cache.get("a", 1, now), cache.get("a", 2, now)), (Some(body.clone()), Some(body)));
     }
 
     #[test]
@@ -84,7 +105,7 @@ mod tests {
         for n in 0..100 {
             cache.put(&n.to_string(), 1, now, &body);
             cache.put(&n.to_string(), 2, now, &body);
-            let kept = cache.0.lock().unwrap();
+            let kept = cache.kept();
             let all: usize = kept.answers.iter().map(|(k, a)| k.len() + a.body.len()).sum();
             assert_eq!(all, kept.bytes);
             assert!(all <= MOST && kept.answers.contains_key(&n.to_string()));
