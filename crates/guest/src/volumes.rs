@@ -99,7 +99,15 @@ fn mount_on(inside: &Inside, disk: &str, kind: Kind, path: &str, read_only: bool
     }
     let dir = inside.make_dir(path, 0o755)?;
     let flags = if read_only { MountFlags::RDONLY } else { MountFlags::empty() };
-    Ok(mount(format!("/dev/{disk}"), by_descriptor(&dir), kind.name(), flags, options(kind))?)
+    mount(format!("/dev/{disk}"), by_descriptor(&dir), kind.name(), flags, options(kind)).map_err(|e| {
+        match (kind, e) {
+            // A copy has a UUID of its own from when it is first mounted for writing.
+            (Kind::Btrfs, Errno::EXIST) => io::Error::other(
+                "a Btrfs with the same UUID is mounted; a copy gets its own once it is attached for writing",
+            ),
+            (_, e) => e.into(),
+        }
+    })
 }
 
 /// Options that every mount of this kind gets.

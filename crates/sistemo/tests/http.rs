@@ -39,6 +39,7 @@ fn whatever_is_refused_is_a_problem() {
     for (body, named) in [
         ("{\"size_bytes\":1,\"colour\":2}", "colour"),
         ("{\"size_bytes\":-1}", "-1"),
+        ("{\"size_bytes\":1,\"fs\":\"zfs\"}", "`ext4`, `xfs`, `btrfs`, `none`"),
         ("{}", "size_bytes"),
         ("", "EOF"),
         ("[", "EOF"),

@@ -384,3 +384,30 @@ pub struct ResizeVolume {
     /// The new size in bytes, rounded up to a MiB.
     pub size_bytes: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_from_before_there_was_a_choice_tell_what_was_made_then() {
+        let spec = |source: &str, more: &str| -> VolumeSpec {
+            let id = "0192f0c1-2345-7abc-8def-0123456789ab";
+            let text = format!(
+                r#"{{"id":"{id}","name":"a","generation":1,"node":"localhost",
+                "created_at":"2026-01-31T12:00:00Z","role":"data","size":1048576,"source":{source},"owner":null{more}}}"#
+            );
+            serde_json::from_str(&text.replace("ID", id)).unwrap()
+        };
+        let blank = r#"{"kind":"blank","fs_uuid":"ID"}"#;
+        let nil = r#"{"kind":"blank","fs_uuid":"00000000-0000-0000-0000-000000000000"}"#;
+        assert_eq!(spec(blank, "").file_system(), Some(FileSystem::Ext4));
+        assert_eq!(spec(r#"{"kind":"image","image":"ID"}"#, "").file_system(), Some(FileSystem::Ext4));
+        assert_eq!(spec(r#"{"kind":"upload"}"#, "").file_system(), None);
+        assert_eq!(spec(r#"{"kind":"volume","volume":"ID"}"#, "").file_system(), None);
+        assert_eq!(spec(nil, "").file_system(), None);
+        let xfs = spec(blank, r#","fs":"xfs""#);
+        assert_eq!(xfs.file_system(), Some(FileSystem::Xfs));
+        assert_eq!(serde_json::from_str::<VolumeSpec>(&serde_json::to_string(&xfs).unwrap()).unwrap(), xfs);
+    }
+}

@@ -102,6 +102,13 @@ fn stays(host: &Host, fs: &[&str]) {
             (df(host, &format!("/srv/{fs}")) > 3 * GIB).then_some(())
         });
     }
+    for fs in fs {
+        host.ok(&format!("machine volume detach web {fs}-copy"));
+        host.ok(&format!("machine volume attach web {fs}-copy:/srv/kept/{fs}:ro"));
+        let kept =
+            format!("cd /srv/kept/{fs} && ! touch x 2>/dev/null && findmnt -no OPTIONS . | cut -d, -f1");
+        assert_eq!(host.sh("web", &kept), "ro");
+    }
     let wrong = "dmesg | grep -i -E 'xfs|btrfs' | grep -c -i -E 'corrupt|error|duplicate' || true";
     assert_eq!(host.sh("web", wrong), "0");
 }

@@ -266,8 +266,18 @@ mod tests {
         }
     }
 
+    /// Mounts it as the kernel does, and adds a line to a file.
+    fn used(image: &Path, at: &Path) -> String {
+        told("mount", &["-o", "loop,nouuid", "--target", at.to_str().unwrap(), "--source"], image);
+        let file = at.join("file");
+        let text = std::fs::read_to_string(&file).unwrap_or_default() + "line\n";
+        std::fs::write(&file, &text).unwrap();
+        told("umount", &[], at);
+        text
+    }
+
     #[test]
-    fn one_that_was_cut_short_is_renewed_anew() {
+    fn one_that_was_cut_short_is_mounted_and_renewed_anew() {
         struct Cut<'a>(&'a File, std::cell::Cell<usize>);
         impl FileExt for Cut<'_> {
             fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
@@ -279,12 +289,18 @@ mod tests {
                 self.0.write_at(buf, at)
             }
         }
-        for writes in 0..5 {
-            let dir = tempfile::tempdir().unwrap();
-            let image = dir.path().join("image");
-            let file = made(&image, "size=4096");
+        let dir = tempfile::tempdir().unwrap();
+        let (image, at) = (dir.path().join("image"), dir.path().join("at"));
+        std::fs::create_dir(&at).unwrap();
+        for (sector, writes) in [("size=512", 0), ("size=4096", 1), ("size=512", 3), ("size=4096", 4)] {
+            let file = made(&image, sector);
+            used(&image, &at);
             assert!(renew(&Cut(&file, writes.into()), WANTED).is_err(), "{writes}");
+            file.sync_all().unwrap();
+            assert_eq!(used(&image, &at).lines().count(), 2, "{writes}");
             renew(&file, WANTED).unwrap();
+            file.sync_all().unwrap();
+            assert_eq!(used(&image, &at).lines().count(), 3, "{writes}");
             told("xfs_repair", &["-n"], &image);
         }
     }
