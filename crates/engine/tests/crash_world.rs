@@ -1,12 +1,12 @@
 //! The crash world: every scenario, killed at every point, and once more during recovery, with a
 //! second worker, a second client and the world getting in between.
 //!
-//! `SISTEMO_FULL=1` explores every second kill instead of the first ones, and more seeds.
+//! `SISTEMO_FULL=1` explores every second kill instead of the first ones, more seeds and more pairs.
 //! `SISTEMO_ONLY=word` explores only the scenarios that have the word in their name.
 //! `SISTEMO_REPLAY="scenario:3,17:seed"`, as a violation prints it, runs just that.
 
 use engine::sim::run::{Run, replay};
-use engine::sim::scenario::{Scenario, all, host_ends, pairs, surprised, surprises};
+use engine::sim::scenario::{Scenario, all, host_ends, more_pairs, pairs, surprised, surprises};
 use engine::sim::schedule::Schedule;
 use std::io::Write as _;
 use std::sync::Mutex;
@@ -28,7 +28,8 @@ fn only() -> Option<String> {
 }
 
 fn together() -> Vec<Scenario> {
-    wanted([pairs(), surprised()].concat())
+    let more = if full() { more_pairs() } else { vec![] };
+    wanted([pairs(), surprised(), more].concat())
 }
 
 /// One of so many points at which a second client comes is explored with kills, too.
@@ -187,7 +188,7 @@ fn replay_what_a_violation_printed() {
     let Ok(text) = std::env::var("SISTEMO_REPLAY") else { return };
     let (name, schedule) = text.split_once(':').expect("scenario:kills:seed");
     let schedule: Schedule = schedule.parse().expect("kills:seed or kills:seed@point");
-    let known = [alone(), together()].concat();
+    let known = [alone(), together(), more_pairs()].concat();
     let scenario = known.iter().find(|s| s.name == name).expect("a scenario of this name");
     let outcome = replay(scenario, &schedule);
     println!("{}", outcome.trace.join("\n"));
