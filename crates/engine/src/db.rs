@@ -112,7 +112,11 @@ pub fn store_problem(e: &StoreError) -> Problem {
             Problem::new(Code::Conflict, format!("others keep changing the same thing ({key})"))
                 .hint("try again")
         }
-        StoreError::TooLarge => Problem::new(Code::Internal, "the change is too large for one transaction"),
+        StoreError::TooLarge => {
+            let text = "that changes more at once than one transaction of the database holds";
+            Problem::new(Code::LimitExceeded, text)
+                .hint("do it in parts: the volumes of a machine that has very many can be copied one by one")
+        }
         StoreError::Full => Problem::new(Code::PoolFull, "there is no room to write down what is asked")
             .hint(crate::port::MAKE_ROOM),
         StoreError::Failed(why) => Problem::new(Code::DatabaseFailed, format!("the database failed: {why}"))

@@ -355,3 +355,33 @@ pub(super) fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &
     draft.change.on(&machine.spec).on(&machine.status);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+    use crate::sim::World;
+    use types::machine::{AttachVolume, DeployMachine};
+    use types::volume::CreateVolume;
+
+    #[test]
+    fn what_one_transaction_does_not_hold_is_refused_and_leaves_nothing() {
+        let (world, ada) = (World::new(), Actor("ada".into()));
+        let engine = world.boot(Settings::default()).unwrap();
+        let mut attach = vec![];
+        for n in 0..24 {
+            let name = Name::new(&format!("v{n}")).ok();
+            let size_bytes = ByteSize::mib(64).bytes();
+            engine.create_volume(&ada, CreateVolume { name, size_bytes, ..CreateVolume::default() }).unwrap();
+            attach.push(AttachVolume { volume: format!("v{n}"), mount: None, read_only: false });
+        }
+        let (image, name) = (Some("debian".into()), Name::new("web").ok());
+        engine.deploy(&ada, DeployMachine { image, name, attach, ..DeployMachine::default() }).unwrap();
+        let before = (engine.volumes().unwrap(), engine.machines().unwrap().len());
+        let name = Name::new("twin").unwrap();
+        let refused = engine.clone_machine(&ada, "web", CloneMachine { name }).unwrap_err();
+        assert_eq!(refused.code, Code::LimitExceeded);
+        assert!(refused.hint.is_some());
+        assert_eq!((engine.volumes().unwrap(), engine.machines().unwrap().len()), before);
+    }
+}
