@@ -33,7 +33,7 @@ fn together() -> Vec<Scenario> {
 }
 
 /// One of so many points at which a second client comes is explored with kills, too.
-const KILLED_POINTS: u64 = 12;
+const KILLED_POINTS: u64 = 18;
 
 fn full() -> bool {
     std::env::var_os("SISTEMO_FULL").is_some()
