@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use types::VolumeId;
+use types::{ByteSize, Code, VolumeId};
 
 /// The volume's temporaries: file, sidecar, and the one of `durable::write`.
 pub fn temporaries(layout: &Layout, volume: VolumeId) -> [PathBuf; 3] {
@@ -60,6 +60,29 @@ pub fn fill(
         let _ = sweep(layout, volume);
     }
     made
+}
+
+/// Publishes a file that is there under another name as the volume's, made this long. It keeps its first name
+/// until somebody takes that away, so that a kill loses nothing. `failed` says what an error means.
+pub fn link(
+    layout: &Layout,
+    volume: VolumeId,
+    (from, size): (&Path, ByteSize),
+    sidecar: &[u8],
+    failed: impl Fn(&io::Error) -> Option<Fault>,
+) -> Result<(), Fault> {
+    fill(layout, volume, sidecar, |_, part, text| {
+        let failed = |e: io::Error| failed(&e).unwrap_or_else(|| fault::io(text, part, &e));
+        let file = File::options().write(true).open(from).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        if length > size.bytes() {
+            let text = format!("{size} is smaller than what is there, which has {}", ByteSize(length));
+            return Err(Fault::lasting(Code::VolumeTooSmall, text));
+        }
+        // Also if it has that length: whoever gave it to it may have been killed before it was durable.
+        file.set_len(size.bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+        durable::remove(part).and_then(|()| std::fs::hard_link(from, part)).map_err(failed)
+    })
 }
 
 /// Makes new content for a published volume, then puts it in the place of the old. When `work` fails,

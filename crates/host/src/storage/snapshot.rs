@@ -104,13 +104,7 @@ impl FilePool {
         sidecar: &[u8],
     ) -> Result<(), Fault> {
         let from = self.layout.snapshot(snapshot);
-        fill::fill(&self.layout, volume, sidecar, |_, part, text| {
-            let file = File::options().write(true).open(&from);
-            file.and_then(|file| grow(&file, size))
-                .and_then(|()| durable::remove(part))
-                .and_then(|()| std::fs::hard_link(&from, part))
-                .map_err(|e| fault::io(text, part, &e))
-        })?;
+        fill::link(&self.layout, volume, (&from, size), sidecar, |_| None)?;
         self.sizes.note(volume, size.bytes());
         Ok(())
     }
@@ -130,14 +124,6 @@ impl FilePool {
         .map_err(|e| self.fault("replace the content of", volume, &e))?;
         self.sizes.note(volume, size.bytes());
         Ok(())
-    }
-}
-
-/// Makes it this long, if it is not.
-fn grow(file: &File, size: ByteSize) -> io::Result<()> {
-    match file.metadata()?.len() == size.bytes() {
-        true => Ok(()),
-        false => file.set_len(size.bytes()).and_then(|()| file.sync_all()),
     }
 }
 

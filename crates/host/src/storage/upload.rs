@@ -132,21 +132,11 @@ pub(super) fn recognise(layout: &Layout, volume: VolumeId) -> io::Result<Option<
 
 /// Publishes it as the volume's file. It keeps its first name until then, so that a kill loses nothing.
 pub(super) fn take(layout: &Layout, volume: VolumeId, size: ByteSize, sidecar: &[u8]) -> Result<(), Fault> {
-    let from = path(layout, volume);
-    fill::fill(layout, volume, sidecar, |_, part, text| {
-        let failed = |e: io::Error| match e.kind() {
-            io::ErrorKind::NotFound => {
-                Fault::lasting(Code::Superseded, "what was sent is gone").hint("send it again")
-            }
-            _ => fault::io(text, part, &e),
-        };
-        let file = File::options().write(true).open(&from).map_err(failed)?;
-        if file.metadata().map_err(failed)?.len() > size.bytes() {
-            return Err(Fault::lasting(Code::VolumeTooSmall, "what was sent would be cut"));
-        }
-        file.set_len(size.bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        durable::remove(part).and_then(|()| std::fs::hard_link(&from, part)).map_err(failed)
-    })
+    let gone = |e: &io::Error| {
+        let gone = || Fault::lasting(Code::Superseded, "what was sent is gone").hint("send it again");
+        (e.kind() == io::ErrorKind::NotFound).then(gone)
+    };
+    fill::link(layout, volume, (&path(layout, volume), size), sidecar, gone)
 }
 
 /// Removes what came long ago and is no volume's.
