@@ -41,16 +41,11 @@ impl Engine {
                 }
                 Original::Volume(source) if req.read_only => return Err(no_snapshot(&source.spec.name)),
                 Original::Volume(source) => match self.holder(draft, source.spec.id)? {
-                    Some(machine) if is_up(&machine)? => {
+                    Some(machine) if is_up(draft, &machine)? => {
                         let passing = SnapshotId(self.0.ports.clock.new_id());
                         self.new_live_copy(draft, id, name, &source, (passing, None), asked, None)?
                     }
-                    holder => {
-                        if let Some(machine) = holder {
-                            draft.change.on(&machine.spec).on(&machine.status);
-                        }
-                        self.new_copy(draft, id, name, &source, asked, None)?
-                    }
+                    _ => self.new_copy(draft, id, name, &source, asked, None)?,
                 },
             };
             draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
@@ -72,11 +67,12 @@ impl Engine {
         }
     }
 
-    /// Whether this names a snapshot, and no volume.
-    pub(super) fn is_snapshot(&self, named: &str) -> Result<bool, Problem> {
+    /// The snapshot of this name or id, unless it is a volume's.
+    pub(super) fn only_snapshot(&self, named: &str) -> Result<Option<SnapshotRecord>, Problem> {
         match self.find_source(named) {
-            Ok(found) => Ok(matches!(found, Original::Snapshot(_))),
-            Err(missing) if missing.code == Code::VolumeNotFound => Ok(false),
+            Ok(Original::Snapshot(snapshot)) => Ok(Some(*snapshot)),
+            Ok(Original::Volume(_)) => Ok(None),
+            Err(missing) if missing.code == Code::VolumeNotFound => Ok(None),
             Err(other) => Err(other),
         }
     }
@@ -211,11 +207,8 @@ impl Engine {
     ) -> Result<Operation, Problem> {
         self.admit(actor, Verb::MachineClone, (Kind::Machine, machine), |draft| {
             let record = self.0.db.find::<MachineSpec>(machine)?;
-            let live = is_up(&record)?;
+            let live = is_up(draft, &record)?;
             draft.change.on(&record.spec);
-            if !live {
-                draft.change.on(&record.status);
-            }
             self.ready_for_runs(draft)?;
             let id = self.new_machine_id(draft)?;
             let name = Name::machine(req.name.as_str())?;
@@ -332,27 +325,30 @@ pub(super) enum Original {
     Snapshot(Box<SnapshotRecord>),
 }
 
-/// Whether a machine runs or shall run.
+/// Whether a machine runs or shall run; if not, the draft holds only while that stays so.
 ///
 /// # Errors
 /// `being-deleted`, `conflict` of one that is going.
-pub(super) fn is_up(machine: &MachineRecord) -> Result<bool, Problem> {
+pub(super) fn is_up(draft: &mut Draft, machine: &MachineRecord) -> Result<bool, Problem> {
     refuse_going(machine)?;
     let starting =
         machine.spec.desired == Desired::Running && machine.status.ended_epoch < machine.spec.epoch;
-    Ok(machine.status.run.is_some() || starting)
+    let up = machine.status.run.is_some() || starting;
+    if !up {
+        draft.change.on(&machine.spec).on(&machine.status);
+    }
+    Ok(up)
 }
 
 /// Refuses while a machine runs or shall run; the draft holds only while it stays stopped.
 pub(super) fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &str) -> Result<(), Problem> {
     let name = &machine.spec.name;
-    if is_up(machine)? {
+    if is_up(draft, machine)? {
         let held = machine.status.run.is_none() && machine.status.held.is_some();
         let how = if held { "runs again once its host is back" } else { "is running" };
         return Err(Problem::new(Code::MachineRunning, format!("machine \"{name}\" {how}"))
             .hint(format!("stop it first: `sistemo machine stop {name}`, then {what}")));
     }
-    draft.change.on(&machine.spec).on(&machine.status);
     Ok(())
 }
 

@@ -97,12 +97,11 @@ impl Engine {
         draft.about(Kind::Volume, spec.id.0, spec.name.as_str(), spec.generation);
         let here = |reading| (spec.name.clone(), spec.pool.clone(), reading);
         if let Some(machine) = self.holder(draft, spec.id)? {
-            if is_up(&machine)? {
+            if is_up(draft, &machine)? {
                 let passing = SnapshotId(self.0.ports.clock.new_id());
                 self.new_passing_snapshot(draft, passing, record, None)?;
                 return Ok(here(Reading::Snapshot(passing)));
             }
-            draft.change.on(&machine.spec).on(&machine.status);
         }
         if !status.filled || status.observed_generation != spec.generation {
             return Err(Problem::new(Code::Busy, format!("volume \"{}\" is not ready yet", spec.name))

@@ -6,7 +6,7 @@ use super::volume::{
     restorable, size,
 };
 use super::{Draft, made_up, network};
-use crate::db::{Change, MachineRecord, Rev, VolumeRecord};
+use crate::db::{Change, MachineRecord, Rev, SnapshotRecord, VolumeRecord};
 use crate::plan::machine::after;
 use crate::plan::volume::too_small;
 use crate::port::Fresh;
@@ -20,7 +20,6 @@ use types::machine::{
 };
 use types::network::NetworkSpec;
 use types::operation::Kind;
-use types::snapshot::SnapshotSpec;
 use types::volume::{VolumeRole, VolumeSource, VolumeSpec};
 use types::{Actor, ByteSize, Code, ImageId, MachineId, Name, Operation, Problem, Verb, VolumeId};
 
@@ -80,14 +79,17 @@ impl Engine {
                     self.new_root(draft, id, &name, image, (req.storage_bytes, req.pool.as_ref()))?;
                 (Some(image), root)
             }
-            (None, Some(from)) if self.is_snapshot(from)? => {
-                self.root_of_snapshot(draft, id, &name, from, (req.storage_bytes, req.pool.as_ref()))?
-            }
-            (None, Some(_)) if req.pool.is_some() => {
-                return Err(invalid("a pool and a volume to boot from exclude each other")
-                    .hint("`sistemo volume move` brings a volume into another pool"));
-            }
-            (None, Some(volume)) => self.old_root(draft, id, volume, req.storage_bytes)?,
+            (None, Some(from)) => match self.only_snapshot(from)? {
+                Some(snapshot) => {
+                    let asked = (req.storage_bytes, req.pool.as_ref());
+                    self.root_of_snapshot(draft, id, &name, &snapshot, asked)?
+                }
+                None if req.pool.is_some() => {
+                    return Err(invalid("a pool and a volume to boot from exclude each other")
+                        .hint("`sistemo volume move` brings a volume into another pool"));
+                }
+                None => self.old_root(draft, id, from, req.storage_bytes)?,
+            },
             (Some(_), Some(_)) => {
                 return Err(invalid("an image and a volume to boot from exclude each other")
                     .hint("give either IMAGE or --volume"));
@@ -181,16 +183,15 @@ impl Engine {
         draft: &mut Draft,
         machine: MachineId,
         name: &Name,
-        from: &str,
+        source: &SnapshotRecord,
         asked: (Option<u64>, Option<&Name>),
     ) -> Result<(Option<ImageId>, VolumeId), Problem> {
-        let source = self.0.db.find::<SnapshotSpec>(from)?;
         if source.spec.role != VolumeRole::Root {
             return Err(not_bootable("snapshot", &source.spec.name));
         }
         let id = self.new_volume_id(draft)?;
         let root =
-            self.new_copy_of_snapshot(draft, (id, name.root_volume()), &source, asked, Some(machine), false)?;
+            self.new_copy_of_snapshot(draft, (id, name.root_volume()), source, asked, Some(machine), false)?;
         draft.change.claim(key::attach(id), &machine);
         Ok((root.source.image(), id))
     }
@@ -237,8 +238,8 @@ impl Engine {
             .hint("give the name or id of a volume; `sistemo volume list` shows them"));
         }
         let record = self.0.db.find::<VolumeSpec>(volume).map_err(|missing| {
-            match self.is_snapshot(volume) {
-                Ok(true) => missing.hint(format!(
+            match self.only_snapshot(volume) {
+                Ok(Some(_)) => missing.hint(format!(
                     "it is a snapshot: `sistemo volume clone {volume} --read-only` makes a volume of it to attach"
                 )),
                 _ => missing,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// How long an answer may stand at all.
 const FRESH: Duration = Duration::from_secs(1);
 /// The longest answer that is kept, in bytes.
-pub const LONGEST: usize = 1 << 20;
+const LONGEST: usize = 1 << 20;
 /// All that are kept, in bytes.
 const MOST: usize = 4 << 20;
 
