@@ -28,6 +28,14 @@ fn find_in(dir: &Path, serial: &str) -> Option<String> {
     })
 }
 
+/// The serial of a disk in sysfs, if it says one that is fit for a name.
+pub fn serial(disk: &Path) -> Option<String> {
+    let said = std::fs::read_to_string(disk.join("serial")).ok()?;
+    let said = said.trim_ascii();
+    let fit = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    (!said.is_empty() && said.bytes().all(fit)).then(|| said.to_owned())
+}
+
 /// Waits for the disk with this serial.
 ///
 /// # Errors

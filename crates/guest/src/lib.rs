@@ -20,6 +20,7 @@ pub mod inside;
 pub mod log;
 pub mod modules;
 pub mod mounted;
+pub mod names;
 pub mod net;
 pub mod release;
 pub mod renew;

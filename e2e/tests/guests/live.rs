@@ -80,8 +80,37 @@ fn volumes_grow_come_and_go_in_running_machines() {
     assert_eq!(host.sh("api", "findmnt -no TARGET /srv/data || ls /sys/block | grep -c ^vd"), "2");
     host.ok("machine volume attach web appdata:none");
     assert_eq!(host.sh("web", "findmnt -rno SOURCE | grep -c ^/dev/vd; ls /sys/block | grep -c ^vd"), "2\n3");
+    let (_, name) = named(&host, "web", "appdata");
+    host.sh("web", &format!("udevadm settle; test -b {name}"));
     reboot(&host, "api");
     assert_eq!(host.sh("api", "ls /sys/block | grep -c ^vd"), "2");
+
+    // An image without an init has no udev: the agent names its disks, also those that come later.
+    host.sh("api", "rm -f /sbin/init /lib/systemd/systemd");
+    host.ok("machine restart api");
+    assert_eq!(host.sh("api", "pidof systemd-udevd || cat /proc/1/comm"), "sistemo-agent");
+    let (root, name) = named(&host, "api", "api-root");
+    assert_eq!(host.sh("api", &format!("readlink -f {name}")), host.sh("api", "findmnt -no SOURCE /"));
+    host.ok("volume create 64M --name bare --fs none");
+    host.ok("machine volume attach api bare:none");
+    let (bare, name) = named(&host, "api", "bare");
+    until("it has its name", Duration::from_secs(10), || {
+        (host.args(&["machine", "exec", "api", "--", "test", "-b", &name]).code == 0).then_some(())
+    });
+    assert_eq!(host.sh("api", &format!("cat /sys/block/$(basename $(readlink {name}))/serial")), bare);
+    host.ok("machine volume detach api bare");
+    until("its name is gone", Duration::from_secs(10), || {
+        let names = host.sh("api", "ls /dev/disk/by-id");
+        (!names.contains(&bare) && names.contains(&root)).then_some(())
+    });
+}
+
+/// The serial of a machine's disk, and its name in the guest.
+fn named(host: &Host, machine: &str, volume: &str) -> (String, String) {
+    let shown = host.json(&format!("machine show {machine}"));
+    let disk = shown["volumes"].as_array().unwrap().iter().find(|v| v["name"] == volume).unwrap();
+    let device = disk["device"].as_str().unwrap();
+    (device.trim_start_matches("virtio-").to_owned(), format!("/dev/disk/by-id/{device}"))
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn live(host: &Host) {
     until("it is being written", Duration::from_secs(60), || {
         (host.run("machine exec web -- test -s /mnt/appdata/n").code == 0).then_some(())
     });
+    lets_go_by_itself(host);
     let said = host.ok("machine snapshot web --name live");
     print!("    {said}");
     assert_eq!(said.matches("filesystem consistent").count(), 2, "{said}");
@@ -107,6 +108,19 @@ fn live(host: &Host) {
     host.ok("machine start web");
     assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "two\none");
     host.ok("machine delete web -y");
+}
+
+/// Nobody comes back to let the guest go on: it does so after a while, and says that it did.
+fn lets_go_by_itself(host: &Host) {
+    let script = "/proc/$(pgrep -o sistemo-agent)/exe freeze 2 < / | ( \
+         read held; began=$(date +%s%N); echo late > /mnt/appdata/late; ended=$(date +%s%N); \
+         read how; echo $held $how $(((ended - began) / 1000000)) )";
+    let said = host.sh("web", script);
+    let [held, how, waited] = said.split(' ').collect::<Vec<_>>()[..] else { panic!("{said}") };
+    assert_eq!((held, how), ("held", "broken"));
+    let waited: u64 = waited.parse().unwrap();
+    assert!((500..20_000).contains(&waited), "a write waited {waited} ms");
+    assert_eq!(host.sh("web", "cat /mnt/appdata/late"), "late");
 }
 
 #[test]

@@ -104,6 +104,8 @@ pub struct RunPlan {
 pub struct Backup<'a> {
     /// The serials of the disks, each with the pool and the snapshot that its copy is.
     pub disks: &'a [(String, String, SnapshotId)],
+    /// Called right before that instant, once everything is made ready for it: holds the guest still.
+    pub hold: &'a dyn Fn(),
     /// Called once that instant is past.
     pub begun: &'a dyn Fn(),
     /// Told how far it is.

@@ -215,33 +215,41 @@ impl Engine {
     /// begun to.
     fn copy_live(&self, all: &[SnapshotRecord], (machine, run): (MachineId, RunId)) -> Result<bool, Broken> {
         let guest = &self.0.ports.guest;
-        let held = guest.freeze(machine, run);
-        if let Err(fault) = &held {
-            tracing::warn!(%machine, code = %fault.problem.code, "not held still: {fault}");
-            if fault.passing {
-                // Its answer may only have been lost.
-                let _ = guest.thaw(machine, run);
+        let (held, thawed) = (Cell::new(false), Cell::new(false));
+        let hold = || match guest.freeze(machine, run) {
+            Ok(()) => held.set(true),
+            Err(fault) => {
+                tracing::warn!(%machine, code = %fault.problem.code, "not held still: {fault}");
+                if fault.passing {
+                    // Its answer may only have been lost.
+                    let _ = guest.thaw(machine, run);
+                }
             }
+        };
+        let thaw = || thawed.set(held.get() && guest.thaw(machine, run).unwrap_or(false));
+        let can = |one: &SnapshotRecord| self.pool(&one.spec.pool).is_ok_and(|pool| pool.shares());
+        let sharing = all.iter().all(can);
+        if sharing {
+            hold();
         }
         // Several are shared one after the other, which is one instant only for a guest that is still.
-        let can = |one: &SnapshotRecord| self.pool(&one.spec.pool).is_ok_and(|pool| pool.shares());
-        let share = all.iter().all(can) && (held.is_ok() || all.len() == 1);
-        let thawed = Cell::new(false);
-        let thaw = || thawed.set(held.is_ok() && guest.thaw(machine, run).unwrap_or(false));
+        let share = sharing && (held.get() || all.len() == 1);
         let copied = match share {
             true => {
                 let copied = self.copy_all(all, true);
                 thaw();
                 copied
             }
-            false => self.backup(all, (machine, run), &thaw),
+            // One that was not to be held is not asked again.
+            false if sharing => self.backup(all, (machine, run), &|| (), &thaw),
+            false => self.backup(all, (machine, run), &hold, &thaw),
         };
         match copied {
             Ok(()) if thawed.get() || all.len() == 1 || !share => Ok(thawed.get()),
             Ok(()) => Err(not_at_once().into()),
             Err(fault) => {
                 // Else it would only go on by itself in a while.
-                let _ = held.is_ok() && guest.thaw(machine, run).is_ok();
+                let _ = held.get() && guest.thaw(machine, run).is_ok();
                 // What came to an end in the middle is not had by waiting for it.
                 let gone = self.0.ports.vmm.observe(machine, run)? != ProcessObs::Alive;
                 Err(if gone { went().into() } else { fault.into() })
@@ -254,13 +262,14 @@ impl Engine {
         &self,
         all: &[SnapshotRecord],
         (machine, run): (MachineId, RunId),
+        hold: &dyn Fn(),
         begun: &dyn Fn(),
     ) -> Result<(), Fault> {
         let first = all.first().map_or(Uuid::nil(), |one| one.spec.id.0);
         let progress = |p: Progress| self.0.live.progress(Kind::Snapshot, first, &p);
         let disk = |one: &SnapshotRecord| (one.spec.volume.short(), one.spec.pool.clone(), one.spec.id);
         let disks: Vec<_> = all.iter().map(disk).collect();
-        self.0.ports.vmm.backup(machine, run, &Backup { disks: &disks, begun, progress: &progress })
+        self.0.ports.vmm.backup(machine, run, &Backup { disks: &disks, hold, begun, progress: &progress })
     }
 
     /// Lets its volume go, if it was not taken before.

@@ -677,6 +677,9 @@ impl Vmm for World {
 
     fn backup(&self, machine: MachineId, run: RunId, backup: &Backup<'_>) -> Result<(), Fault> {
         self.begin("backup")?;
+        self.state().snapshot_parts.extend(backup.disks.iter().map(|(_, _, id)| *id));
+        self.tick("targets made");
+        (backup.hold)();
         let mut then = Vec::new();
         for (serial, _, snapshot) in backup.disks {
             let mut s = self.state();
@@ -687,7 +690,6 @@ impl Vmm for World {
             let gone = || Fault::passing(Code::GuestUnreachable, "there is no such disk");
             then.push((*snapshot, file.ok_or_else(gone)?));
         }
-        self.state().snapshot_parts.extend(then.iter().map(|(id, _)| *id));
         self.tick("copies begun");
         (backup.begun)();
         self.tick("half copied");

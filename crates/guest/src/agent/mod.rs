@@ -34,6 +34,7 @@ pub fn serve() -> io::Result<()> {
     runtime.block_on(async {
         let agent = keeper::start()?;
         tokio::spawn(crate::trim::weekly(agent.root.clone()));
+        tokio::spawn(crate::names::keep());
         loop {
             let port = port::find().await;
             let over = match port {

@@ -6,7 +6,7 @@ use super::{NEW_ROOT, entry, mounts};
 use crate::agent::shutdown_signal;
 use crate::fact::{Fact, Journal};
 use crate::inside::Inside;
-use crate::{again, disk, log, modules, net, renew, setup, superblock, volumes};
+use crate::{again, disk, log, modules, names, net, renew, setup, superblock, volumes};
 use proto::GuestConfig;
 use rustix::mount::{MountFlags, mount};
 use std::io;
@@ -97,6 +97,8 @@ fn prepare(inside: &Inside, journal: &Journal, config: &GuestConfig) {
         journal.outcome("the disk of kernel modules", volumes::mount_modules(inside));
     }
     setup::disks(inside, journal, config, None, &[], DISKS);
+    // The agent sees to them too; whoever comes next shall not have to wait for that.
+    journal.outcome("the names of disks", names::give());
     journal.post(&Fact::Applied(Box::new(config.clone())));
 }
 

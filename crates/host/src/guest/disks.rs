@@ -109,12 +109,17 @@ impl Agents {
 
     pub(super) fn freeze_disks(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
         let asked = proto::Freeze { seconds: HELD };
-        self.question::<_, serde_json::Value>(machine, run, paths::FREEZE, &asked, FREEZE).map(drop)
+        tracing::debug!(%machine, "the guest is asked to hold still");
+        self.question::<_, serde_json::Value>(machine, run, paths::FREEZE, &asked, FREEZE)?;
+        tracing::debug!(%machine, "the guest holds still");
+        Ok(())
     }
 
     pub(super) fn thaw_disks(&self, machine: MachineId, run: RunId) -> Result<bool, Fault> {
         let nothing = serde_json::json!({});
+        tracing::debug!(%machine, "the guest is to go on");
         let said: proto::Thawed = self.question(machine, run, paths::THAW, &nothing, THAW)?;
+        tracing::debug!(%machine, throughout = said.throughout, "the guest goes on");
         Ok(said.throughout)
     }
 

@@ -7,6 +7,7 @@
 //! comes or goes at 8 and above; interfaces at 0x10 and above.
 
 use super::accel::Accel;
+use super::block::{self, Place};
 use std::os::fd::RawFd;
 use types::{ByteSize, MachineId};
 
@@ -160,30 +161,15 @@ impl Arguments {
     }
 
     fn disk(&mut self, n: usize, disk: &Disk) {
-        let on = |yes: bool| if yes { "on" } else { "off" };
-        let (read_only, direct, serial) = (on(disk.read_only), on(disk.direct), &disk.serial);
+        let serial = &disk.serial;
         // Sets are numbered as disks are; the label and the node's name are what a disk is found by.
-        let (label, node) = match disk.slot {
-            Some(_) => (format!(",opaque={serial}"), super::hotplug::node(serial)),
-            None => (String::new(), "modules".to_owned()),
+        let (label, node, place) = match disk.slot {
+            Some(slot) => (format!(",opaque={serial}"), block::name(serial), Place::Slot(slot)),
+            None => (String::new(), "modules".to_owned(), Place::Fixed("0xa")),
         };
         self.put("-add-fd", format!("fd={},set={n}{label}", disk.fd));
-        self.put(
-            "-blockdev",
-            format!(
-                "driver=file,node-name={node},filename=/dev/fdset/{n},locking=on,aio=threads,read-only={read_only},\
-                 auto-read-only=off,cache.direct={direct},cache.no-flush=off,discard=unmap,detect-zeroes=off"
-            ),
-        );
-        let (id, place) = match disk.slot {
-            Some(slot) => (format!("slot{slot}"), format!("bus=port{slot}")),
-            None => ("modules".to_owned(), "bus=pcie.0,addr=0xa".to_owned()),
-        };
-        // A write that fails stops the machine, so that the guest never sees it; a read that fails is
-        // told to the guest, as a disk would: it has lost nothing, and goes on with the rest.
-        self.device(format!(
-            "virtio-blk-pci,id={id},{place},drive={node},serial={serial},werror=stop,rerror=report"
-        ));
+        self.put("-blockdev", block::node(&node, n as u64, disk.read_only, disk.direct).to_string());
+        self.device(block::device(&node, serial, &place).to_string());
     }
 }
 
@@ -222,10 +208,6 @@ mod tests {
             "-m 512M",
             "-smp 2",
             "-add-fd fd=20,set=0,opaque=0123456789ab",
-            "filename=/dev/fdset/0,locking=on",
-            "cache.no-flush=off",
-            "bus=port0,drive=vol-0123456789ab,serial=0123456789ab,werror=stop",
-            "id=modules,bus=pcie.0,addr=0xa,drive=modules",
             "-kernel /proc/self/fd/10",
             "tap,id=net0,fd=15,vhost=off",
             "mac=52:54:00:01:02:03",
@@ -233,7 +215,14 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
-        assert!(text.contains("read-only=on") && text.contains("read-only=off"));
+        for (node, set, read_only) in [("vol-0123456789ab", 0, false), ("modules", 1, true)] {
+            let part = block::node(node, set, read_only, true).to_string();
+            assert!(text.contains(&format!("-blockdev {part}")), "{part} in {text}");
+        }
+        for (node, place) in [("vol-0123456789ab", Place::Slot(0)), ("modules", Place::Fixed("0xa"))] {
+            let part = block::device(node, "0123456789ab", &place).to_string();
+            assert!(text.contains(&format!("-device {part}")), "{part} in {text}");
+        }
         let kvm = arguments(&launch(Accel::Kvm { group: None }, vec![])).join(" ");
         assert!(kvm.contains("-accel kvm -cpu host"));
     }
@@ -245,6 +234,8 @@ mod tests {
         }
         let all = (0..types::machine::DISK_SLOTS).map(|s| disk(Some(s))).collect();
         let text = arguments(&launch(Accel::Tcg, all)).join(" ");
-        assert!(text.contains("id=port24,bus=pcie.0,addr=0x5.0,chassis=25") && text.contains("bus=port24,"));
+        assert!(
+            text.contains("id=port24,bus=pcie.0,addr=0x5.0,chassis=25") && text.contains(r#""bus":"port24""#)
+        );
     }
 }

@@ -7,7 +7,7 @@
 //! away first; a target has its name only once its job has ended well.
 
 use super::qmp::{Failed, Qmp};
-use super::{ANSWER, hotplug, unreachable};
+use super::{ANSWER, block, disk, hotplug, unreachable};
 use crate::pools::place;
 use crate::{Layout, durable, fault};
 use engine::port::{Backup, Fault};
@@ -25,6 +25,8 @@ use types::{ByteSize, Code, SnapshotId};
 pub const NAME: &str = "snap-";
 /// Between two looks at the jobs.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How many pieces are copied at once: the guest's own writes wait behind them.
+const WORKERS: u32 = 4;
 /// How long jobs may take to end once they were told to.
 const ENDING: Duration = Duration::from_secs(20);
 
@@ -36,7 +38,7 @@ fn part(layout: &Layout, snapshot: SnapshotId) -> PathBuf {
     layout.snapshots().join(format!(".{snapshot}.raw.part"))
 }
 
-/// Copies all; `begun` is called once the instant is past.
+/// Copies all; `hold` is called when all is ready, `begun` once the instant is past.
 ///
 /// # Errors
 /// `guest-unreachable` (passing) if there is no QEMU that answers; `pool-full`, `io-error`.
@@ -74,10 +76,12 @@ fn copy(qmp: &Qmp, layout: &Layout, backup: &Backup<'_>) -> Result<(), Fault> {
         })?;
         target(qmp, &place::layout(layout, pool)?, *snapshot, size)?;
         actions.push(json!({ "type": "blockdev-backup", "data": {
-            "job-id": name(*snapshot), "device": hotplug::node(serial), "target": name(*snapshot), "sync": "full",
+            "job-id": name(*snapshot), "device": block::name(serial), "target": name(*snapshot), "sync": "full",
             "auto-dismiss": false, "on-source-error": "report", "on-target-error": "report",
+            "x-perf": { "max-workers": WORKERS },
         }}));
     }
+    (backup.hold)();
     let all = json!({ "actions": actions, "properties": { "completion-mode": "grouped" } });
     answered(qmp.execute("transaction", all, ANSWER))?;
     (backup.begun)();
@@ -87,20 +91,20 @@ fn copy(qmp: &Qmp, layout: &Layout, backup: &Backup<'_>) -> Result<(), Fault> {
 /// Makes an empty file of the disk's size, and a node of it.
 fn target(qmp: &Qmp, layout: &Layout, snapshot: SnapshotId, size: ByteSize) -> Result<(), Fault> {
     let path = part(layout, snapshot);
-    let open = || -> io::Result<File> {
+    let open = || -> io::Result<disk::Open> {
         durable::remove(&path)?;
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
         file.set_len(size.bytes())?;
-        Ok(file)
+        // Past the page cache: ext4 has what is new in it written out with the next fsync of any file, so
+        // that each of the guest's would wait for all that was copied since the last.
+        disk::open_direct(&path, false)
     };
-    let fd = OwnedFd::from(open().map_err(|e| failed(layout, snapshot, &e))?);
+    let open = open().map_err(|e| failed(layout, snapshot, &e))?;
+    let fd = OwnedFd::from(open.file);
     let label = json!({ "opaque": name(snapshot) });
     let added = qmp.execute_with("add-fd", label, Some(fd), ANSWER).map_err(unreachable)?;
     let set = added["fdset-id"].as_u64().ok_or_else(|| unreachable(Failed::Silent))?;
-    let node = json!({
-        "driver": "file", "node-name": name(snapshot), "filename": format!("/dev/fdset/{set}"),
-        "locking": "on", "aio": "threads", "discard": "unmap", "detect-zeroes": "off",
-    });
+    let node = block::node(&name(snapshot), set, false, open.direct);
     answered(qmp.execute("blockdev-add", node, ANSWER)).map(drop)
 }
 

@@ -52,7 +52,7 @@ pub fn in_use(name: &str) -> Fault {
 }
 
 /// With `O_DIRECT` where the file system can (open(2): it says EINVAL where it cannot).
-fn open_direct(path: &Path, read_only: bool) -> io::Result<Open> {
+pub fn open_direct(path: &Path, read_only: bool) -> io::Result<Open> {
     let open = |flags| {
         OpenOptions::new().read(true).write(!read_only).custom_flags(libc::O_NOFOLLOW | flags).open(path)
     };

@@ -7,7 +7,7 @@
 //! closed once QEMU has it; a file counts as open as long as any of the three is there.
 
 use super::qmp::{Failed, Qmp};
-use super::{ANSWER, backup, disk, unreachable};
+use super::{ANSWER, backup, block, disk, unreachable};
 use crate::Layout;
 use engine::port::{DiskObs, Fault, RunDisk};
 use serde_json::{Value, json};
@@ -23,14 +23,6 @@ const LETTING_GO: Duration = Duration::from_secs(20);
 const ASK_AGAIN: Duration = Duration::from_secs(4);
 /// Between two looks for a disk that leaves.
 const PAUSE: Duration = Duration::from_millis(40);
-/// What the names of our nodes begin with; the serial follows.
-const NODE: &str = "vol-";
-
-/// The name of a volume's block node.
-pub fn node(serial: &str) -> String {
-    format!("{NODE}{serial}")
-}
-
 /// A volume in QEMU, as far as it has come.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Seen {
@@ -62,7 +54,7 @@ fn judge(nodes: &Value, devices: &Value, sets: &Value) -> Vec<Seen> {
     let mut seen: Vec<Seen> = Vec::new();
     for at in items(nodes) {
         let Some(name) = at["node-name"].as_str() else { continue };
-        let Some(serial) = name.strip_prefix(NODE) else { continue };
+        let Some(serial) = name.strip_prefix(block::NODE) else { continue };
         let file = at["file"].as_str().unwrap_or_default();
         let device = items(devices).iter().find(|d| d["inserted"]["node-name"] == name).and_then(device);
         seen.push(Seen {
@@ -112,10 +104,7 @@ pub fn plug(qmp: &Qmp, layout: &Layout, what: &RunDisk) -> Result<(), Fault> {
         }
         open(qmp, layout, what)?;
     }
-    let device = json!({
-        "driver": "virtio-blk-pci", "id": format!("slot{}", what.slot), "bus": format!("port{}", what.slot),
-        "drive": node(&what.serial), "serial": what.serial, "werror": "stop", "rerror": "report",
-    });
+    let device = block::device(&block::name(&what.serial), &what.serial, &block::Place::Slot(what.slot));
     match qmp.execute("device_add", device, ANSWER) {
         Ok(_) => Ok(()),
         Err(Failed::Silent) => Err(unreachable(Failed::Silent)),
@@ -137,11 +126,7 @@ fn open(qmp: &Qmp, layout: &Layout, what: &RunDisk) -> Result<(), Fault> {
     let label = json!({ "opaque": what.serial });
     let added = qmp.execute_with("add-fd", label, Some(fd), ANSWER).map_err(unreachable)?;
     let set = added["fdset-id"].as_u64().ok_or_else(|| unreachable(Failed::Silent))?;
-    let file = json!({
-        "driver": "file", "node-name": node(&what.serial), "filename": format!("/dev/fdset/{set}"),
-        "locking": "on", "aio": "threads", "read-only": what.read_only, "auto-read-only": false,
-        "cache": {"direct": open.direct, "no-flush": false}, "discard": "unmap", "detect-zeroes": "off",
-    });
+    let file = block::node(&block::name(&what.serial), set, what.read_only, open.direct);
     match qmp.execute("blockdev-add", file, ANSWER) {
         Ok(_) => Ok(()),
         Err(Failed::Silent) => Err(unreachable(Failed::Silent)),

@@ -176,7 +176,7 @@ pub fn diagnose(plan: &RunPlan, said: &str) -> Fault {
     let name = &plan.name;
     // QEMU: `Failed to get "write" lock`, and for shared ones as well.
     if said.contains("Failed to get") && said.contains("lock") {
-        let disk = plan.disks.iter().find(|d| said.contains(&super::hotplug::node(&d.serial)));
+        let disk = plan.disks.iter().find(|d| said.contains(&super::block::name(&d.serial)));
         return disk::in_use(disk.or(plan.disks.first()).map_or("of the machine", |d| d.name.as_str()));
     }
     if said.contains("Cannot allocate memory") {

@@ -10,6 +10,7 @@
 mod accel;
 mod args;
 mod backup;
+mod block;
 mod cgroup;
 mod console;
 mod disk;

@@ -5,11 +5,13 @@
 
 mod copies;
 mod df;
+mod export;
 mod figure;
 mod http;
 mod listing;
 mod live;
 mod machine;
+mod pause;
 mod volumes;
 
 use e2e::Host;
@@ -41,6 +43,12 @@ fn main() {
     }
     if wanted("live") {
         live::attach_and_grow(&Host::seeded("bench-live"));
+    }
+    if wanted("export") {
+        export::compressed(&Host::seeded("bench-export"));
+    }
+    if wanted("pause") {
+        pause::by_snapshots(&Host::seeded("bench-pause"));
     }
     if wanted("listing") {
         listing::many();

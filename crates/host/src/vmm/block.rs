@@ -1,0 +1,77 @@
+//! How a disk is given to QEMU, at its start and later: a block node on a descriptor, and a device on that.
+//!
+//! Invariant: a guest's flush reaches the disk and its discards reach the file; a write that fails stops
+//! the machine.
+
+use serde_json::{Value, json};
+
+/// What the names of our nodes begin with; the serial follows.
+pub const NODE: &str = "vol-";
+
+/// The name of a volume's block node.
+pub fn name(serial: &str) -> String {
+    format!("{NODE}{serial}")
+}
+
+/// A node on the descriptors of a set. `direct` says that they pass the page cache by.
+pub fn node(name: &str, set: u64, read_only: bool, direct: bool) -> Value {
+    json!({
+        "driver": "file", "node-name": name, "filename": format!("/dev/fdset/{set}"), "locking": "on",
+        "aio": "threads", "read-only": read_only, "auto-read-only": false,
+        "cache": { "direct": direct, "no-flush": false }, "discard": "unmap", "detect-zeroes": "off",
+    })
+}
+
+/// Where on the bus a device is.
+pub enum Place {
+    /// In the root port of a slot.
+    Slot(u8),
+    /// With those that never come or go.
+    Fixed(&'static str),
+}
+
+/// A device on a node; the guest sees the serial.
+pub fn device(node: &str, serial: &str, place: &Place) -> Value {
+    // A write that fails stops the machine, so that the guest never sees it; a read that fails is told to
+    // the guest, as a disk would: it has lost nothing, and goes on with the rest.
+    let mut device = json!({
+        "driver": "virtio-blk-pci", "drive": node, "serial": serial, "werror": "stop", "rerror": "report",
+    });
+    let (id, bus) = match place {
+        Place::Slot(slot) => (format!("slot{slot}"), format!("port{slot}")),
+        Place::Fixed(at) => {
+            device["addr"] = json!(at);
+            (node.to_owned(), "pcie.0".to_owned())
+        }
+    };
+    (device["id"], device["bus"]) = (json!(id), json!(bus));
+    device
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_keep_what_is_promised() {
+        let node = node("vol-0123456789ab", 3, false, true);
+        let expected = json!({
+            "driver": "file", "node-name": "vol-0123456789ab", "filename": "/dev/fdset/3", "locking": "on",
+            "read-only": false, "auto-read-only": false,
+            "aio": "threads", "cache": { "direct": true, "no-flush": false },
+            "discard": "unmap", "detect-zeroes": "off",
+        });
+        assert_eq!(node, expected);
+        let slot = device("vol-0123456789ab", "0123456789ab", &Place::Slot(7));
+        let expected = json!({
+            "driver": "virtio-blk-pci", "id": "slot7", "bus": "port7", "drive": "vol-0123456789ab",
+            "serial": "0123456789ab", "werror": "stop", "rerror": "report",
+        });
+        assert_eq!(slot, expected);
+        let fixed = device("modules", "sistemo-modules", &Place::Fixed("0xa"));
+        assert_eq!(
+            (&fixed["id"], &fixed["bus"], &fixed["addr"]),
+            (&json!("modules"), &json!("pcie.0"), &json!("0xa"))
+        );
+    }
+}
