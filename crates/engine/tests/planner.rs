@@ -354,7 +354,13 @@ prop_compose! {
             identity: None,
             owner: None,
             protected: false, labels: Default::default(),
-            reset: (journey == 3).then(|| Reset { to: SnapshotId(id(10)), before: SnapshotId(id(11)) }),
+            reset: (journey == 3).then(|| Reset {
+                to: SnapshotId(id(10)),
+                before: SnapshotId(id(11)),
+                last: None,
+                others: vec![],
+                failed: None,
+            }),
             deleting: deleting.map(|keep| VolumeDeletion {
                 at: at(0),
                 keep_until: keep.then(|| at(9)),
@@ -383,7 +389,7 @@ prop_compose! {
             Just(ImageLook::Failed(problem())), Just(ImageLook::Missing),
         ],
         reset in prop_oneof![
-            Just(ResetLook::Ready), Just(ResetLook::Waiting(SnapshotId(id(11)))),
+            Just(ResetLook::Ready), Just(ResetLook::Waiting(Kind::Snapshot, id(11))),
             Just(ResetLook::Failed(problem())),
         ],
         elsewhere in any::<Option<bool>>(),
@@ -509,7 +515,7 @@ proptest! {
                     last = Some(step);
                 }
                 Answer::Wait(_) => {
-                    let waits = spec.reset.is_some() && matches!(l.reset, ResetLook::Waiting(_));
+                    let waits = spec.reset.is_some() && matches!(l.reset, ResetLook::Waiting(..));
                     let away = spec.leaving.is_some() && l.elsewhere.is_none();
                     prop_assert!(l.claimed || l.image == ImageLook::Coming || away || waits);
                     l.elsewhere.get_or_insert_default();

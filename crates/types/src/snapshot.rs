@@ -211,3 +211,12 @@ pub struct TakeSnapshot {
     #[serde(default)]
     pub name: Option<Name>,
 }
+
+/// Asks that a volume becomes what it was in a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreSnapshot {
+    /// Those that were taken together with it, too: all disks of a machine, as of one instant.
+    #[serde(default)]
+    pub all: bool,
+}

@@ -37,12 +37,16 @@ fn at_rest(host: &Host) {
     host.ok("machine start web");
     assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "one\none");
     host.ok("machine stop web");
-    // Newer ones are there as well as older ones.
+    // Newer ones are there as well as older ones, and all disks are had at once.
     host.ok(&format!("snapshot restore {data}"));
     host.ok(&format!("snapshot restore {root}"));
+    let said = host.ok("snapshot restore first-appdata --all");
+    assert_eq!(said.lines().count(), 2, "{said}");
+    let back = host.ok(&format!("snapshot restore {} --all", kept(&said)));
+    print!("    {said}    {back}");
     host.ok("machine start web");
     assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "two\ntwo");
-    assert_eq!(names(host).len(), 6);
+    assert_eq!(names(host).len(), 10);
 
     // One boots beside it, and one can be looked at as it is; a volume's snapshots outlive it.
     host.refused("machine volume attach web first-appdata", "volume-not-found", 3);
@@ -60,6 +64,7 @@ fn at_rest(host: &Host) {
     host.ok("machine stop web");
     host.ok("volume protect appdata");
     host.refused("snapshot restore first-appdata", "protected", 4);
+    host.refused("snapshot restore first --all", "protected", 4);
     host.ok("volume unprotect appdata");
     host.ok("machine volume detach web appdata");
     host.ok("volume delete appdata --now -y");
@@ -94,8 +99,7 @@ fn live(host: &Host) {
     assert!(host.ok("volume snapshot appdata --name later").contains("filesystem consistent"));
     host.refused("snapshot restore live", "machine-running", 4);
     host.ok("machine stop web");
-    host.ok("snapshot restore live");
-    host.ok("snapshot restore live-appdata");
+    host.ok("snapshot restore live --all");
     host.ok("machine start web");
     assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "one\none");
     let n = host.sh("web", "cat /root/n /mnt/appdata/n");

@@ -13,6 +13,7 @@ mod machine;
 mod moving;
 mod network;
 mod pool;
+mod reset;
 mod restore;
 mod snapshot;
 mod volume;

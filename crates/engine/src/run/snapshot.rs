@@ -50,7 +50,8 @@ impl Engine {
     fn snapshot_look(&self, record: &SnapshotRecord) -> Result<Look, Broken> {
         let spec = &record.spec;
         let pool = self.pool(&spec.pool)?.observe_snapshot(spec.id)?;
-        let held = (spec.deleting.is_some() || spec.passing) && self.needed(record)?;
+        let held = (spec.deleting.is_some() && self.is_for_reset(&mut Change::system(), record)?)
+            || ((spec.deleting.is_some() || spec.passing) && self.needed(record)?);
         let source = match (&record.status.taken, &spec.deleting) {
             (None, None) => self.all_of_it(record)?,
             _ => Source::Ready,

@@ -209,7 +209,8 @@ const SNAP_ROOT: Command = |e, a| e.snapshot_volume(a, "web-root", &TakeSnapshot
 const SNAP_ALL: Command = |e, a| e.snapshot_machine(a, "web", &TakeSnapshot { name: name("snap") });
 const SHARES: Act = Act::World(|w| w.state().shares = true);
 const SNAP_AWAY: Command = |e, a| e.delete_snapshot(a, "snap");
-const SNAP_BACK: Command = |e, a| e.restore_snapshot(a, "snap");
+const SNAP_BACK: Command = |e, a| e.restore_snapshot(a, "snap", false);
+const ALL_BACK: Command = |e, a| e.restore_snapshot(a, "snap", true);
 const SNAP_COPY: Command = |e, a| clone(e, a, "snap", "copy");
 const VIEW: Command = |e, a| {
     e.clone_volume(a, "snap", CloneVolume { name: name("copy"), read_only: true, ..CloneVolume::default() })
@@ -363,6 +364,12 @@ pub fn pairs() -> Vec<Scenario> {
             vec![SNAP_BACK],
             vec![SNAP_AWAY],
         ),
+        pair(
+            "reset of all disks, delete the machine",
+            vec![WEB, APPDATA, JOIN, STOP, SNAP_ALL],
+            vec![ALL_BACK],
+            vec![DELETE],
+        ),
         pair("reset and reset", [stopped.clone(), vec![SNAP]].concat(), vec![SNAP_BACK], vec![SNAP_BACK]),
         pair("reset and attach", [stopped.clone(), vec![SNAP]].concat(), vec![SNAP_BACK], vec![JOIN, START]),
         pair("reset and grow", [stopped.clone(), vec![SNAP]].concat(), vec![SNAP_BACK], vec![GROW_DATA]),
@@ -438,6 +445,21 @@ fn was_reset(world: &World, e: &Engine) -> Option<String> {
     let then = s.snapshots.get(&snap.spec.id).map(|f| &f.marks);
     let later = s.snapshots.values().any(|f| then.is_some_and(|t| f.marks.len() > t.len()));
     (now != then || !later).then(|| format!("not so: it was reset: {now:?} to {then:?}, later: {later}"))
+}
+
+/// All disks are what they were in the snapshots.
+fn all_reset(world: &World, e: &Engine) -> Option<String> {
+    let s = world.state();
+    for (volume, snap) in [("web-root", "snap"), ("appdata", "snap-appdata")] {
+        let volume = e.0.db.find::<types::volume::VolumeSpec>(volume).ok()?;
+        let snap = e.0.db.find::<types::snapshot::SnapshotSpec>(snap).ok()?;
+        let now = s.files.get(&(volume.spec.pool.clone(), volume.spec.id))?;
+        let then = s.snapshots.get(&snap.spec.id)?;
+        if !now.marks.starts_with(&then.marks) {
+            return Some(format!("not so: it was reset: {:?} to {:?}", now.marks, then.marks));
+        }
+    }
+    None
 }
 
 /// The copy of what a machine runs with begins as that was at one moment, and no snapshot is left of it.
@@ -835,6 +857,18 @@ pub fn all() -> Vec<Scenario> {
             fault: Some(("reset", Code::PoolFull)),
             setup: asks(vec![web, appdata, stop, SNAP]),
             ..plain("no room to reset", vec![SNAP_BACK, GROW_DATA, DELETE_DATA])
+        },
+        Scenario {
+            holds: Some(all_reset),
+            ..plain(
+                "reset all disks of a machine",
+                vec![web, appdata, join, stop, SNAP_ALL, start, stop, ALL_BACK, start],
+            )
+        },
+        Scenario {
+            fault: Some(("reset", Code::PoolFull)),
+            setup: asks(vec![web, appdata, join, stop, SNAP_ALL]),
+            ..plain("no room to reset all disks", vec![ALL_BACK, start, stop, SNAP_AWAY, delete])
         },
         Scenario {
             fault: Some(("take_snapshot", Code::PoolFull)),

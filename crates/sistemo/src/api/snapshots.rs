@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use types::operation::{Kind, Verb};
-use types::snapshot::{Snapshot, TakeSnapshot};
+use types::snapshot::{RestoreSnapshot, Snapshot, TakeSnapshot};
 use types::{List, Operation};
 use utoipa::IntoParams;
 
@@ -93,14 +93,16 @@ pub async fn delete(
     change(&app, move |engine| who.on(engine).delete_snapshot(&who.0, &snapshot)).await
 }
 
-/// Makes a volume that no running machine has what it was. What it is now is kept in a snapshot of its
-/// own first, the last of the operation's `resources`.
+/// Makes a volume that no running machine has what it was, or with `all` those of all snapshots that were
+/// taken together with this one. What each is now is kept in a snapshot of its own first, which comes
+/// right after the one that it becomes in the operation's `resources`. Without a body, one volume.
 #[utoipa::path(
     post,
     path = "/v1/snapshots/{snapshot}/restore",
     tag = "snapshots",
     operation_id = "snapshots_restore",
     params(("snapshot" = String, Path, description = "Id or name")),
+    request_body = RestoreSnapshot,
     responses(
         (status = 202, description = "Accepted", body = Operation),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
@@ -110,8 +112,13 @@ pub async fn restore(
     State(app): State<Shared>,
     who: Who,
     Seg(snapshot): Seg<String>,
+    raw: Raw,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| who.on(engine).restore_snapshot(&who.0, &snapshot)).await
+    let asked = match raw.is_absent() {
+        true => RestoreSnapshot::default(),
+        false => raw.change(&app, &who, Verb::SnapshotRestore, Kind::Snapshot, &snapshot).await?,
+    };
+    change(&app, move |engine| who.on(engine).restore_snapshot(&who.0, &snapshot, asked.all)).await
 }
 
 /// Takes a snapshot of a volume.

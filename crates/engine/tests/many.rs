@@ -1,0 +1,81 @@
+//! A machine with as many disks as it can have: what is asked of all of them at once is accepted, fits the
+//! transactions of the store, and comes to rest.
+
+use engine::sim::World;
+use engine::sim::check::at_rest;
+use engine::sim::run::settle;
+use engine::{Engine, Settings};
+use types::machine::{AttachVolume, DISK_SLOTS, DeployMachine};
+use types::operation::OperationState;
+use types::snapshot::TakeSnapshot;
+use types::volume::{CreateVolume, Restore};
+use types::{Actor, ByteSize, Name, Operation, Problem};
+
+fn ada() -> Actor {
+    Actor("ada".into())
+}
+
+/// A machine "web" with its root and a data volume in each other slot, and the engine that runs it.
+fn full(world: &World) -> Engine {
+    let engine = world.boot(Settings::default()).unwrap();
+    let mut attach = vec![];
+    for n in 1..DISK_SLOTS {
+        let volume = format!("v{n}");
+        let (name, size_bytes) = (Name::new(&volume).ok(), ByteSize::mib(64).bytes());
+        well(
+            world,
+            &engine,
+            engine.create_volume(&ada(), CreateVolume { name, size_bytes, ..CreateVolume::default() }),
+        );
+        attach.push(AttachVolume { volume, mount: None, read_only: false });
+    }
+    let (image, name) = (Some("debian".into()), Name::new("web").ok());
+    let deploy = DeployMachine { image, name, attach, ..DeployMachine::default() };
+    well(world, &engine, engine.deploy(&ada(), deploy));
+    engine
+}
+
+/// What was asked for is accepted and goes well, and then nothing disagrees.
+fn well(world: &World, engine: &Engine, asked: Result<Operation, Problem>) {
+    let operation = asked.unwrap();
+    settle(world, engine);
+    let ended = engine.operation(operation.id).unwrap();
+    assert_eq!(ended.state, OperationState::Succeeded, "{ended:?}");
+    assert_eq!(at_rest(world, engine), Vec::<String>::new());
+}
+
+fn snapshots(engine: &Engine) -> usize {
+    engine.snapshots().unwrap().len()
+}
+
+#[test]
+fn all_disks_are_snapshotted_and_had_again() {
+    let world = World::new();
+    let engine = full(&world);
+    let all = usize::from(DISK_SLOTS);
+    let take = |name| TakeSnapshot { name: Name::new(name).ok() };
+    well(&world, &engine, engine.snapshot_machine(&ada(), "web", &take("live")));
+    well(&world, &engine, engine.stop_machine(&ada(), "web"));
+    well(&world, &engine, engine.snapshot_machine(&ada(), "web", &take("calm")));
+    assert_eq!(snapshots(&engine), 2 * all);
+    well(&world, &engine, engine.restore_snapshot(&ada(), "live", true));
+    assert_eq!(snapshots(&engine), 3 * all);
+    // Nobody has them now.
+    well(&world, &engine, engine.delete_machine(&ada(), "web", true, false));
+    well(&world, &engine, engine.restore_snapshot(&ada(), "calm", true));
+    assert_eq!(snapshots(&engine), 4 * all);
+}
+
+#[test]
+fn a_machine_with_all_disks_goes_and_comes_back() {
+    let world = World::new();
+    let engine = full(&world);
+    for preserve in [true, false] {
+        well(&world, &engine, engine.delete_machine(&ada(), "web", preserve, false));
+        well(&world, &engine, engine.restore_machine(&ada(), "web", &Restore::default()));
+        well(&world, &engine, engine.start_machine(&ada(), "web"));
+    }
+    well(&world, &engine, engine.delete_machine(&ada(), "web", false, true));
+    // A root volume that was kept once stays from then on.
+    assert_eq!(engine.volumes().unwrap().len(), usize::from(DISK_SLOTS));
+}
