@@ -6,6 +6,7 @@ use engine::plan::volume::{self, ImageLook, ResetLook};
 use engine::plan::{Answer, image, snapshot, stall};
 use engine::port::{DiskObs, FileObs, GuestObs, Health, ImageObs, ProcessObs, SnapshotObs, VolumeObs};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use types::image::{ImageSource, ImageSpec, ImageStatus};
 use types::machine::{
@@ -92,6 +93,7 @@ prop_compose! {
             disks,
             nics: vec![],
             uid: 1,
+            making: BTreeMap::default(),
             protected: false, labels: Default::default(), deleting: deleting.map(|(keep_until, released)| MachineDeletion {
                 at: at(0),
                 keep_until,
@@ -217,6 +219,7 @@ fn do_machine(
 ) -> bool {
     use machine::Step;
     match step {
+        Step::Make => spec.making.clear(),
         Step::WriteSidecar => l.sidecar = Some(spec.generation),
         Step::PinKernel => {
             s.kernel = Some("6.1".into());

@@ -118,7 +118,10 @@ impl Engine {
         for warning in self.room_warnings(&of.pool).into_iter().chain(self.slow_copy_warning(&of.pool)) {
             draft.warn(warning);
         }
-        self.take_name(draft, Kind::Snapshot, &name, id.0)?;
+        // Nobody is told of one that passes, so its name need not be its own.
+        if !passing {
+            self.take_name(draft, Kind::Snapshot, &name, id.0)?;
+        }
         let spec = SnapshotSpec {
             id,
             name,
@@ -178,7 +181,9 @@ pub(crate) fn going_snapshot(
     new.deleting = Some(going);
     new.generation += 1;
     change.update(&record.spec, &new);
-    change.delete(key::name(Kind::Snapshot, new.name.as_str()));
+    if !new.passing {
+        change.delete(key::name(Kind::Snapshot, new.name.as_str()));
+    }
     new
 }
 

@@ -39,17 +39,21 @@ fn one(sidecar: &SnapshotSidecar, claims: &mut Claims) -> Result<Made, Problem> 
     // Whoever asked for its end did not see it.
     spec.deleting = None;
     spec.generation = spec.generation.min(MOST_CHANGES);
-    spec.name = claims.name(Kind::Snapshot, &spec.name)?;
+    if !spec.passing {
+        spec.name = claims.name(Kind::Snapshot, &spec.name)?;
+    }
     if spec.name != sidecar.spec.name {
         notes.push(format!("it was called \"{}\", which another one is called too", sidecar.spec.name));
     }
     spec.generation += u64::from(spec != sidecar.spec);
     let status = SnapshotStatus { taken: Some(sidecar.taken), ..SnapshotStatus::default() };
-    let group = vec![
+    let mut group = vec![
         (key::spec(Kind::Snapshot, spec.id.0), encode(&spec)),
         (key::status(Kind::Snapshot, spec.id.0), encode(&status)),
-        (key::name(Kind::Snapshot, spec.name.as_str()), encode(&spec.id)),
     ];
+    if !spec.passing {
+        group.push((key::name(Kind::Snapshot, spec.name.as_str()), encode(&spec.id)));
+    }
     let (id, name, outcome) = (spec.id.0, spec.name, Outcome::Recovered);
     Ok((group, Restored { kind: Kind::Snapshot, id, name, outcome, notes }))
 }
