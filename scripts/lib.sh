@@ -7,19 +7,19 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 # need_packages PACKAGE…: installs those that are not there.
 need_packages() {
     local missing p round
-    # Installing some may remove others that do not go with them, so look again.
-    for round in 1 2 3; do
+    # Installing some may remove others that do not go with them, so look again; the last look is no try.
+    for round in 1 2 3 4; do
         missing=()
         for p in "$@"; do
             [ "$(dpkg-query -W -f='${Status}' "$p" 2>/dev/null)" = "install ok installed" ] || missing+=("$p")
         done
         [ ${#missing[@]} -gt 0 ] || return 0
         [ "$(id -u)" = 0 ] || die "these packages are missing and only root can install them: ${missing[*]}"
+        [ "$round" != 4 ] || die "these packages do not go together: $*"
         say "installing ${missing[*]}"
         [ "$round" != 1 ] || apt-get update -q >&2
         DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
     done
-    die "these packages do not go together: $*"
 }
 
 # What a host needs to run Sistemo.

@@ -239,6 +239,20 @@ fn settings_are_read_again_on_sighup() {
     assert!(answers.iter().any(|a| a.starts_with("HTTP/1.1 429 ")), "{answers:?}");
     hup("workers = 3\n");
     daemon.wait_for("these need a restart: workers");
+    let shown = run(dir.path(), &["config", "--running", "-o", "json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+    let of = |key: &str| {
+        let all = shown["items"].as_array().unwrap();
+        let one = all.iter().find(|s| s["key"] == key).unwrap();
+        (one["value"].as_str().unwrap().to_owned(), one["origin"].as_str().unwrap().to_owned())
+    };
+    // Of what the file says now, only what holds.
+    assert_eq!(of("workers").1, "default");
+    let (rps, origin) = of("rate_limit.rps");
+    assert_eq!(rps, "100", "the file no longer says otherwise");
+    assert_eq!(origin, "default");
+    let (_, origin) = of("listen");
+    assert!(origin.ends_with("config.toml:1:10"), "{origin}");
     hup("workers = 0\n");
     daemon.wait_for("the settings stay as they were");
     hup("log = \"warn\"\n");

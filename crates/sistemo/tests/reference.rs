@@ -24,8 +24,9 @@ fn page() -> String {
         "# Settings\n\n\
          A setting comes from `config.toml` in the data directory, then from its environment\n\
          variable, then from its flag; the last that names it counts. `sistemo config` shows each\n\
-         value and where it came from. An unknown key or a value that makes no sense is refused with\n\
-         its place.\n\n\
+         value and where it came from, as for a command or daemon started here and now; with\n\
+         `--running`, what the daemon runs with. An unknown key or a value that makes no sense is\n\
+         refused with its place.\n\n\
          Lengths of time are written like `90s`, `5m`, `24h` or `7d`; a bare number means seconds. A\n\
          dot in a key separates a table from its key: `hypervisor.accel` is\n\n\
          ```toml\n[hypervisor]\naccel = \"tcg\"\n```\n\n\

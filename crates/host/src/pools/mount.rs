@@ -2,6 +2,9 @@
 //!
 //! Invariant: where systemd runs, it mounts: what a service mounts by itself is in its own mount namespace, which
 //! ends with it, while the guests' disks are open. Elsewhere the daemon does.
+//!
+//! A mount unit waits for its device, which only udev announces. A container may have systemd without udev:
+//! there systemd is asked to run mount(8), and has a mount unit of it all the same, without the order at the end.
 
 use crate::child;
 use engine::port::Fault;
@@ -18,6 +21,11 @@ const QUIET: Duration = Duration::from_secs(5 * 60);
 /// Whether systemd is this host's init (sd_booted(3)).
 fn systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
+}
+
+/// Whether udev runs, which has this socket: what waits for a device waits for ever without it.
+fn udev() -> bool {
+    Path::new("/run/udev/control").exists()
 }
 
 /// The number of the device that is mounted at `at`, the last one on top; `None` if nothing is.
@@ -56,12 +64,17 @@ fn unescaped(text: &str) -> Vec<u8> {
 pub fn mount(device: &Path, at: &Path, sparse: bool, pool: &str) -> Result<(), Fault> {
     let options = if sparse { "nodev,nosuid,noexec,noatime,discard" } else { "nodev,nosuid,noexec,noatime" };
     let mut command;
-    if systemd() {
+    let description = format!("--description=Sistemo's pool {pool}");
+    if systemd() && udev() {
         command = Command::new("systemd-mount");
         command.args(["--no-ask-password", "--quiet", "--collect", "--fsck=no", "--type=xfs"]);
-        command.arg(format!("--options={options}")).arg(format!("--description=Sistemo's pool {pool}"));
+        command.arg(format!("--options={options}")).arg(description);
         // At the host's end guests go first, then the daemon, then what they are on.
         command.arg("--property=Before=sistemo.service sistemo-guests.service");
+    } else if systemd() {
+        command = Command::new("systemd-run");
+        command.args(["--no-ask-password", "--quiet", "--collect", "--wait"]).arg(description);
+        command.args(["mount", "-t", "xfs", "-o", options]);
     } else {
         command = Command::new("mount");
         command.args(["-t", "xfs", "-o", options]);

@@ -9,6 +9,7 @@ mod body;
 mod call;
 mod changes;
 mod conditions;
+mod config;
 mod describe;
 pub mod events;
 mod exec;
@@ -42,6 +43,7 @@ mod volumes;
 
 pub use access::Gate;
 pub use answers::Answers;
+pub use config::Setting;
 pub use exec::{ExecRequest, UPGRADE};
 pub use metrics::Metrics;
 pub use peer::{GROUP, Peer, actor_of, group_id};
@@ -59,7 +61,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use problem::Failure;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tower_http::compression::CompressionLayer;
@@ -138,6 +140,8 @@ pub struct App {
     pub answers: Answers,
     /// The daemon itself.
     pub about: About,
+    /// What it runs with.
+    pub settings: RwLock<Vec<crate::config::Setting>>,
     /// Becomes true when the daemon stops: endless answers end then.
     pub stopping: watch::Receiver<bool>,
 }
@@ -200,6 +204,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(history::list))
         .routes(routes!(host::shutdown))
         .routes(routes!(host::resume))
+        .routes(routes!(config::config))
         .routes(routes!(changes::events))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))

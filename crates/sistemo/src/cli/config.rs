@@ -3,33 +3,30 @@
 use super::Ended;
 use super::context::Context;
 use super::render::{self, Format, Table};
+use crate::api::Setting;
 use clap::Args;
-use serde::Serialize;
 use types::List;
 
-/// Flags of `config`: none.
+/// Flags of `config`.
 #[derive(Args)]
-pub struct Config {}
-
-#[derive(Serialize)]
-struct Row {
-    key: &'static str,
-    value: String,
-    origin: String,
+pub struct Config {
+    /// Ask the daemon what it runs with; else it is what a command would go by, started here and now
+    #[arg(long)]
+    running: bool,
 }
 
 impl Config {
     /// Shows the settings.
-    pub fn run(self, context: &Context) -> Ended {
-        let config = context.config(Vec::new(), true)?;
-        let items = config.settings.into_iter().map(|s| Row {
-            key: s.key.name,
-            value: s.value,
-            origin: s.origin.to_string(),
-        });
-        let list = List { items: items.collect(), next_cursor: None };
+    pub async fn run(self, context: &Context) -> Ended {
+        let list: List<Setting> = if self.running {
+            context.client()?.get(&["config"]).await?
+        } else {
+            let config = context.config(Vec::new(), true)?;
+            List { items: config.settings.iter().map(Setting::from).collect(), next_cursor: None }
+        };
         if context.format() == Format::Name {
-            let keys: Vec<_> = list.items.iter().map(|row| format!("{}\n", row.key)).collect();
+            let keys: Vec<_> =
+                list.items.iter().map(|row| format!("{}\n", render::plain(&row.key))).collect();
             return render::print(&keys.concat());
         }
         if context.format() != Format::Text {
@@ -38,7 +35,7 @@ impl Config {
         let mut table = Table::new(&["KEY", "VALUE", "ORIGIN"]);
         for row in &list.items {
             let value = if row.value.is_empty() { "-" } else { &row.value };
-            table.row(&[row.key, value, &row.origin]);
+            table.row(&[&row.key, value, &row.origin]);
         }
         table.lines(render::print)
     }

@@ -173,7 +173,6 @@ fn dispatch(cli: Cli) -> Ended {
     match cli.verb {
         // These need no daemon, and the daemon makes a runtime of its own.
         Verb::Up(verb) => verb.run(&context),
-        Verb::Config(verb) => verb.run(&context),
         Verb::Doctor(verb) => verb.run(&context),
         Verb::Recover(verb) => verb.run(&context),
         Verb::Explain(verb) => verb.run(&context),
@@ -195,5 +194,6 @@ fn dispatch(cli: Cli) -> Ended {
         Verb::Token(verb) => context::block_on(verb.run(&context)),
         Verb::User(verb) => context::block_on(verb.run(&context)),
         Verb::Status(verb) => context::block_on(verb.run(&context)),
+        Verb::Config(verb) => context::block_on(verb.run(&context)),
     }
 }

@@ -54,5 +54,6 @@ fn apply(config: &mut Config, logging: &Logging, app: &Shared) -> Result<Vec<&'s
             *held = read;
         }
     }
+    app.settings.write().unwrap_or_else(|e| e.into_inner()).clone_from(&config.settings);
     Ok(waiting)
 }

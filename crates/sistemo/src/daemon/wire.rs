@@ -73,6 +73,7 @@ pub fn wire(config: &Config, stopping: watch::Receiver<bool>) -> Result<Wired, P
             data_dir: config.data_dir.clone(),
             ssh_key: key.map(|k| k.private),
         },
+        settings: std::sync::RwLock::new(config.settings.clone()),
         capacity: Arc::new(move || asked.pools_room()),
         stopping,
     };

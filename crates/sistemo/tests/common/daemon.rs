@@ -8,8 +8,8 @@ use serde_json::Value;
 use sistemo::api::{self, About, App, ExecRequest, Frames, Guests, events};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 use types::{Code, MachineId, Problem, RunId, Timestamp};
@@ -121,6 +121,7 @@ impl Daemon {
                 data_dir: dir.path().to_owned(),
                 ssh_key: None,
             },
+            settings: RwLock::default(),
             stopping: stopping.clone(),
         };
         // The world's clock: it stands still unless somebody lets time pass.
