@@ -71,9 +71,15 @@ fn at_rest(host: &Host) {
     assert_eq!(host.json("snapshot show first-appdata")["volume"], "appdata");
     host.refused("snapshot restore first-appdata", "volume-not-found", 3);
     host.ok("volume clone first-appdata --name appdata");
+    let said = host.ok("snapshot delete first -y");
+    assert!(said.contains("`sistemo snapshot undelete first` takes it back"), "{said}");
+    assert_eq!(host.json("snapshot list --deleted")["items"][0]["name"], "first");
+    assert_eq!(host.json("storage df")["items"][0]["content"]["trash"]["count"], 1);
+    host.ok("snapshot undelete first");
     for name in names(host) {
         host.ok(&format!("snapshot delete {name} -y"));
     }
+    host.ok("trash empty -y");
     assert_eq!(names(host), Vec::<String>::new());
     assert_eq!(std::fs::read_dir(host.data().join("pools/default/snapshots")).unwrap().count(), 0);
 }

@@ -8,6 +8,7 @@ use super::Draft;
 use super::copy::refuse_running;
 use super::edit::protected;
 use super::snapshot::{name_of, ready};
+use super::volume::restorable;
 use crate::db::{Change, SnapshotRecord, VolumeRecord};
 use crate::store::Check;
 use crate::{Engine, key};
@@ -81,7 +82,8 @@ impl Engine {
     fn resettable(&self, draft: &mut Draft, to: &SnapshotRecord) -> Result<VolumeRecord, Problem> {
         let taken = ready(to)?;
         let volume = self.0.db.record::<VolumeSpec>(to.spec.volume.0)?;
-        let volume = volume.filter(|v| v.spec.deleting.is_none()).ok_or_else(|| gone(&to.spec))?;
+        let kept = volume.as_ref().is_some_and(|v| restorable(v).is_some());
+        let volume = volume.filter(|v| v.spec.deleting.is_none()).ok_or_else(|| gone(&to.spec, kept))?;
         let of = &volume.spec;
         if of.protected {
             return Err(protected(Kind::Volume, &of.name));
@@ -146,12 +148,17 @@ impl Engine {
     }
 }
 
-/// The refusal to restore what is not there.
-fn gone(spec: &SnapshotSpec) -> Problem {
+/// The refusal to restore what is not there; `kept`: it can be taken back.
+fn gone(spec: &SnapshotSpec, kept: bool) -> Problem {
     let (name, volume) = (&spec.name, &spec.volume_name);
+    let first = if kept {
+        format!("`sistemo volume restore {}` takes it back; ", spec.volume)
+    } else {
+        String::new()
+    };
     Problem::new(
         Code::VolumeNotFound,
         format!("volume \"{volume}\", which snapshot \"{name}\" is of, was deleted"),
     )
-    .hint(format!("`sistemo volume clone {name} --name {volume}` makes a volume of the snapshot"))
+    .hint(format!("{first}`sistemo volume clone {name} --name {volume}` makes a volume of the snapshot"))
 }

@@ -7,12 +7,13 @@ use super::machine::refuse_going;
 use super::volume::{refuse_deleting, refuse_lost};
 use super::{Draft, made_up};
 use crate::db::{SnapshotRecord, VolumeRecord};
+use crate::plan::machine::after;
 use crate::{Engine, key};
 use types::machine::MachineSpec;
 use types::operation::Kind;
 use types::snapshot::{Group, SnapshotDeletion, SnapshotSpec, TakeSnapshot, Taken};
 use types::volume::VolumeSpec;
-use types::{Actor, Code, Name, Operation, Problem, SnapshotId, Verb};
+use types::{Actor, Code, Name, Operation, Problem, SnapshotId, Timestamp, Verb};
 
 /// What a made-up name has behind that of the volume.
 const TAIL: usize = 6;
@@ -145,13 +146,24 @@ impl Engine {
         Ok(spec)
     }
 
-    /// Accepts the end of a snapshot, for good; its volume, other snapshots and copies stay.
+    /// Accepts the end of a snapshot; its volume, other snapshots and copies stay. It is kept for a while,
+    /// or with `for_good` goes at once. One that is kept can still go for good.
     ///
     /// # Errors
     /// `snapshot-not-found`, `being-deleted`, `busy`.
-    pub fn delete_snapshot(&self, actor: &Actor, snapshot: &str) -> Result<Operation, Problem> {
+    pub fn delete_snapshot(
+        &self,
+        actor: &Actor,
+        snapshot: &str,
+        for_good: bool,
+    ) -> Result<Operation, Problem> {
         self.admit(actor, Verb::SnapshotDelete, (Kind::Snapshot, snapshot), |draft| {
             let record = self.0.db.find::<SnapshotSpec>(snapshot)?;
+            if for_good && kept_until(&record).is_some() {
+                let new = snapshot_for_good(&mut draft.change, &record);
+                draft.about(Kind::Snapshot, new.id.0, new.name.as_str(), new.generation);
+                return Ok(());
+            }
             refuse_going_snapshot(&record)?;
             let spec = &record.spec;
             if record.status.taken.is_none() {
@@ -162,13 +174,33 @@ impl Engine {
                 return Err(Problem::new(Code::Busy, format!("snapshot \"{}\" is being read", spec.name))
                     .hint("`sistemo operation list` shows by what; try again once that has ended"));
             }
-            let going = SnapshotDeletion { at: self.now(), operation: draft.operation.id, because: None };
+            let lost = record.status.fault.is_some();
+            let keep_until = (!for_good && !lost).then(|| after(self.now(), self.0.settings.trash_keep));
+            draft.operation.restorable_until = keep_until;
+            let operation = draft.operation.id;
+            let going = SnapshotDeletion { at: self.now(), keep_until, operation, because: None };
             let new = going_snapshot(&mut draft.change, &record, going);
             draft.change.on(&record.status);
             draft.about(Kind::Snapshot, new.id.0, new.name.as_str(), new.generation);
             Ok(())
         })
     }
+}
+
+/// Until when a deleted snapshot can be taken back, if it is one and can.
+pub(crate) fn kept_until(record: &SnapshotRecord) -> Option<Timestamp> {
+    record.spec.deleting.as_ref().and_then(|going| going.keep_until)
+}
+
+/// Decides that a deleted snapshot goes: from here on nobody can take it back.
+pub(crate) fn snapshot_for_good(change: &mut crate::db::Change, record: &SnapshotRecord) -> SnapshotSpec {
+    let mut new = record.spec.value.clone();
+    if let Some(going) = &mut new.deleting {
+        going.keep_until = None;
+    }
+    new.generation += 1;
+    change.update(&record.spec, &new);
+    new
 }
 
 /// Marks a snapshot as going and frees its name.
@@ -211,7 +243,12 @@ fn refuse_going_snapshot(record: &SnapshotRecord) -> Result<(), Problem> {
         let text = format!("snapshot \"{}\" is taken for a copy and goes with it", record.spec.name);
         return Err(Problem::new(Code::Busy, text).hint("`sistemo volume snapshot` takes one that stays"));
     }
-    match record.spec.deleting {
+    match &record.spec.deleting {
+        Some(SnapshotDeletion { keep_until: Some(until), .. }) => {
+            let (name, id) = (&record.spec.name, record.spec.id);
+            Err(Problem::new(Code::Deleting, format!("snapshot \"{name}\" was deleted"))
+                .hint(format!("until {until}, `sistemo snapshot undelete {id}` takes it back")))
+        }
         Some(_) => {
             Err(Problem::new(Code::Deleting, format!("snapshot \"{}\" is being deleted", record.spec.name))
                 .hint("`sistemo snapshot list` shows what there is"))

@@ -205,7 +205,7 @@ fn snapshots_agree(world: &World, snapshots: &[(SnapshotSpec, SnapshotStatus)], 
     let known: BTreeSet<SnapshotId> = snapshots.iter().map(|(spec, _)| spec.id).collect();
     for (spec, status) in snapshots {
         let name = &spec.name;
-        if spec.deleting.is_some() {
+        if spec.deleting.as_ref().is_some_and(|going| going.keep_until.is_none()) {
             wrong.push(format!("snapshot {name} is still being deleted"));
             continue;
         }
