@@ -14,6 +14,7 @@ mod hold;
 mod keep;
 mod key;
 mod live;
+mod making;
 pub mod plan;
 mod pools;
 pub mod port;

@@ -1,6 +1,7 @@
 //! Reading: snapshots as the API shows them.
 
 use crate::Engine;
+use crate::admit::kept_until;
 use crate::db::SnapshotRecord;
 use std::collections::HashMap;
 use types::snapshot::{Snapshot, SnapshotSpec, SnapshotState};
@@ -13,6 +14,18 @@ impl Engine {
     /// # Errors
     /// `database-failed`.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>, Problem> {
+        self.snapshots_where(|r| r.spec.deleting.is_none() && !r.spec.passing)
+    }
+
+    /// All snapshots that were deleted and can be taken back, by name.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn deleted_snapshots(&self) -> Result<Vec<Snapshot>, Problem> {
+        self.snapshots_where(|r| kept_until(r).is_some())
+    }
+
+    fn snapshots_where(&self, wanted: impl Fn(&SnapshotRecord) -> bool) -> Result<Vec<Snapshot>, Problem> {
         let volumes = self.0.db.records::<VolumeSpec>()?.into_iter();
         let live = volumes.filter(|v| v.spec.deleting.is_none());
         let names: HashMap<VolumeId, Name> = live.map(|v| (v.spec.id, v.spec.value.name)).collect();
@@ -21,7 +34,7 @@ impl Engine {
             .db
             .records::<SnapshotSpec>()?
             .iter()
-            .filter(|r| r.spec.deleting.is_none() && !r.spec.passing)
+            .filter(|r| wanted(r))
             .map(|r| snapshot(r, names.get(&r.spec.volume)))
             .collect();
         all.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
@@ -43,6 +56,7 @@ impl Engine {
 fn snapshot(r: &SnapshotRecord, volume: Option<&Name>) -> Snapshot {
     let (spec, status) = (&r.spec, &r.status);
     let state = match (&spec.deleting, &status.taken, &status.fault) {
+        (Some(going), ..) if going.keep_until.is_some() => SnapshotState::Deleted,
         (Some(_), ..) => SnapshotState::Deleting,
         (None, None, _) => SnapshotState::Taking,
         (None, Some(_), Some(fault)) if fault.code == Code::SnapshotLost => SnapshotState::Lost,
@@ -66,6 +80,8 @@ fn snapshot(r: &SnapshotRecord, volume: Option<&Name>) -> Snapshot {
         node: spec.node.clone(),
         labels: spec.labels.clone(),
         fault: status.fault.clone(),
+        deleted_at: spec.deleting.as_ref().map(|d| d.at),
+        restorable_until: kept_until(r),
         revision: spec.revision,
     }
 }

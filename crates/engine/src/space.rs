@@ -6,11 +6,11 @@
 
 use crate::Engine;
 use crate::port::{Footprint, Kept, Space};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use types::machine::MachineSpec;
 use types::storage::{GuestUsage, KindUsage, PoolContent, PoolUsage, VolumeUsage};
 use types::volume::Volume;
-use types::{Problem, RunId, VolumeId};
+use types::{Problem, RunId, SnapshotId, VolumeId};
 
 /// What guests say is in use, by volume, in bytes.
 type InGuests = HashMap<VolumeId, u64>;
@@ -68,12 +68,14 @@ impl Engine {
     pub fn storage(&self) -> Result<Vec<PoolUsage>, Problem> {
         let inside = self.in_guests(|_| true)?;
         let pools = self.pools()?;
+        let deleted: HashSet<SnapshotId> =
+            self.deleted_snapshots()?.into_iter().map(|snapshot| snapshot.id).collect();
         let names: Vec<String> = pools.iter().map(|p| p.name.as_str().to_owned()).collect();
         let mut spaces: HashMap<String, Space> =
             self.0.ports.pools.space(&names).into_iter().map(|space| (space.pool.clone(), space)).collect();
         let usage = pools.into_iter().map(|pool| {
             let name = pool.name.as_str().to_owned();
-            let content = spaces.remove(&name).map(|space| content(&space, &inside));
+            let content = spaces.remove(&name).map(|space| content(&space, &inside, &deleted));
             PoolUsage {
                 status: pool.status,
                 committed_bytes: pool.committed_bytes,
@@ -115,7 +117,7 @@ fn used(inside: &InGuests, volume: VolumeId, size: u64) -> Option<u64> {
     inside.get(&volume).map(|used| size.min(*used))
 }
 
-fn content(space: &Space, inside: &InGuests) -> PoolContent {
+fn content(space: &Space, inside: &InGuests, deleted: &HashSet<SnapshotId>) -> PoolContent {
     let mut all = PoolContent {
         size_bytes: space.total.bytes(),
         used_bytes: space.used.bytes(),
@@ -132,6 +134,7 @@ fn content(space: &Space, inside: &InGuests) -> PoolContent {
                 }
                 &mut all.volumes
             }
+            Kept::Snapshot(id) if deleted.contains(id) => &mut all.trash,
             Kept::Snapshot(_) => &mut all.snapshots,
             Kept::Deleted(_) => &mut all.trash,
             Kept::Image => &mut all.images,
@@ -179,6 +182,7 @@ mod tests {
     #[test]
     fn what_cannot_be_told_is_overhead() {
         let id = |n| VolumeId(Uuid::from_u128(n));
+        let snapshot = |n| SnapshotId(Uuid::from_u128(n));
         let encoded = Footprint { sharing: None, ..file(1000, 0) };
         let space = Space {
             pool: "p".into(),
@@ -192,15 +196,19 @@ mod tests {
                 (Kept::Volume(id(2)), encoded),
                 (Kept::Deleted(id(3)), file(300, 300)),
                 (Kept::Image, file(500, 0)),
+                (Kept::Snapshot(snapshot(4)), file(40, 0)),
+                (Kept::Snapshot(snapshot(5)), file(60, 0)),
             ],
         };
-        let seen = content(&space, &[(id(1), 600), (id(2), 5000)].into());
+        let deleted = [snapshot(5)].into();
+        let seen = content(&space, &[(id(1), 600), (id(2), 5000)].into(), &deleted);
         assert_eq!(
             (seen.volumes.count, seen.volumes.allocated_bytes, seen.volumes.exclusive_bytes),
             (2, 3000, 1700)
         );
-        assert_eq!((seen.trash.exclusive_bytes, seen.images.exclusive_bytes), (0, 500));
-        assert_eq!(seen.accounted(), 1700 + 500 + 300);
+        assert_eq!((seen.trash.exclusive_bytes, seen.images.exclusive_bytes), (60, 500));
+        assert_eq!((seen.trash.count, seen.snapshots.exclusive_bytes), (2, 40));
+        assert_eq!(seen.accounted(), 1700 + 500 + 300 + 100);
         assert_eq!(seen.accounted() + seen.overhead_bytes, 10_000);
         assert_eq!(seen.guests, GuestUsage { count: 2, used_bytes: 5600, reclaimable_bytes: 1400 });
     }
@@ -214,7 +222,7 @@ mod tests {
             let used = ByteSize(own + shared + rest);
             let (pool, total, free) = (String::new(), ByteSize(u64::MAX), ByteSize(0));
             let space = Space { pool, total, used, free, shared: ByteSize(shared), dedicated: false, files };
-            let seen = content(&space, &InGuests::new());
+            let seen = content(&space, &InGuests::new(), &HashSet::new());
             prop_assert_eq!(seen.overhead_bytes, rest);
             prop_assert_eq!(seen.accounted() + seen.overhead_bytes, seen.used_bytes);
         }

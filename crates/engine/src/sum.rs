@@ -13,6 +13,7 @@ use crate::{Engine, key};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
+use types::machine::MachineSpec;
 use types::volume::VolumeSpec;
 use types::{ByteSize, Code, Problem};
 
@@ -31,6 +32,13 @@ struct Counted {
     deleting: Option<IgnoredAny>,
 }
 
+/// What counts of a machine: the volumes that it is yet to be given.
+#[derive(Deserialize)]
+struct Making {
+    #[serde(default)]
+    making: BTreeMap<String, serde_json::Value>,
+}
+
 /// Bytes by pool.
 type Sums = BTreeMap<String, u64>;
 
@@ -46,6 +54,21 @@ fn counts(bytes: &[u8], sums: &mut Sums) {
     }
 }
 
+/// What the record of a volume, or that of a machine that is being made, adds to the sums.
+fn counts_in(key: &str, bytes: &[u8], sums: &mut Sums) {
+    if is_volume(key) {
+        return counts(bytes, sums);
+    }
+    let Ok(Making { making }) = serde_json::from_slice::<Making>(bytes) else { return };
+    for (_, volume) in making.iter().filter(|(key, _)| is_volume(key)) {
+        counts(&encode(volume), sums);
+    }
+}
+
+fn is_counted(key: &str) -> bool {
+    is_volume(key) || key.strip_prefix("machine/").is_some_and(|rest| rest.ends_with("/spec"))
+}
+
 fn is_volume(key: &str) -> bool {
     key.strip_prefix("volume/").is_some_and(|rest| rest.ends_with("/spec"))
 }
@@ -55,12 +78,12 @@ fn moved(change: &Change, store: &dyn Store) -> Result<BTreeMap<String, (u64, u6
     let (mut less, mut more) = (Sums::new(), Sums::new());
     let keys =
         change.txn.puts.iter().map(|(k, v)| (k, Some(v))).chain(change.txn.deletes.iter().map(|k| (k, None)));
-    for (key, new) in keys.filter(|(key, _)| is_volume(key)) {
+    for (key, new) in keys.filter(|(key, _)| is_counted(key)) {
         if let Some(old) = store.get(key)? {
-            counts(&old.value, &mut less);
+            counts_in(key, &old.value, &mut less);
         }
         if let Some(new) = new {
-            counts(new, &mut more);
+            counts_in(key, new, &mut more);
         }
     }
     let mut moved: BTreeMap<String, (u64, u64)> = less.into_iter().map(|(p, n)| (p, (n, 0))).collect();
@@ -100,7 +123,7 @@ pub(crate) fn commit_if<E>(
     db: &Db,
     allow: impl Fn(&str, u64, u64) -> Result<(), E>,
 ) -> Result<Result<u64, StoreError>, E> {
-    let touches = change.txn.puts.iter().map(|(k, _)| k).chain(&change.txn.deletes).any(|k| is_volume(k));
+    let touches = change.txn.puts.iter().map(|(k, _)| k).chain(&change.txn.deletes).any(|k| is_counted(k));
     if !touches {
         return Ok(db.0.commit(change.txn));
     }
@@ -169,6 +192,9 @@ impl Engine {
         let mut sums: Sums = self.pool_names()?.into_iter().map(|pool| (pool, 0)).collect();
         for volume in self.0.db.records::<VolumeSpec>()? {
             counts(&encode(&volume.spec.value), &mut sums);
+        }
+        for machine in self.0.db.records::<MachineSpec>()? {
+            counts_in(&machine.spec.key, &encode(&machine.spec.value), &mut sums);
         }
         for (pool, sum) in sums {
             let have = counter(&self.0.db, &pool)?;

@@ -9,12 +9,17 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use types::machine::{AttachVolume, DeployMachine, DetachVolume, Phase};
+use types::pool::{CreatePool, MoveVolume};
+use types::snapshot::TakeSnapshot;
 use types::volume::{CreateVolume, ResizeVolume, Restore};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem};
+use uuid::Uuid;
 
 const MACHINES: [&str; 2] = ["one", "two"];
 /// Two data volumes and the root volumes that deploys make.
 const VOLUMES: [&str; 4] = ["data", "logs", "one-root", "two-root"];
+const SNAPSHOTS: [&str; 2] = ["first", "second"];
+const POOLS: [&str; 2] = ["default", "fast"];
 
 #[derive(Clone, Copy, Debug)]
 enum Ask {
@@ -31,10 +36,15 @@ enum Ask {
     DeleteVolume(usize),
     RestoreVolume(usize),
     DeleteMachine(usize, bool),
+    Move(usize, usize),
+    Snap(usize, usize),
+    SnapBack(usize),
+    DeleteSnap(usize),
+    UndeleteSnap(usize),
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
-    let (m, v) = (0..MACHINES.len(), 0..VOLUMES.len());
+    let (m, v, s) = (0..MACHINES.len(), 0..VOLUMES.len(), 0..SNAPSHOTS.len());
     let size = 1..6u64;
     prop_oneof![
         3 => (m.clone(), proptest::option::of(v.clone())).prop_map(|(m, v)| Ask::Deploy(m, v)),
@@ -48,7 +58,12 @@ fn ask() -> impl Strategy<Value = Ask> {
         1 => v.clone().prop_map(Ask::Trim),
         3 => (0..2usize, size).prop_map(|(v, s)| Ask::Create(v, s)),
         2 => v.clone().prop_map(Ask::DeleteVolume),
-        2 => v.prop_map(Ask::RestoreVolume),
+        2 => v.clone().prop_map(Ask::RestoreVolume),
+        2 => (v.clone(), 0..POOLS.len()).prop_map(|(v, p)| Ask::Move(v, p)),
+        3 => (v, s.clone()).prop_map(|(v, s)| Ask::Snap(v, s)),
+        2 => s.clone().prop_map(Ask::SnapBack),
+        2 => s.clone().prop_map(Ask::DeleteSnap),
+        2 => s.prop_map(Ask::UndeleteSnap),
         2 => (m, any::<bool>()).prop_map(|(m, keep)| Ask::DeleteMachine(m, keep)),
     ]
 }
@@ -88,14 +103,26 @@ impl Ask {
             ),
             Self::DeleteVolume(v) => e.delete_volume(&who, VOLUMES[v], false),
             Self::RestoreVolume(v) => e.restore_volume(&who, VOLUMES[v], &Restore::default()),
+            Self::Move(v, p) => {
+                e.move_volume(&who, VOLUMES[v], &MoveVolume { pool: Name::new(POOLS[p]).unwrap() })
+            }
+            Self::Snap(v, s) => {
+                e.snapshot_volume(&who, VOLUMES[v], &TakeSnapshot { name: name(SNAPSHOTS[s]) })
+            }
+            Self::SnapBack(s) => e.restore_snapshot(&who, SNAPSHOTS[s], false),
+            Self::DeleteSnap(s) => e.delete_snapshot(&who, SNAPSHOTS[s], false),
+            Self::UndeleteSnap(s) => e.undelete_snapshot(&who, SNAPSHOTS[s], &Restore::default()),
             Self::DeleteMachine(m, keep) => e.delete_machine(&who, MACHINES[m], keep, false),
         }
     }
 }
 
-/// A volume in the model; machines and volumes are known by their number.
+/// A volume in the model; machines, volumes and snapshots are known by the number of their name, and
+/// what a snapshot is of by an id, which is learned when it is first shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Volume {
+    id: Uuid,
+    pool: usize,
     gib: u64,
     bootable: bool,
     owner: Option<usize>,
@@ -114,13 +141,35 @@ struct Machine {
 struct Model {
     machines: BTreeMap<usize, Machine>,
     volumes: BTreeMap<usize, Volume>,
-    /// What can be taken back by name: number and size, in the order of their deletion.
-    trash: Vec<(usize, u64, bool)>,
+    /// What can be taken back by name, in the order of its deletion.
+    trash: Vec<(usize, Volume)>,
+    snapshots: BTreeMap<usize, Snapshot>,
+    /// Likewise.
+    deleted: Vec<(usize, Snapshot)>,
+}
+
+/// A snapshot in the model: what it is of, and how large.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Snapshot {
+    of: Uuid,
+    gib: u64,
 }
 
 impl Model {
     fn machine(&mut self, m: usize) -> Result<&mut Machine, Code> {
         self.machines.get_mut(&m).ok_or(Code::MachineNotFound)
+    }
+
+    /// What was just made has the ids that are shown.
+    fn learn(mut self, shown: &Self) -> Self {
+        for (v, volume) in self.volumes.iter_mut().filter(|(_, volume)| volume.id.is_nil()) {
+            volume.id = shown.volumes.get(v).map_or(Uuid::nil(), |seen| seen.id);
+        }
+        self
+    }
+
+    fn fresh(gib: u64, bootable: bool, of: Option<usize>) -> Volume {
+        Volume { id: Uuid::nil(), pool: 0, gib, bootable, owner: of, holder: of }
     }
 
     fn volume(&mut self, v: usize) -> Result<&mut Volume, Code> {
@@ -155,8 +204,7 @@ impl Model {
                 if new.machines.contains_key(&m) || new.volumes.contains_key(&root) {
                     return Err(Code::NameTaken);
                 }
-                let volume = Volume { gib: 2, bootable: true, owner: Some(m), holder: Some(m) };
-                new.volumes.insert(root, volume);
+                new.volumes.insert(root, Self::fresh(2, true, Some(m)));
                 new.machines.insert(m, Machine { running: true, disks: [(0, root)].into() });
                 if let Some(v) = v {
                     // Its own root is not there yet when its attachments are looked for.
@@ -206,12 +254,12 @@ impl Model {
                 if new.volumes.contains_key(&v) {
                     return Err(Code::NameTaken);
                 }
-                new.volumes.insert(v, Volume { gib, bootable: false, owner: None, holder: None });
+                new.volumes.insert(v, Self::fresh(gib, false, None));
             }
             Ask::DeleteVolume(v) => {
                 new.free(v)?;
                 let gone = new.volumes.remove(&v).ok_or(Code::VolumeNotFound)?;
-                new.trash.push((v, gone.gib, gone.bootable));
+                new.trash.push((v, Volume { owner: None, ..gone }));
             }
             Ask::RestoreVolume(v) => {
                 let there = new.volumes.contains_key(&v);
@@ -220,8 +268,8 @@ impl Model {
                     None => return Err(Code::VolumeNotFound),
                     Some(_) if there => return Err(Code::NameTaken),
                     Some(at) => {
-                        let (_, gib, bootable) = new.trash.remove(at);
-                        new.volumes.insert(v, Volume { gib, bootable, owner: None, holder: None });
+                        let (_, back) = new.trash.remove(at);
+                        new.volumes.insert(v, back);
                     }
                 }
             }
@@ -229,7 +277,8 @@ impl Model {
                 new.machine(m)?;
                 new.machines.remove(&m);
                 let goes = |v: &Volume| !keep && v.owner == Some(m);
-                let gone = new.volumes.iter().filter(|(_, v)| goes(v)).map(|(n, v)| (*n, v.gib, v.bootable));
+                let in_trash = |v: &Volume| Volume { owner: None, holder: None, ..v.clone() };
+                let gone = new.volumes.iter().filter(|(_, v)| goes(v)).map(|(n, v)| (*n, in_trash(v)));
                 new.trash.extend(gone);
                 new.volumes.retain(|_, v| !goes(v));
                 for v in new.volumes.values_mut().filter(|v| v.holder == Some(m)) {
@@ -237,8 +286,46 @@ impl Model {
                     v.owner = None;
                 }
             }
+            Ask::Move(v, p) => {
+                if new.volume(v)?.pool != p {
+                    new.at_rest(v)?;
+                    new.volume(v)?.pool = p;
+                }
+            }
+            Ask::Snap(v, s) => {
+                let volume = new.volume(v)?;
+                let taken = Snapshot { of: volume.id, gib: volume.gib };
+                if new.snapshots.contains_key(&s) {
+                    return Err(Code::NameTaken);
+                }
+                new.snapshots.insert(s, taken);
+            }
+            Ask::SnapBack(s) => {
+                let to = *new.snapshots.get(&s).ok_or(Code::SnapshotNotFound)?;
+                let found = new.volumes.iter().find(|(_, volume)| volume.id == to.of).map(|(v, _)| *v);
+                new.at_rest(found.ok_or(Code::VolumeNotFound)?)?;
+            }
+            Ask::DeleteSnap(s) => {
+                let gone = new.snapshots.remove(&s).ok_or(Code::SnapshotNotFound)?;
+                new.deleted.push((s, gone));
+            }
+            Ask::UndeleteSnap(s) => {
+                let there = new.snapshots.contains_key(&s);
+                match new.deleted.iter().rposition(|(n, _)| *n == s) {
+                    None if there => return Err(Code::NotDeleted),
+                    None => return Err(Code::SnapshotNotFound),
+                    Some(_) if there => return Err(Code::NameTaken),
+                    Some(at) => _ = new.snapshots.insert(s, new.deleted.remove(at).1),
+                }
+            }
         }
         Ok(new)
+    }
+
+    /// No machine that runs has the volume.
+    fn at_rest(&mut self, v: usize) -> Result<(), Code> {
+        let Some(m) = self.volume(v)?.holder else { return Ok(()) };
+        if self.machine(m)?.running { Err(Code::MachineRunning) } else { Ok(()) }
     }
 
     /// What the engine shows, in the model's words.
@@ -246,22 +333,30 @@ impl Model {
         let machine = |name: &str| MACHINES.iter().position(|m| *m == name).expect("a machine we made");
         let volume = |name: &str| VOLUMES.iter().position(|v| *v == name).expect("a volume we made");
         let mut shown = Self::default();
+        let seen = |v: &types::volume::Volume| Volume {
+            id: v.id.0,
+            pool: POOLS.iter().position(|p| *p == v.pool).expect("a pool we made"),
+            gib: v.size_bytes >> 30,
+            bootable: v.image.is_some(),
+            owner: v.owner.as_ref().map(|n| machine(n.as_str())),
+            holder: v.attached_to.as_ref().map(|n| machine(n.as_str())),
+        };
         for v in e.volumes().unwrap() {
             assert!(v.condition.is_none() && v.fault.is_none(), "{v:?}");
-            let seen = Volume {
-                gib: v.size_bytes >> 30,
-                bootable: v.image.is_some(),
-                owner: v.owner.map(|n| machine(n.as_str())),
-                holder: v.attached_to.map(|n| machine(n.as_str())),
-            };
-            shown.volumes.insert(volume(v.name.as_str()), seen);
+            shown.volumes.insert(volume(v.name.as_str()), seen(&v));
         }
         let mut deleted = e.deleted_volumes().unwrap();
         deleted.sort_by_key(|v| (v.deleted_at, v.id));
-        shown.trash = deleted
-            .iter()
-            .map(|v| (volume(v.name.as_str()), v.size_bytes >> 30, v.image.is_some()))
-            .collect();
+        shown.trash = deleted.iter().map(|v| (volume(v.name.as_str()), seen(v))).collect();
+        // What a restore keeps has a name of its own, and is not looked at.
+        let snapshot = |s: &types::snapshot::Snapshot| {
+            let n = SNAPSHOTS.iter().position(|n| *n == s.name.as_str())?;
+            Some((n, Snapshot { of: s.volume_id.0, gib: s.size_bytes.expect("it is taken") >> 30 }))
+        };
+        shown.snapshots = e.snapshots().unwrap().iter().filter_map(snapshot).collect();
+        let mut deleted = e.deleted_snapshots().unwrap();
+        deleted.sort_by_key(|s| (s.deleted_at, s.id));
+        shown.deleted = deleted.iter().filter_map(snapshot).collect();
         for m in e.machines().unwrap() {
             assert!(matches!(m.phase, Phase::Running | Phase::Stopped), "{m:?}");
             let disks = m.volumes.iter().map(|d| (d.slot, volume(d.name.as_str()))).collect();
@@ -293,6 +388,14 @@ proptest! {
     ) {
         let world = World::new();
         let mut engine = boot(&world);
+        let fast = CreatePool {
+            name: Name::new(POOLS[1]).unwrap(),
+            path: None,
+            size_bytes: Some(ByteSize::gib(20).bytes()),
+            sparse: false,
+        };
+        engine.create_pool(&Actor("test".into()), &fast).unwrap();
+        settle(&world, &engine);
         let mut model = Model::default();
         for (ask, kill) in asks {
             let expected = model.after(ask);
@@ -314,6 +417,7 @@ proptest! {
             let shown = Model::shown(&engine);
             match (answer, expected) {
                 (Some(Ok(_)), Ok(new)) => {
+                    let new = new.learn(&shown);
                     prop_assert_eq!(&shown, &new, "{:?}", ask);
                     model = new;
                 }
@@ -323,6 +427,7 @@ proptest! {
                 }
                 // Nobody saw the answer: all of it was done, or nothing.
                 (None, Ok(new)) => {
+                    let new = new.learn(&shown);
                     prop_assert!(shown == new || shown == model, "{:?}: {:?} of {:?}", ask, shown, new);
                     model = shown;
                 }

@@ -6,6 +6,7 @@ use engine::plan::volume::{self, ImageLook, ResetLook};
 use engine::plan::{Answer, image, snapshot, stall};
 use engine::port::{DiskObs, FileObs, GuestObs, Health, ImageObs, ProcessObs, SnapshotObs, VolumeObs};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use types::image::{ImageSource, ImageSpec, ImageStatus};
 use types::machine::{
@@ -92,6 +93,7 @@ prop_compose! {
             disks,
             nics: vec![],
             uid: 1,
+            making: BTreeMap::default(),
             protected: false, labels: Default::default(), deleting: deleting.map(|(keep_until, released)| MachineDeletion {
                 at: at(0),
                 keep_until,
@@ -217,6 +219,7 @@ fn do_machine(
 ) -> bool {
     use machine::Step;
     match step {
+        Step::Make => spec.making.clear(),
         Step::WriteSidecar => l.sidecar = Some(spec.generation),
         Step::PinKernel => {
             s.kernel = Some("6.1".into());
@@ -354,7 +357,13 @@ prop_compose! {
             identity: None,
             owner: None,
             protected: false, labels: Default::default(),
-            reset: (journey == 3).then(|| Reset { to: SnapshotId(id(10)), before: SnapshotId(id(11)) }),
+            reset: (journey == 3).then(|| Reset {
+                to: SnapshotId(id(10)),
+                before: SnapshotId(id(11)),
+                last: None,
+                others: vec![],
+                failed: None,
+            }),
             deleting: deleting.map(|keep| VolumeDeletion {
                 at: at(0),
                 keep_until: keep.then(|| at(9)),
@@ -383,7 +392,7 @@ prop_compose! {
             Just(ImageLook::Failed(problem())), Just(ImageLook::Missing),
         ],
         reset in prop_oneof![
-            Just(ResetLook::Ready), Just(ResetLook::Waiting(SnapshotId(id(11)))),
+            Just(ResetLook::Ready), Just(ResetLook::Waiting(Kind::Snapshot, id(11))),
             Just(ResetLook::Failed(problem())),
         ],
         elsewhere in any::<Option<bool>>(),
@@ -509,7 +518,7 @@ proptest! {
                     last = Some(step);
                 }
                 Answer::Wait(_) => {
-                    let waits = spec.reset.is_some() && matches!(l.reset, ResetLook::Waiting(_));
+                    let waits = spec.reset.is_some() && matches!(l.reset, ResetLook::Waiting(..));
                     let away = spec.leaving.is_some() && l.elsewhere.is_none();
                     prop_assert!(l.claimed || l.image == ImageLook::Coming || away || waits);
                     l.elsewhere.get_or_insert_default();
@@ -547,6 +556,7 @@ proptest! {
         generation in generation(), observed_generation in 0..4u64, deleting in any::<bool>(),
         taken in proptest::option::of(0..3u64), file in proptest::option::of(0..3u64),
         sidecar in proptest::option::of(0..4u64), mut held in any::<bool>(), passing in any::<bool>(),
+        (kept, expired) in any::<(bool, bool)>(),
         mut source in prop_oneof![
             Just(snapshot::Source::Ready), Just(snapshot::Source::Coming(Kind::Volume, id(6))),
             Just(snapshot::Source::Failed(problem())),
@@ -557,7 +567,7 @@ proptest! {
             volume: VolumeId(id(6)), volume_name: name(), role: VolumeRole::Data, pool: "default".into(),
             image: None, fs: None, group: None, labels: Default::default(),
             deleting: deleting.then(|| SnapshotDeletion {
-                at: at(0), operation: OperationId(id(2)), because: None,
+                at: at(0), keep_until: kept.then(|| at(0)), operation: OperationId(id(2)), because: None,
             }),
         };
         let seen = |gib| FileObs { size: ByteSize::gib(gib), allocated: ByteSize::gib(0) };
@@ -568,7 +578,7 @@ proptest! {
             SnapshotStatus { observed_generation, taken: taken.map(as_taken), fault: None };
         let (was_taken, mut pool) = (taken, SnapshotObs { file: file.map(seen), sidecar });
         for _ in 0..MOST {
-            let look = snapshot::Look { pool: pool.clone(), held, source: source.clone() };
+            let look = snapshot::Look { pool: pool.clone(), held, expired, source: source.clone() };
             match snapshot::plan(&spec, &status, &look) {
                 Answer::Do(snapshot::Step::Take) => {
                     prop_assert!(status.taken.is_none() && !deleting, "it is taken once");
@@ -579,11 +589,21 @@ proptest! {
                 Answer::Do(snapshot::Step::WriteSidecar) => pool.sidecar = Some(generation),
                 Answer::Do(snapshot::Step::LetGo) => {
                     prop_assert!(passing && !held && spec.deleting.is_none());
-                    spec.deleting =
-                        Some(SnapshotDeletion { at: at(0), operation: OperationId(id(2)), because: None });
+                    spec.deleting = Some(SnapshotDeletion {
+                        at: at(0),
+                        keep_until: None,
+                        operation: OperationId(id(2)),
+                        because: None,
+                    });
+                }
+                Answer::Do(snapshot::Step::Expire) => {
+                    let going = spec.deleting.as_mut().unwrap();
+                    prop_assert!(going.keep_until.is_some() && (expired || pool.file.is_none()));
+                    going.keep_until = None;
                 }
                 Answer::Do(snapshot::Step::Discard) => {
-                    prop_assert!(spec.deleting.is_some() && !held);
+                    let going = spec.deleting.as_ref().unwrap();
+                    prop_assert!(going.keep_until.is_none() && !held);
                     pool = SnapshotObs::default();
                 }
                 Answer::Do(snapshot::Step::Forget) => {
@@ -593,6 +613,10 @@ proptest! {
                 Answer::Wait(_) => {
                     held = false;
                     source = snapshot::Source::Ready;
+                }
+                Answer::Settled if spec.deleting.is_some() => {
+                    prop_assert!(pool.file.is_some() && pool.sidecar == Some(generation) && !expired);
+                    return Ok(());
                 }
                 Answer::Settled => {
                     prop_assert_eq!(pool.sidecar, Some(generation));

@@ -10,6 +10,7 @@ use crate::name::Name;
 use crate::size::ByteSize;
 use crate::volume::VolumeRole;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use utoipa::ToSchema;
@@ -164,6 +165,10 @@ pub struct MachineSpec {
     /// What people sort it by.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
+    /// What was accepted with it and is yet to be written: records by their keys. One transaction does
+    /// not hold the copies of very many disks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub making: BTreeMap<String, serde_json::Value>,
     /// Set once the machine is to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleting: Option<MachineDeletion>,

@@ -61,6 +61,7 @@ verbs! {
     MachineSnapshot = "machine.snapshot";
     SnapshotDelete = "snapshot.delete";
     SnapshotRestore = "snapshot.restore";
+    SnapshotUndelete = "snapshot.undelete";
     VolumeMove = "volume.move";
     PoolCreate = "pool.create";
     PoolResize = "pool.resize";

@@ -52,6 +52,9 @@ pub struct Group {
 pub struct SnapshotDeletion {
     /// When it was asked for.
     pub at: Timestamp,
+    /// Until when it is kept and can be taken back; `None`: it goes for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_until: Option<Timestamp>,
     /// Which request.
     pub operation: OperationId,
     /// Set when it goes because it could not be taken: why.
@@ -142,6 +145,8 @@ pub enum SnapshotState {
     Taking,
     /// It is complete.
     Ready,
+    /// It was deleted, and can be taken back for a while.
+    Deleted,
     /// It is going.
     Deleting,
     /// Its file has vanished behind Sistemo's back.
@@ -153,6 +158,7 @@ impl fmt::Display for SnapshotState {
         f.pad(match self {
             Self::Taking => "taking",
             Self::Ready => "ready",
+            Self::Deleted => "deleted",
             Self::Deleting => "deleting",
             Self::Lost => "lost",
         })
@@ -167,7 +173,7 @@ pub struct Snapshot {
     pub id: SnapshotId,
     /// Its name.
     pub name: Name,
-    /// `taking`, `ready`, `deleting` or `lost`.
+    /// `taking`, `ready`, `deleted`, `deleting` or `lost`.
     pub status: SnapshotState,
     /// The name of the volume it is of; what that was called if it is gone.
     pub volume: Name,
@@ -197,6 +203,12 @@ pub struct Snapshot {
     pub labels: Labels,
     /// Why the last try failed.
     pub fault: Option<Problem>,
+    /// When it was deleted; only of one that was.
+    #[serde(default)]
+    pub deleted_at: Option<Timestamp>,
+    /// Until when it can be taken back; only of a deleted one that can.
+    #[serde(default)]
+    pub restorable_until: Option<Timestamp>,
     /// The spec's revision, for `If-Match`; it moves with every change of what is wanted.
     #[serde(default)]
     pub revision: u64,
@@ -210,4 +222,13 @@ pub struct TakeSnapshot {
     /// those of the others add the names of their volumes.
     #[serde(default)]
     pub name: Option<Name>,
+}
+
+/// Asks that a volume becomes what it was in a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreSnapshot {
+    /// Those that were taken together with it, too: all disks of a machine, as of one instant.
+    #[serde(default)]
+    pub all: bool,
 }

@@ -98,12 +98,21 @@ pub struct VolumeDeletion {
 }
 
 /// The mark on a volume whose content is to become that of a snapshot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Reset {
-    /// Of which snapshot; it is held until this is done.
+    /// Of which snapshot; it stays until this is done.
     pub to: SnapshotId,
-    /// The snapshot of what is there before, which is taken first; held likewise.
+    /// The snapshot of what is there before, which is taken first; it stays likewise.
     pub before: SnapshotId,
+    /// The volume that was asked for together with this one and comes last, if that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<VolumeId>,
+    /// Of the one that comes last: those before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<VolumeId>,
+    /// Of the one that comes last: why another could not be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Problem>,
 }
 
 /// What is wanted of a volume.

@@ -37,6 +37,7 @@ fn a_fast_pool_clones_at_once_and_volumes_move_with_their_data() {
     host.refused("volume move data --pool fast", "machine-running", 4);
     host.ok("machine stop web");
     let before = host.file_of("data");
+    host.ok("volume snapshot data --name then");
     host.ok("volume move data --pool fast");
     assert!(!before.exists() && host.file_of("data").exists());
     assert_eq!(host.json("volume show data")["pool"], "fast");
@@ -57,11 +58,16 @@ fn a_fast_pool_clones_at_once_and_volumes_move_with_their_data() {
     assert_eq!(devices(host.data()), ["1"], "no second device");
     host.ok("machine start web");
     assert_eq!(host.sh("web", "md5sum </mnt/data/x; cat /root/mark"), format!("{sum}\nroot"));
+    host.sh("web", "rm /mnt/data/x; sync");
 
     // The pool grows under a machine that runs; the volume goes back, killed on the way.
     host.ok("pool resize fast 2G");
     host.refused("pool resize fast 1G", "cannot-shrink", 4);
     host.ok("machine stop web");
+    // Its snapshot stays where the volume was, and makes it what it was where it is now.
+    assert_eq!(host.json("snapshot show then")["pool"], "default");
+    host.ok("snapshot restore then");
+    assert_eq!(host.json("snapshot list --volume data")["items"].as_array().unwrap().len(), 2);
     host.run("--no-wait volume move data --pool default");
     host.crash();
     host.up();
@@ -76,6 +82,9 @@ fn a_fast_pool_clones_at_once_and_volumes_move_with_their_data() {
 
     host.ok("machine delete web -y --now");
     host.ok("volume delete copy -y");
+    for snapshot in host.json("snapshot list")["items"].as_array().unwrap() {
+        host.ok(&format!("snapshot delete {} -y", snapshot["name"].as_str().unwrap()));
+    }
     host.refused("pool delete fast -y", "pool-in-use", 4);
     host.ok("trash empty -y");
     host.ok("pool delete fast -y");

@@ -37,12 +37,16 @@ fn at_rest(host: &Host) {
     host.ok("machine start web");
     assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "one\none");
     host.ok("machine stop web");
-    // Newer ones are there as well as older ones.
+    // Newer ones are there as well as older ones, and all disks are had at once.
     host.ok(&format!("snapshot restore {data}"));
     host.ok(&format!("snapshot restore {root}"));
+    let said = host.ok("snapshot restore first-appdata --all");
+    assert_eq!(said.lines().count(), 2, "{said}");
+    let back = host.ok(&format!("snapshot restore {} --all", kept(&said)));
+    print!("    {said}    {back}");
     host.ok("machine start web");
     assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "two\ntwo");
-    assert_eq!(names(host).len(), 6);
+    assert_eq!(names(host).len(), 10);
 
     // One boots beside it, and one can be looked at as it is; a volume's snapshots outlive it.
     host.refused("machine volume attach web first-appdata", "volume-not-found", 3);
@@ -60,15 +64,22 @@ fn at_rest(host: &Host) {
     host.ok("machine stop web");
     host.ok("volume protect appdata");
     host.refused("snapshot restore first-appdata", "protected", 4);
+    host.refused("snapshot restore first --all", "protected", 4);
     host.ok("volume unprotect appdata");
     host.ok("machine volume detach web appdata");
     host.ok("volume delete appdata --now -y");
     assert_eq!(host.json("snapshot show first-appdata")["volume"], "appdata");
     host.refused("snapshot restore first-appdata", "volume-not-found", 3);
     host.ok("volume clone first-appdata --name appdata");
+    let said = host.ok("snapshot delete first -y");
+    assert!(said.contains("`sistemo snapshot undelete first` takes it back"), "{said}");
+    assert_eq!(host.json("snapshot list --deleted")["items"][0]["name"], "first");
+    assert_eq!(host.json("storage df")["items"][0]["content"]["trash"]["count"], 1);
+    host.ok("snapshot undelete first");
     for name in names(host) {
         host.ok(&format!("snapshot delete {name} -y"));
     }
+    host.ok("trash empty -y");
     assert_eq!(names(host), Vec::<String>::new());
     assert_eq!(std::fs::read_dir(host.data().join("pools/default/snapshots")).unwrap().count(), 0);
 }
@@ -95,8 +106,7 @@ fn live(host: &Host) {
     assert!(host.ok("volume snapshot appdata --name later").contains("filesystem consistent"));
     host.refused("snapshot restore live", "machine-running", 4);
     host.ok("machine stop web");
-    host.ok("snapshot restore live");
-    host.ok("snapshot restore live-appdata");
+    host.ok("snapshot restore live --all");
     host.ok("machine start web");
     assert_eq!(host.sh("web", "cat /mnt/appdata/mark /root/mark"), "one\none");
     let n = host.sh("web", "cat /root/n /mnt/appdata/n");

@@ -48,7 +48,7 @@ impl Ask {
             Self::DeleteVolume { name } => format!("volume delete {name} -y"),
             Self::Clone { from, name } => format!("volume clone {from} --name {name}"),
             Self::Snapshot { volume, name } => format!("volume snapshot {volume} --name {name}"),
-            Self::DropSnapshot { name } => format!("snapshot delete {name} -y"),
+            Self::DropSnapshot { name } => format!("snapshot delete {name} --now -y"),
             Self::Attach { machine, volume } => format!("machine volume attach {machine} {volume}"),
             Self::Detach { machine, volume } => format!("machine volume detach {machine} {volume}"),
             Self::Pull { file } => format!("image pull {}", file.display()),

@@ -10,6 +10,7 @@ use super::volume::{NewVolume, cannot_shrink_copy, refuse_deleting, refuse_lost,
 use super::{Draft, made_up};
 use crate::db::{MachineRecord, SnapshotRecord, VolumeRecord};
 use crate::{Engine, key};
+use std::collections::HashSet;
 use types::fs::FileSystem;
 use types::label::Labels;
 use types::machine::{CloneMachine, Desired, Disk, MachineSpec};
@@ -126,7 +127,11 @@ impl Engine {
         let origin = origin(source, VolumeSource::Volume { volume: from.id, image: from.source.image() })?;
         let spec = self.put_copy(draft, (id, name), &origin, asked, owner)?;
         self.refuse_full_copy((&spec.pool, spec.name.as_str()), (&from.pool, from.id))?;
-        draft.change.on(&source.spec).on(&source.status);
+        draft.change.on(&source.spec);
+        if !source.status.filled {
+            // Whether it was unmounted in order is not known before.
+            draft.change.on(&source.status);
+        }
         if self.0.db.0.get(&key::unclean(from.id))?.is_some() {
             draft.change.put(key::unclean(id), &true);
         }
@@ -219,7 +224,7 @@ impl Engine {
                 let network = self.0.db.find::<NetworkSpec>(&nic.network.to_string())?.spec;
                 nics.push(self.take_nic(draft, &network, id)?);
             }
-            let mut disks = vec![];
+            let (mut disks, mut made) = (vec![], HashSet::new());
             let copied: Vec<_> = record.spec.disks.iter().filter(|d| d.leaving.is_none()).collect();
             let members: Vec<_> = copied.iter().map(|_| SnapshotId(self.0.ports.clock.new_id())).collect();
             let group = Group {
@@ -242,6 +247,10 @@ impl Engine {
                     self.new_copy(draft, volume, called, &source, (None, None), Some(id))?;
                 }
                 draft.change.claim(key::attach(volume), &id);
+                for (key, ours) in [(Kind::Volume, volume.0), (Kind::Snapshot, passing.0)] {
+                    made.extend([key::spec(key, ours), key::hold(ours)]);
+                }
+                made.extend([key::attach(volume), key::unclean(volume)]);
                 disks.push(Disk { volume, leaving: None, ..disk.clone() });
             }
             let spec = MachineSpec {
@@ -256,6 +265,7 @@ impl Engine {
                 nics,
                 uid: self.take_uid(draft, id)?,
                 protected: false,
+                making: draft.change.put_off(|key| made.contains(key)),
                 deleting: None,
                 ..record.spec.value.clone()
             };
@@ -350,34 +360,4 @@ pub(super) fn refuse_running(draft: &mut Draft, machine: &MachineRecord, what: &
             .hint(format!("stop it first: `sistemo machine stop {name}`, then {what}")));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Settings;
-    use crate::sim::World;
-    use types::machine::{AttachVolume, DeployMachine};
-    use types::volume::CreateVolume;
-
-    #[test]
-    fn what_one_transaction_does_not_hold_is_refused_and_leaves_nothing() {
-        let (world, ada) = (World::new(), Actor("ada".into()));
-        let engine = world.boot(Settings::default()).unwrap();
-        let mut attach = vec![];
-        for n in 0..24 {
-            let name = Name::new(&format!("v{n}")).ok();
-            let size_bytes = ByteSize::mib(64).bytes();
-            engine.create_volume(&ada, CreateVolume { name, size_bytes, ..CreateVolume::default() }).unwrap();
-            attach.push(AttachVolume { volume: format!("v{n}"), mount: None, read_only: false });
-        }
-        let (image, name) = (Some("debian".into()), Name::new("web").ok());
-        engine.deploy(&ada, DeployMachine { image, name, attach, ..DeployMachine::default() }).unwrap();
-        let before = (engine.volumes().unwrap(), engine.machines().unwrap().len());
-        let name = Name::new("twin").unwrap();
-        let refused = engine.clone_machine(&ada, "web", CloneMachine { name }).unwrap_err();
-        assert_eq!(refused.code, Code::LimitExceeded);
-        assert!(refused.hint.is_some());
-        assert_eq!((engine.volumes().unwrap(), engine.machines().unwrap().len()), before);
-    }
 }

@@ -12,6 +12,7 @@ use crate::plan::volume::too_small;
 use crate::port::Fresh;
 use crate::{Engine, key};
 use rand::Rng;
+use std::collections::BTreeMap;
 use types::fs::FileSystem;
 use types::label::Labels;
 use types::machine::{
@@ -122,6 +123,7 @@ impl Engine {
             }],
             nics: vec![nic],
             uid: self.take_uid(draft, id)?,
+            making: BTreeMap::default(),
             protected: false,
             labels: req.labels.clone(),
             deleting: None,
@@ -650,8 +652,12 @@ pub(crate) fn abandon(
     change.update(&record.spec, &spec);
 }
 
-/// Refuses a machine that is going, or gone.
+/// Refuses a machine that is going, or gone, or not all there yet.
 pub(super) fn refuse_going(record: &MachineRecord) -> Result<(), Problem> {
+    if !record.spec.making.is_empty() {
+        let text = format!("machine \"{}\" is just being made", record.spec.name);
+        return Err(Problem::new(Code::Busy, text).hint("try again in a moment"));
+    }
     match &record.spec.deleting {
         Some(going) => Err(deleted(Kind::Machine, &record.spec.name, record.spec.id.0, going.keep_until)),
         None => Ok(()),

@@ -13,6 +13,7 @@ mod machine;
 mod moving;
 mod network;
 mod pool;
+mod reset;
 mod restore;
 mod snapshot;
 mod volume;
@@ -23,7 +24,7 @@ pub(crate) use machine::{
     mount, release as release_machine,
 };
 pub(crate) use network::DEFAULT as DEFAULT_NETWORK;
-pub(crate) use snapshot::going_snapshot;
+pub(crate) use snapshot::{going_snapshot, kept_until, snapshot_for_good};
 pub(crate) use types::pool::DEFAULT_POOL;
 pub(crate) use volume::{go_for_good as discard_for_good, mark_deleting, no_guest_to_trim, restorable};
 

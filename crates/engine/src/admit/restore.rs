@@ -10,6 +10,7 @@ use crate::{Engine, key};
 use types::machine::{Disk, MachineSpec};
 use types::network::NetworkSpec;
 use types::operation::Kind;
+use types::snapshot::SnapshotSpec;
 use types::volume::{Restore, VolumeRole, VolumeSpec};
 use types::{Actor, Code, MachineId, Name, Operation, Problem, Timestamp, Verb};
 use uuid::Uuid;
@@ -22,6 +23,15 @@ trait Deleted: Spec {
 }
 
 impl Deleted for VolumeSpec {
+    fn name(&self) -> &Name {
+        &self.name
+    }
+    fn mark(&self) -> Option<(Timestamp, Option<Timestamp>)> {
+        self.deleting.as_ref().map(|d| (d.at, d.keep_until))
+    }
+}
+
+impl Deleted for SnapshotSpec {
     fn name(&self) -> &Name {
         &self.name
     }
@@ -52,6 +62,39 @@ impl Engine {
             self.wake_volume(draft, &record, name, None)?;
             let spec = &record.spec;
             draft.about(Kind::Volume, spec.id.0, name.as_str(), spec.generation + 1);
+            Ok(())
+        })
+    }
+
+    /// Accepts a deleted snapshot back. By name, the one that was deleted last.
+    ///
+    /// # Errors
+    /// `snapshot-not-found`, `not-deleted`, `being-deleted` if it goes for good, `name-taken`,
+    /// `snapshot-lost` if its file is gone.
+    pub fn undelete_snapshot(
+        &self,
+        actor: &Actor,
+        snapshot: &str,
+        req: &Restore,
+    ) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::SnapshotUndelete, (Kind::Snapshot, snapshot), |draft| {
+            let record = self.find_deleted::<SnapshotSpec>(snapshot)?;
+            let mut spec = record.spec.value.clone();
+            spec.name = req.name.clone().unwrap_or(spec.name);
+            self.take_name(draft, Kind::Snapshot, &spec.name, spec.id.0).map_err(|p| match p.code {
+                Code::NameTaken => {
+                    p.hint(format!("give another name: `sistemo snapshot undelete {snapshot} --name NEW`"))
+                }
+                _ => p,
+            })?;
+            let seen = self.pool(&spec.pool).and_then(|pool| pool.observe_snapshot(spec.id));
+            if seen.map_err(|fault| fault.problem)?.file.is_none() {
+                return Err(crate::plan::snapshot::lost(&spec));
+            }
+            spec.deleting = None;
+            spec.generation += 1;
+            draft.change.update(&record.spec, &spec);
+            draft.about(Kind::Snapshot, spec.id.0, spec.name.as_str(), spec.generation);
             Ok(())
         })
     }

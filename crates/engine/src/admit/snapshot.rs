@@ -3,18 +3,17 @@
 //! Invariant: what a snapshot is of is held in the transaction that accepts it, so that neither a run
 //! begins nor a size changes before it was taken; a snapshot that is read is held likewise, and stays.
 
-use super::copy::refuse_running;
-use super::edit::protected;
 use super::machine::refuse_going;
 use super::volume::{refuse_deleting, refuse_lost};
 use super::{Draft, made_up};
 use crate::db::{SnapshotRecord, VolumeRecord};
+use crate::plan::machine::after;
 use crate::{Engine, key};
 use types::machine::MachineSpec;
 use types::operation::Kind;
 use types::snapshot::{Group, SnapshotDeletion, SnapshotSpec, TakeSnapshot, Taken};
-use types::volume::{Reset, VolumeSpec};
-use types::{Actor, Code, Name, Operation, Problem, SnapshotId, Verb};
+use types::volume::VolumeSpec;
+use types::{Actor, Code, Name, Operation, Problem, SnapshotId, Timestamp, Verb};
 
 /// What a made-up name has behind that of the volume.
 const TAIL: usize = 6;
@@ -101,7 +100,7 @@ impl Engine {
     }
 
     /// Puts a snapshot into a draft; whoever calls this takes the hold.
-    fn new_snapshot(
+    pub(super) fn new_snapshot(
         &self,
         draft: &mut Draft,
         (id, name): (SnapshotId, Name),
@@ -120,7 +119,10 @@ impl Engine {
         for warning in self.room_warnings(&of.pool).into_iter().chain(self.slow_copy_warning(&of.pool)) {
             draft.warn(warning);
         }
-        self.take_name(draft, Kind::Snapshot, &name, id.0)?;
+        // Nobody is told of one that passes, so its name need not be its own.
+        if !passing {
+            self.take_name(draft, Kind::Snapshot, &name, id.0)?;
+        }
         let spec = SnapshotSpec {
             id,
             name,
@@ -138,81 +140,67 @@ impl Engine {
             passing,
             deleting: None,
         };
-        draft.change.on(of).claim(key::spec(Kind::Snapshot, id.0), &spec);
+        // Nobody else has this id: there is nothing to be checked, and a transaction holds only so much.
+        draft.change.on(of).put(key::spec(Kind::Snapshot, id.0), &spec);
         draft.touch(Kind::Snapshot, id.0, spec.name.as_str());
         Ok(spec)
     }
 
-    /// Accepts that a volume which no running machine has becomes what it was. What it is now is kept in
-    /// a snapshot of its own, which is taken first; all others stay as they are.
-    ///
-    /// # Errors
-    /// `snapshot-not-found`, `snapshot-not-ready`, `volume-not-found`, `protected`, `machine-running`,
-    /// `busy`, `pool-full`.
-    pub fn restore_snapshot(&self, actor: &Actor, snapshot: &str) -> Result<Operation, Problem> {
-        self.admit(actor, Verb::SnapshotRestore, (Kind::Snapshot, snapshot), |draft| {
-            let to = self.0.db.find::<SnapshotSpec>(snapshot)?;
-            let taken = ready(&to)?;
-            let volume = self.0.db.record::<VolumeSpec>(to.spec.volume.0)?;
-            let volume = volume.filter(|v| v.spec.deleting.is_none()).ok_or_else(|| gone(&to.spec))?;
-            let of = &volume.spec;
-            if of.protected {
-                return Err(protected(Kind::Volume, &of.name));
-            }
-            if let Some(machine) = self.holder(draft, of.id)? {
-                refuse_running(draft, &machine, "restore its volume")?;
-            }
-            self.refuse_held(&mut draft.change, of.id.0, &of.name)?;
-            if !volume.status.filled || volume.status.observed_generation != of.generation {
-                return Err(Problem::new(Code::Busy, format!("volume \"{}\" is being changed", of.name))
-                    .hint("`sistemo operation list` shows how; try again once that has ended"));
-            }
-            if taken.size > of.size {
-                let text = format!("volume \"{}\" has {}, and the snapshot {}", of.name, of.size, taken.size);
-                let m = taken.size.round_up_mib().bytes() >> 20;
-                return Err(Problem::new(Code::VolumeTooSmall, text)
-                    .hint(format!("`sistemo volume resize {} {m}M` first", of.name)));
-            }
-            draft.about(Kind::Volume, of.id.0, of.name.as_str(), of.generation + 1);
-            draft.touch(Kind::Snapshot, to.spec.id.0, to.spec.name.as_str());
-            // Whoever asks learns what it is called: it is the last of what this touches.
-            let before = SnapshotId(self.0.ports.clock.new_id());
-            self.new_snapshot(draft, (before, name_of(&of.name, before)?), &volume, None, false)?;
-            let ours = (Kind::Volume, of.id.0);
-            self.take_holds(&mut draft.change, of.id.0, &[(Kind::Snapshot, before.0), ours])?;
-            self.take_hold(&mut draft.change, to.spec.id.0, ours)?;
-            self.take_hold(&mut draft.change, before.0, ours)?;
-            let mut new = of.value.clone();
-            new.reset = Some(Reset { to: to.spec.id, before });
-            new.generation += 1;
-            draft.change.on(&to.spec).on(&to.status).on(&volume.status).update(of, &new);
-            Ok(())
-        })
-    }
-
-    /// Accepts the end of a snapshot, for good; its volume, other snapshots and copies stay.
+    /// Accepts the end of a snapshot; its volume, other snapshots and copies stay. It is kept for a while,
+    /// or with `for_good` goes at once. One that is kept can still go for good.
     ///
     /// # Errors
     /// `snapshot-not-found`, `being-deleted`, `busy`.
-    pub fn delete_snapshot(&self, actor: &Actor, snapshot: &str) -> Result<Operation, Problem> {
+    pub fn delete_snapshot(
+        &self,
+        actor: &Actor,
+        snapshot: &str,
+        for_good: bool,
+    ) -> Result<Operation, Problem> {
         self.admit(actor, Verb::SnapshotDelete, (Kind::Snapshot, snapshot), |draft| {
             let record = self.0.db.find::<SnapshotSpec>(snapshot)?;
+            if for_good && kept_until(&record).is_some() {
+                let new = snapshot_for_good(&mut draft.change, &record);
+                draft.about(Kind::Snapshot, new.id.0, new.name.as_str(), new.generation);
+                return Ok(());
+            }
             refuse_going_snapshot(&record)?;
             let spec = &record.spec;
             if record.status.taken.is_none() {
                 return Err(not_yet_taken(&spec.name));
             }
-            if !self.readers(&mut draft.change, spec.id.0)?.is_empty() {
+            let read = !self.readers(&mut draft.change, spec.id.0)?.is_empty();
+            if self.is_for_reset(&mut draft.change, &record)? || read {
                 return Err(Problem::new(Code::Busy, format!("snapshot \"{}\" is being read", spec.name))
                     .hint("`sistemo operation list` shows by what; try again once that has ended"));
             }
-            let going = SnapshotDeletion { at: self.now(), operation: draft.operation.id, because: None };
+            let lost = record.status.fault.is_some();
+            let keep_until = (!for_good && !lost).then(|| after(self.now(), self.0.settings.trash_keep));
+            draft.operation.restorable_until = keep_until;
+            let operation = draft.operation.id;
+            let going = SnapshotDeletion { at: self.now(), keep_until, operation, because: None };
             let new = going_snapshot(&mut draft.change, &record, going);
             draft.change.on(&record.status);
             draft.about(Kind::Snapshot, new.id.0, new.name.as_str(), new.generation);
             Ok(())
         })
     }
+}
+
+/// Until when a deleted snapshot can be taken back, if it is one and can.
+pub(crate) fn kept_until(record: &SnapshotRecord) -> Option<Timestamp> {
+    record.spec.deleting.as_ref().and_then(|going| going.keep_until)
+}
+
+/// Decides that a deleted snapshot goes: from here on nobody can take it back.
+pub(crate) fn snapshot_for_good(change: &mut crate::db::Change, record: &SnapshotRecord) -> SnapshotSpec {
+    let mut new = record.spec.value.clone();
+    if let Some(going) = &mut new.deleting {
+        going.keep_until = None;
+    }
+    new.generation += 1;
+    change.update(&record.spec, &new);
+    new
 }
 
 /// Marks a snapshot as going and frees its name.
@@ -225,12 +213,14 @@ pub(crate) fn going_snapshot(
     new.deleting = Some(going);
     new.generation += 1;
     change.update(&record.spec, &new);
-    change.delete(key::name(Kind::Snapshot, new.name.as_str()));
+    if !new.passing {
+        change.delete(key::name(Kind::Snapshot, new.name.as_str()));
+    }
     new
 }
 
 /// A name for a snapshot of something of this name.
-fn name_of(of: &Name, id: SnapshotId) -> Result<Name, Problem> {
+pub(super) fn name_of(of: &Name, id: SnapshotId) -> Result<Name, Problem> {
     let stem: String = of.as_str().chars().take(Name::MAX - TAIL).collect();
     Name::new(&made_up(stem.trim_end_matches('-'), id.0))
 }
@@ -253,7 +243,12 @@ fn refuse_going_snapshot(record: &SnapshotRecord) -> Result<(), Problem> {
         let text = format!("snapshot \"{}\" is taken for a copy and goes with it", record.spec.name);
         return Err(Problem::new(Code::Busy, text).hint("`sistemo volume snapshot` takes one that stays"));
     }
-    match record.spec.deleting {
+    match &record.spec.deleting {
+        Some(SnapshotDeletion { keep_until: Some(until), .. }) => {
+            let (name, id) = (&record.spec.name, record.spec.id);
+            Err(Problem::new(Code::Deleting, format!("snapshot \"{name}\" was deleted"))
+                .hint(format!("until {until}, `sistemo snapshot undelete {id}` takes it back")))
+        }
         Some(_) => {
             Err(Problem::new(Code::Deleting, format!("snapshot \"{}\" is being deleted", record.spec.name))
                 .hint("`sistemo snapshot list` shows what there is"))
@@ -265,16 +260,6 @@ fn refuse_going_snapshot(record: &SnapshotRecord) -> Result<(), Problem> {
 fn not_yet_taken(name: &Name) -> Problem {
     Problem::new(Code::SnapshotNotReady, format!("snapshot \"{name}\" is still being taken"))
         .hint("`sistemo operation list` shows how far that is; try again once it has ended")
-}
-
-/// The refusal to restore what is not there.
-fn gone(spec: &SnapshotSpec) -> Problem {
-    let (name, volume) = (&spec.name, &spec.volume_name);
-    Problem::new(
-        Code::VolumeNotFound,
-        format!("volume \"{volume}\", which snapshot \"{name}\" is of, was deleted"),
-    )
-    .hint(format!("`sistemo volume clone {name} --name {volume}` makes a volume of the snapshot"))
 }
 
 /// Refuses a volume whose content is about to be another.

@@ -20,6 +20,8 @@ pub const DEATHS_WITHIN: Duration = Duration::from_secs(600);
 /// A step towards what is wanted of a machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
+    /// Write down what was accepted with it.
+    Make,
     /// Publish the sidecar of this generation.
     WriteSidecar,
     /// Make a kernel present and remember which.
@@ -211,6 +213,9 @@ fn wait_for(look: &Look, span: Duration) -> Answer<Step> {
 
 /// Answers for a machine.
 pub fn plan(spec: &MachineSpec, status: &MachineStatus, look: &Look, rules: Rules) -> Answer<Step> {
+    if !spec.making.is_empty() {
+        return Answer::Do(Step::Make);
+    }
     match &status.run {
         Some(run) => with_run(spec, status, run, look, rules),
         None => without_run(spec, status, look, rules),
@@ -400,6 +405,7 @@ fn died_before(spec: &MachineSpec, status: &MachineStatus, look: &Look) -> Optio
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use std::collections::BTreeMap;
     use types::machine::{Disk, Mount};
     use types::volume::VolumeRole;
     use types::{ByteSize, MachineId, RunId};
@@ -430,6 +436,7 @@ pub(super) mod tests {
             }],
             nics: vec![],
             uid: 0,
+            making: BTreeMap::default(),
             protected: false,
             labels: Default::default(),
             deleting: None,

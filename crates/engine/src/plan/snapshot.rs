@@ -17,6 +17,8 @@ pub enum Step {
     Take,
     /// Publish the sidecar of this generation.
     WriteSidecar,
+    /// Its time in the trash is over: decide that it goes for good.
+    Expire,
     /// Remove file and sidecar for good.
     Discard,
     /// Nobody needs it any more: want it no longer.
@@ -43,18 +45,25 @@ pub struct Look {
     pub pool: SnapshotObs,
     /// Somebody reads it.
     pub held: bool,
+    /// It was deleted, and its time in the trash is over.
+    pub expired: bool,
     /// What it is of; only looked at while it has not been taken.
     pub source: Source,
 }
 
 /// Answers for a snapshot.
 pub fn plan(spec: &SnapshotSpec, status: &SnapshotStatus, look: &Look) -> Answer<Step> {
-    if spec.deleting.is_some() {
+    if let Some(going) = &spec.deleting {
         // The end of the last hold wakes it.
-        return match &look.pool {
+        return match (&look.pool, going.keep_until) {
             _ if look.held => Answer::Wait(Wait::default()),
-            SnapshotObs { file: None, sidecar: None } => Answer::Do(Step::Forget),
-            _ => Answer::Do(Step::Discard),
+            (SnapshotObs { file: None, sidecar: None }, _) => Answer::Do(Step::Forget),
+            (_, None) => Answer::Do(Step::Discard),
+            (SnapshotObs { file: None, .. }, _) => Answer::Do(Step::Expire),
+            _ if look.expired => Answer::Do(Step::Expire),
+            // It stays where it is; that it was deleted is known without the database, too.
+            (obs, _) if obs.sidecar != Some(spec.generation) => Answer::Do(Step::WriteSidecar),
+            _ => Answer::Settled,
         };
     }
     if spec.passing && !look.held {

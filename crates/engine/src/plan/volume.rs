@@ -109,8 +109,8 @@ pub enum Step {
 pub enum ResetLook {
     /// What is there was kept.
     Ready,
-    /// What is there is being kept in this snapshot.
-    Waiting(SnapshotId),
+    /// What is there is being kept in this snapshot, or this volume comes first.
+    Waiting(Kind, Uuid),
     /// It cannot be.
     Failed(Problem),
 }
@@ -182,7 +182,7 @@ pub fn plan(spec: &VolumeSpec, status: &VolumeStatus, look: &Look) -> Answer<Ste
     if let Some(reset) = &spec.reset {
         return match &look.reset {
             ResetLook::Ready => Answer::Do(Step::Reset { to: reset.to, size: spec.size }),
-            ResetLook::Waiting(on) => Answer::Wait(Wait { until: None, on: vec![(Kind::Snapshot, on.0)] }),
+            ResetLook::Waiting(kind, id) => Answer::Wait(Wait { until: None, on: vec![(*kind, *id)] }),
             ResetLook::Failed(problem) => Answer::Stuck(problem.clone()),
         };
     }

@@ -193,7 +193,7 @@ pub fn decide(found: &Found, around: &Around<'_>) -> Result<Recovery, Problem> {
     for made in volumes {
         recovery.add(made);
     }
-    let (snapshots, left) = snapshot::decide(found, &mut claims)?;
+    let (snapshots, left) = snapshot::decide((found, around), &mut claims)?;
     for made in snapshots {
         recovery.add(made);
     }

@@ -52,6 +52,7 @@ prop_compose! {
             mount: Mount::At("/proc".into()), read_only: false, leaving: None,
         };
         let spec = MachineSpec {
+            making: std::collections::BTreeMap::default(),
             id, name: Name::new(&name).unwrap(), generation: 1, node: "localhost".into(), created_at: NOW,
             vcpus: 0, memory: ByteSize(0), image: None,
             desired: if running { Desired::Running } else { Desired::Stopped }, epoch: 0,

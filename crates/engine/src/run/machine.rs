@@ -156,6 +156,7 @@ impl Engine {
         let ports = &self.0.ports;
         let mut new = status.value.clone();
         match (step, &mut new.run) {
+            (Step::Make, _) => self.make(record)?,
             (Step::WriteSidecar, _) => {
                 ports.vmm.write_sidecar(spec.id, &encode(&spec.value))?;
                 return Ok(Next::Again);

@@ -5,7 +5,7 @@
 
 use super::close::Ending;
 use super::{Broken, Next};
-use crate::admit::going_snapshot;
+use crate::admit::{going_snapshot, kept_until, snapshot_for_good};
 use crate::db::{Change, MachineRecord, SnapshotRecord, encode};
 use crate::plan::Answer;
 use crate::plan::snapshot::{Look, Source, Step, plan, too_late};
@@ -50,12 +50,14 @@ impl Engine {
     fn snapshot_look(&self, record: &SnapshotRecord) -> Result<Look, Broken> {
         let spec = &record.spec;
         let pool = self.pool(&spec.pool)?.observe_snapshot(spec.id)?;
-        let held = (spec.deleting.is_some() || spec.passing) && self.needed(record)?;
+        let held = (spec.deleting.is_some() && self.is_for_reset(&mut Change::system(), record)?)
+            || ((spec.deleting.is_some() || spec.passing) && self.needed(record)?);
         let source = match (&record.status.taken, &spec.deleting) {
             (None, None) => self.all_of_it(record)?,
             _ => Source::Ready,
         };
-        Ok(Look { pool, held, source })
+        let expired = kept_until(record).is_some_and(|until| self.let_go(until));
+        Ok(Look { pool, held, expired, source })
     }
 
     /// Whether somebody reads it; before it was taken, whether somebody waits for any of those that are
@@ -152,10 +154,17 @@ impl Engine {
                 let sidecar = SnapshotSidecar { spec: spec.value.clone(), taken };
                 pool.write_snapshot_sidecar(spec.id, &encode(&sidecar))?;
             }
+            Step::Expire => {
+                let mut change = Change::system();
+                change.on(&record.status);
+                snapshot_for_good(&mut change, record);
+                change.commit(&self.0.db)?;
+            }
             Step::Discard => pool.remove_snapshot(spec.id)?,
             Step::LetGo => {
                 let going = SnapshotDeletion {
                     at: self.now(),
+                    keep_until: None,
                     operation: types::OperationId(spec.id.0),
                     because: None,
                 };
@@ -320,9 +329,16 @@ impl Engine {
         }
         let generation = record.spec.generation;
         self.commit_and_close(change, Kind::Snapshot, record.spec.id.0, |op| {
-            (op.generation <= generation).then(|| match &status.fault {
-                Some(problem) => Ending::failed(problem.clone()),
-                None => Ending::well(),
+            let superseded = |how| {
+                let text = format!("the snapshot was {how} meanwhile");
+                Ending::failed(Problem::new(Code::Superseded, text))
+            };
+            let deleted = record.spec.deleting.is_some();
+            (op.generation <= generation).then(|| match (&status.fault, op.verb) {
+                (Some(problem), _) => Ending::failed(problem.clone()),
+                (None, Verb::SnapshotDelete) if !deleted => superseded("taken back"),
+                (None, Verb::SnapshotUndelete) if deleted => superseded("deleted"),
+                (None, _) => Ending::well(),
             })
         })?;
         self.0.queue.settled((Kind::Snapshot, record.spec.id.0));
@@ -355,7 +371,8 @@ impl Engine {
         let all = self.together(&record)?;
         for one in all.iter().filter(|one| one.spec.deleting.is_none()) {
             let operation = asked.unwrap_or(types::OperationId(id.0));
-            let going = SnapshotDeletion { at: self.now(), operation, because: Some(problem.clone()) };
+            let because = Some(problem.clone());
+            let going = SnapshotDeletion { at: self.now(), keep_until: None, operation, because };
             change.on(&one.status);
             going_snapshot(&mut change, one, going);
             self.untaken(&mut change, one)?;

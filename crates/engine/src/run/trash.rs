@@ -4,14 +4,31 @@
 //! pool is below its reserve; that it goes is decided in its spec before anything of it is touched.
 
 use crate::Engine;
-use crate::admit::{discard_for_good, restorable};
-use crate::db::{Change, VolumeRecord};
+use crate::admit::{discard_for_good, snapshot_for_good};
+use crate::db::{Change, SnapshotRecord, VolumeRecord};
 use crate::port::Pool;
 use crate::store::StoreError;
 use std::sync::{Arc, PoisonError};
 use types::operation::Kind;
+use types::snapshot::SnapshotSpec;
 use types::volume::VolumeSpec;
-use types::{ByteSize, Code, Problem, Timestamp, VolumeId};
+use types::{ByteSize, Code, Name, Problem, Timestamp, VolumeId};
+use uuid::Uuid;
+
+/// Something that was deleted.
+enum Trashed {
+    Volume(Box<VolumeRecord>),
+    Snapshot(Box<SnapshotRecord>),
+}
+
+impl Trashed {
+    fn what(&self) -> (Kind, Uuid, &Name) {
+        match self {
+            Self::Volume(r) => (Kind::Volume, r.spec.id.0, &r.spec.name),
+            Self::Snapshot(r) => (Kind::Snapshot, r.spec.id.0, &r.spec.name),
+        }
+    }
+}
 
 impl Engine {
     /// Notices whether the clock on the wall was set. Returns whether it can be gone by.
@@ -49,8 +66,8 @@ impl Engine {
         }
     }
 
-    /// While the pool has less than its reserve, lets the volume go that was deleted first; the next
-    /// once that is gone.
+    /// While the pool has less than its reserve, lets the volume or snapshot go that was deleted first; the
+    /// next once that is gone.
     pub(super) fn make_room(&self) {
         if let Err(problem) = self.try_make_room() {
             tracing::warn!(code = %problem.code, "trash: {problem}");
@@ -67,26 +84,35 @@ impl Engine {
     }
 
     fn make_room_in(&self, pool: &str, short: ByteSize) -> Result<(), Problem> {
-        let mut all = self.0.db.records::<VolumeSpec>()?;
-        all.retain(|r| r.spec.pool == pool);
-        let deleted = all.iter().filter_map(|r| Some((r.spec.deleting.as_ref()?, r)));
+        let mut all = vec![];
+        for r in self.0.db.records::<VolumeSpec>()?.into_iter().filter(|r| r.spec.pool == pool) {
+            let Some(going) = &r.spec.deleting else { continue };
+            all.push((going.at, r.spec.id.0, going.keep_until, Trashed::Volume(Box::new(r))));
+        }
+        for r in self.0.db.records::<SnapshotSpec>()?.into_iter().filter(|r| r.spec.pool == pool) {
+            let Some(going) = &r.spec.deleting else { continue };
+            all.push((going.at, r.spec.id.0, going.keep_until, Trashed::Snapshot(Box::new(r))));
+        }
         // One that is on its way frees its room first.
-        if deleted.clone().any(|(going, _)| going.keep_until.is_none()) {
+        if all.iter().any(|(_, _, keep_until, _)| keep_until.is_none()) {
             return Ok(());
         }
-        let oldest =
-            deleted.filter(|(_, r)| restorable(r).is_some()).min_by_key(|(going, r)| (going.at, r.spec.id));
-        let Some((_, record)) = oldest else { return Ok(()) };
-        self.discard_early(record)?;
-        tracing::warn!(volume = %record.spec.name, pool, short = %short, "the pool is below its reserve: out of the trash");
+        let Some((_, _, _, oldest)) = all.iter().min_by_key(|(at, id, ..)| (*at, *id)) else { return Ok(()) };
+        self.discard_early(oldest)?;
+        let (kind, _, name) = oldest.what();
+        tracing::warn!(%kind, %name, pool, short = %short, "the pool is below its reserve: out of the trash");
         Ok(())
     }
 
-    fn discard_early(&self, record: &VolumeRecord) -> Result<(), Problem> {
+    fn discard_early(&self, trashed: &Trashed) -> Result<(), Problem> {
         let mut change = Change::system();
-        discard_for_good(&mut change, record);
+        match trashed {
+            Trashed::Volume(record) => _ = discard_for_good(&mut change, record),
+            Trashed::Snapshot(record) => _ = snapshot_for_good(&mut change, record),
+        }
+        let (kind, id, _) = trashed.what();
         match change.commit(&self.0.db) {
-            Ok(_) => self.wake(Kind::Volume, record.spec.id.0),
+            Ok(_) => self.wake(kind, id),
             // Somebody takes it back at this moment: the next time, then.
             Err(StoreError::Conflict(_)) => {}
             Err(e) => return Err(e.into()),

@@ -71,7 +71,7 @@ impl Engine {
             spec.deleting.is_some() && (there(key::attach(spec.id))? || there(key::hold(spec.id.0))?);
         let expired = restorable(record).is_some_and(|until| self.let_go(until));
         let reset = match &spec.reset {
-            Some(reset) => self.reset_look(reset)?,
+            Some(reset) => self.reset_look(spec.id, reset)?,
             None => ResetLook::Ready,
         };
         let elsewhere = match spec.moving.as_ref().or(spec.leaving.as_ref()) {
@@ -148,10 +148,12 @@ impl Engine {
                 pool.create_from_snapshot(spec.id, from, *size, &encode(&spec.value), &tell)?;
             }
             Step::Reset { to, size } => {
-                let Some(reset) = spec.reset.filter(|r| r.to == *to) else { return Err(Broken::Raced) };
+                let Some(reset) = spec.reset.as_ref().filter(|r| r.to == *to) else {
+                    return Err(Broken::Raced);
+                };
                 let source = self.0.db.record::<SnapshotSpec>(to.0)?.ok_or(Broken::Raced)?;
                 pool.reset(spec.id, (&source.spec.pool, *to), *size, &tell)?;
-                self.end_reset(record, &reset)?;
+                self.end_reset(record, reset)?;
             }
             Step::DropReset => {
                 let Some(reset) = &spec.reset else { return Err(Broken::Raced) };

@@ -205,7 +205,7 @@ fn snapshots_agree(world: &World, snapshots: &[(SnapshotSpec, SnapshotStatus)], 
     let known: BTreeSet<SnapshotId> = snapshots.iter().map(|(spec, _)| spec.id).collect();
     for (spec, status) in snapshots {
         let name = &spec.name;
-        if spec.deleting.is_some() {
+        if spec.deleting.as_ref().is_some_and(|going| going.keep_until.is_none()) {
             wrong.push(format!("snapshot {name} is still being deleted"));
             continue;
         }
@@ -251,6 +251,9 @@ fn machines_agree(
     let mut taps = BTreeSet::new();
     for (m, status) in machines {
         let name = &m.name;
+        if !m.making.is_empty() {
+            wrong.push(format!("{name} is not all written down"));
+        }
         match &m.deleting {
             Some(going) if !going.released || going.keep_until.is_none() => {
                 wrong.push(format!("{name} is still being deleted"));
@@ -363,7 +366,7 @@ fn claims_agree(
             claim(key::name(Kind::Volume, v.name.as_str()), v.id.0, wrong);
         }
     }
-    for (spec, _) in snapshots.iter().filter(|(spec, _)| spec.deleting.is_none()) {
+    for (spec, _) in snapshots.iter().filter(|(s, _)| s.deleting.is_none() && !s.passing) {
         claim(key::name(Kind::Snapshot, spec.name.as_str()), spec.id.0, wrong);
     }
     for (m, _) in machines {

@@ -208,8 +208,11 @@ const SNAP: Command = |e, a| e.snapshot_volume(a, "appdata", &TakeSnapshot { nam
 const SNAP_ROOT: Command = |e, a| e.snapshot_volume(a, "web-root", &TakeSnapshot { name: name("snap") });
 const SNAP_ALL: Command = |e, a| e.snapshot_machine(a, "web", &TakeSnapshot { name: name("snap") });
 const SHARES: Act = Act::World(|w| w.state().shares = true);
-const SNAP_AWAY: Command = |e, a| e.delete_snapshot(a, "snap");
-const SNAP_BACK: Command = |e, a| e.restore_snapshot(a, "snap");
+const SNAP_AWAY: Command = |e, a| e.delete_snapshot(a, "snap", false);
+const SNAP_GONE: Command = |e, a| e.delete_snapshot(a, "snap", true);
+const SNAP_WANTED: Command = |e, a| e.undelete_snapshot(a, "snap", &Restore::default());
+const SNAP_BACK: Command = |e, a| e.restore_snapshot(a, "snap", false);
+const ALL_BACK: Command = |e, a| e.restore_snapshot(a, "snap", true);
 const SNAP_COPY: Command = |e, a| clone(e, a, "snap", "copy");
 const VIEW: Command = |e, a| {
     e.clone_volume(a, "snap", CloneVolume { name: name("copy"), read_only: true, ..CloneVolume::default() })
@@ -347,6 +350,12 @@ pub fn pairs() -> Vec<Scenario> {
         ),
         pair("snapshot, delete it", stopped.clone(), vec![SNAP], vec![SNAP_AWAY]),
         pair("snapshots, delete the machine", stopped.clone(), vec![JOIN, SNAP_ALL], vec![DELETE]),
+        pair(
+            "snapshot, taken back",
+            [stopped.clone(), vec![SNAP, SNAP_AWAY]].concat(),
+            vec![SNAP_WANTED],
+            vec![SNAP_AWAY, SNAP],
+        ),
         pair("snapshot and clone", stopped.clone(), vec![SNAP, SNAP_COPY], vec![COPY, SNAP_AWAY]),
         one(pair("snapshots of one name", stopped.clone(), vec![SNAP], vec![SNAP_ROOT])),
         pair("reset and start", [stopped.clone(), vec![SNAP_ROOT]].concat(), vec![SNAP_BACK], vec![START]),
@@ -362,6 +371,12 @@ pub fn pairs() -> Vec<Scenario> {
             [stopped.clone(), vec![SNAP]].concat(),
             vec![SNAP_BACK],
             vec![SNAP_AWAY],
+        ),
+        pair(
+            "reset of all disks, delete the machine",
+            vec![WEB, APPDATA, JOIN, STOP, SNAP_ALL],
+            vec![ALL_BACK],
+            vec![DELETE],
         ),
         pair("reset and reset", [stopped.clone(), vec![SNAP]].concat(), vec![SNAP_BACK], vec![SNAP_BACK]),
         pair("reset and attach", [stopped.clone(), vec![SNAP]].concat(), vec![SNAP_BACK], vec![JOIN, START]),
@@ -438,6 +453,21 @@ fn was_reset(world: &World, e: &Engine) -> Option<String> {
     let then = s.snapshots.get(&snap.spec.id).map(|f| &f.marks);
     let later = s.snapshots.values().any(|f| then.is_some_and(|t| f.marks.len() > t.len()));
     (now != then || !later).then(|| format!("not so: it was reset: {now:?} to {then:?}, later: {later}"))
+}
+
+/// All disks are what they were in the snapshots.
+fn all_reset(world: &World, e: &Engine) -> Option<String> {
+    let s = world.state();
+    for (volume, snap) in [("web-root", "snap"), ("appdata", "snap-appdata")] {
+        let volume = e.0.db.find::<types::volume::VolumeSpec>(volume).ok()?;
+        let snap = e.0.db.find::<types::snapshot::SnapshotSpec>(snap).ok()?;
+        let now = s.files.get(&(volume.spec.pool.clone(), volume.spec.id))?;
+        let then = s.snapshots.get(&snap.spec.id)?;
+        if !now.marks.starts_with(&then.marks) {
+            return Some(format!("not so: it was reset: {:?} to {:?}", now.marks, then.marks));
+        }
+    }
+    None
 }
 
 /// The copy of what a machine runs with begins as that was at one moment, and no snapshot is left of it.
@@ -661,6 +691,12 @@ pub fn surprised() -> Vec<Scenario> {
         of("time passes during a delete", vec![WEB, STOP, APPDATA], vec![DELETE, DELETE_DATA], time),
         of("clock forward after a delete", vec![APPDATA], vec![DELETE_DATA, BACK_DATA], hour),
         filled("full during a taking back", vec![WEB, APPDATA, DELETE, DELETE_DATA], vec![BACK, BACK_DATA]),
+        of(
+            "time passes after a snapshot is deleted",
+            vec![APPDATA, SNAP, SNAP_AWAY],
+            vec![SNAP_WANTED],
+            time,
+        ),
         of("clock forward during a stop", vec![WEB], vec![STOP], hour),
         of("clock forward during a start", vec![WEB, STOP], vec![START], hour),
         of("clock back during a stop", vec![WEB], vec![STOP], back),
@@ -819,6 +855,14 @@ pub fn all() -> Vec<Scenario> {
             ..plain("no room to clone", vec![TWIN, COPY_ROOT, start])
         },
         plain("snapshot", vec![appdata, SNAP, DELETE_DATA, SNAP_COPY, SNAP_AWAY]),
+        plain(
+            "snapshot, deleted and wanted",
+            vec![appdata, SNAP, SNAP_AWAY, SNAP_WANTED, SNAP_BACK, SNAP_GONE],
+        ),
+        plain(
+            "snapshot of a deleted volume",
+            vec![appdata, SNAP, DELETE_DATA, SNAP_BACK, BACK_DATA, SNAP_BACK],
+        ),
         plain("snapshot, only read", vec![web, appdata, SNAP, VIEW, JOIN_VIEW, SNAP_AWAY, RESTART]),
         plain("snapshot, booted", vec![web, stop, SNAP_ROOT, BOOT_SNAP, SNAP_AWAY]),
         plain("snapshots of a machine", vec![web, appdata, stop, join, SNAP_ALL, start, SNAP_AWAY]),
@@ -835,6 +879,18 @@ pub fn all() -> Vec<Scenario> {
             fault: Some(("reset", Code::PoolFull)),
             setup: asks(vec![web, appdata, stop, SNAP]),
             ..plain("no room to reset", vec![SNAP_BACK, GROW_DATA, DELETE_DATA])
+        },
+        Scenario {
+            holds: Some(all_reset),
+            ..plain(
+                "reset all disks of a machine",
+                vec![web, appdata, join, stop, SNAP_ALL, start, stop, ALL_BACK, start],
+            )
+        },
+        Scenario {
+            fault: Some(("reset", Code::PoolFull)),
+            setup: asks(vec![web, appdata, join, stop, SNAP_ALL]),
+            ..plain("no room to reset all disks", vec![ALL_BACK, start, stop, SNAP_AWAY, delete])
         },
         Scenario {
             fault: Some(("take_snapshot", Code::PoolFull)),

@@ -94,6 +94,11 @@ impl FromRequest<Shared> for Raw {
 }
 
 impl Raw {
+    /// Whether there is no body, for requests that can be made without.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.0.trim_ascii(), b"" | b"null")
+    }
+
     /// Understands the body as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let asked = serde_json::from_slice(&self.0).map_err(|e| {

@@ -192,6 +192,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(snapshots::list))
         .routes(routes!(snapshots::show, snapshots::delete))
         .routes(routes!(snapshots::restore))
+        .routes(routes!(snapshots::undelete))
         .routes(routes!(snapshots::of_volume))
         .routes(routes!(snapshots::of_machine))
         .routes(routes!(images::list, images::pull))

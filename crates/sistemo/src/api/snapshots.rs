@@ -4,12 +4,15 @@ use super::call::{call, change, tagged};
 use super::extract::{Args, Raw, Seg, Who};
 use super::pages::wanted_labels;
 use super::problem::Failure;
+use super::volumes::DeleteArgs;
 use super::{ProblemBody, Shared, pages};
 use axum::extract::State;
 use axum::response::Response;
+use engine::Engine;
 use serde::Deserialize;
 use types::operation::{Kind, Verb};
-use types::snapshot::{Snapshot, TakeSnapshot};
+use types::snapshot::{RestoreSnapshot, Snapshot, TakeSnapshot};
+use types::volume::Restore;
 use types::{List, Operation};
 use utoipa::IntoParams;
 
@@ -27,6 +30,9 @@ pub struct ListArgs {
     volume: Option<String>,
     /// The machine whose disks they are of, as it was called.
     machine: Option<String>,
+    /// Those that were deleted and can be taken back, instead of those that are there.
+    #[serde(default)]
+    deleted: bool,
     /// Those that have all of these labels, such as `env=prod,tier=web`.
     label: Option<String>,
 }
@@ -52,7 +58,9 @@ impl ListArgs {
 )]
 pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
     let labels = wanted_labels(args.label.as_deref())?;
-    let mut all = call(&app, |engine| engine.snapshots()).await?;
+    let deleted = args.deleted;
+    let listed = move |engine: &Engine| if deleted { engine.deleted_snapshots() } else { engine.snapshots() };
+    let mut all = call(&app, listed).await?;
     all.retain(|s| args.want(s) && s.labels.have(&labels));
     Ok(pages::cut(all, args.limit, args.cursor.as_deref(), |s| format!("{} {}", s.name, s.id))?)
 }
@@ -73,13 +81,13 @@ pub async fn show(State(app): State<Shared>, Seg(snapshot): Seg<String>) -> Resu
     tagged(&app, move |engine| engine.snapshot(&snapshot), |s| s.revision).await
 }
 
-/// Deletes a snapshot for good; its volume and what was made of it stay.
+/// Deletes a snapshot, which is kept for a while; its volume and what was made of it stay.
 #[utoipa::path(
     delete,
     path = "/v1/snapshots/{snapshot}",
     tag = "snapshots",
     operation_id = "snapshots_delete",
-    params(("snapshot" = String, Path, description = "Id or name")),
+    params(("snapshot" = String, Path, description = "Id or name"), DeleteArgs),
     responses(
         (status = 202, description = "Accepted", body = Operation),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
@@ -89,18 +97,44 @@ pub async fn delete(
     State(app): State<Shared>,
     who: Who,
     Seg(snapshot): Seg<String>,
+    Args(args): Args<DeleteArgs>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| who.on(engine).delete_snapshot(&who.0, &snapshot)).await
+    change(&app, move |engine| who.on(engine).delete_snapshot(&who.0, &snapshot, args.now)).await
 }
 
-/// Makes a volume that no running machine has what it was. What it is now is kept in a snapshot of its
-/// own first, the last of the operation's `resources`.
+/// Takes a deleted snapshot back; by name, the one that was deleted last.
+#[utoipa::path(
+    post,
+    path = "/v1/snapshots/{snapshot}/undelete",
+    tag = "snapshots",
+    operation_id = "snapshots_undelete",
+    params(("snapshot" = String, Path, description = "Id or name")),
+    request_body = Restore,
+    responses(
+        (status = 202, description = "Accepted", body = Operation),
+        (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn undelete(
+    State(app): State<Shared>,
+    who: Who,
+    Seg(snapshot): Seg<String>,
+    raw: Raw,
+) -> Result<Response, Failure> {
+    let asked: Restore = raw.change(&app, &who, Verb::SnapshotUndelete, Kind::Snapshot, &snapshot).await?;
+    change(&app, move |engine| who.on(engine).undelete_snapshot(&who.0, &snapshot, &asked)).await
+}
+
+/// Makes a volume that no running machine has what it was, or with `all` those of all snapshots that were
+/// taken together with this one. What each is now is kept in a snapshot of its own first, which comes
+/// right after the one that it becomes in the operation's `resources`. Without a body, one volume.
 #[utoipa::path(
     post,
     path = "/v1/snapshots/{snapshot}/restore",
     tag = "snapshots",
     operation_id = "snapshots_restore",
     params(("snapshot" = String, Path, description = "Id or name")),
+    request_body = RestoreSnapshot,
     responses(
         (status = 202, description = "Accepted", body = Operation),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
@@ -110,8 +144,13 @@ pub async fn restore(
     State(app): State<Shared>,
     who: Who,
     Seg(snapshot): Seg<String>,
+    raw: Raw,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| who.on(engine).restore_snapshot(&who.0, &snapshot)).await
+    let asked = match raw.is_absent() {
+        true => RestoreSnapshot::default(),
+        false => raw.change(&app, &who, Verb::SnapshotRestore, Kind::Snapshot, &snapshot).await?,
+    };
+    change(&app, move |engine| who.on(engine).restore_snapshot(&who.0, &snapshot, asked.all)).await
 }
 
 /// Takes a snapshot of a volume.

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use types::machine::Machine;
 use types::operation::Kind;
+use types::snapshot::Snapshot;
 use types::volume::Volume;
 use types::{ByteSize, Code, List, Name, Operation, Problem, Timestamp};
 use uuid::Uuid;
@@ -80,6 +81,17 @@ async fn gone(client: &Client) -> Result<Vec<Gone>, Problem> {
             restorable_until: v.restorable_until,
         });
     }
+    let mut snapshots = client.list::<Snapshot>(&["snapshots"], "deleted=true").await?;
+    while let Some(s) = snapshots.next().await? {
+        all.push(Gone {
+            kind: Kind::Snapshot,
+            id: s.id.0,
+            name: s.name,
+            size_bytes: s.size_bytes,
+            deleted_at: s.deleted_at,
+            restorable_until: s.restorable_until,
+        });
+    }
     Ok(all)
 }
 
@@ -120,13 +132,23 @@ impl Empty {
         }
         let mut ended: Vec<Operation> = vec![];
         for g in all {
-            let kind = if g.kind == Kind::Machine { "machines" } else { "volumes" };
+            let kind = match g.kind {
+                Kind::Machine => "machines",
+                Kind::Snapshot => "snapshots",
+                _ => "volumes",
+            };
             let asked = client.delete::<Operation>(&[kind, &g.id.to_string()], "now=true").await;
             match asked {
                 Ok(operation) => ended.push(wait(context, client, operation).await?),
                 // It went with its machine, or somebody took it back or emptied the trash meanwhile.
-                Err(p) if matches!(p.code, Code::VolumeNotFound | Code::MachineNotFound | Code::Deleting) => {
-                }
+                Err(p)
+                    if matches!(
+                        p.code,
+                        Code::VolumeNotFound
+                            | Code::MachineNotFound
+                            | Code::SnapshotNotFound
+                            | Code::Deleting
+                    ) => {}
                 Err(p) => return Err(p.into()),
             }
         }

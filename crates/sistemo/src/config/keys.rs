@@ -50,7 +50,7 @@ keys! {
     "shutdown_timeout", "SISTEMO_SHUTDOWN_TIMEOUT", "", "60s",
         "how long a stopping daemon waits for the operations under way; what is left, the next one finishes";
     "trash.keep", "SISTEMO_TRASH_KEEP", "", "24h",
-        "how long a deleted volume can be taken back";
+        "how long what was deleted can be taken back";
     "pool.warn", "SISTEMO_POOL_WARN", "", "90%",
         "how full the pool's file system may be before that is warned of";
     "pool.reserve", "SISTEMO_POOL_RESERVE", "", "0",

@@ -76,6 +76,7 @@ pub fn change<'a>(method: &Method, path: &'a str) -> Option<(Verb, Kind, &'a str
         ("POST", ["volumes", v, "snapshot"]) => (Verb::VolumeSnapshot, Kind::Volume, *v),
         ("POST", ["machines", m, "snapshot"]) => (Verb::MachineSnapshot, Kind::Machine, *m),
         ("POST", ["snapshots", s, "restore"]) => (Verb::SnapshotRestore, Kind::Snapshot, *s),
+        ("POST", ["snapshots", s, "undelete"]) => (Verb::SnapshotUndelete, Kind::Snapshot, *s),
         ("DELETE", ["snapshots", s]) => (Verb::SnapshotDelete, Kind::Snapshot, *s),
         ("POST", ["images"]) => (Verb::ImagePull, Kind::Image, ""),
         ("DELETE", ["images", i]) => (Verb::ImageDelete, Kind::Image, *i),

@@ -1,4 +1,4 @@
-//! `sistemo snapshot delete S [-y]`.
+//! `sistemo snapshot delete S [--now] [-y]`.
 
 use crate::cli::confirm::confirm;
 use crate::cli::context::Context;
@@ -16,6 +16,9 @@ pub struct Delete {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    /// For good: skip the trash, or take it out of there
+    #[arg(long)]
+    now: bool,
 }
 
 impl Delete {
@@ -24,14 +27,26 @@ impl Delete {
         let client = context.client()?;
         let found: Snapshot = client.get(&["snapshots", input::reference(&self.snapshot)?]).await?;
         let size = ByteSize(found.size_bytes.unwrap_or(0));
+        let (what, query) = if self.now { (" for good", "now=true") } else { ("", "") };
+        let kept = if self.now { "this cannot be undone" } else { "the trash keeps it for a while" };
         let lines = [
-            format!("goes for good:  {} ({size} of volume {})", found.name, found.volume),
-            "stays:          the volume, other snapshots, and copies of this one".to_owned(),
+            format!("goes:   {} ({size} of volume {}); {kept}", found.name, found.volume),
+            "stays:  the volume, other snapshots, and copies of this one".to_owned(),
         ];
-        confirm(self.yes, &format!("Delete snapshot \"{}\"", found.name), &lines)?;
+        confirm(self.yes, &format!("Delete snapshot \"{}\"{what}", found.name), &lines)?;
         // By id: between the question and the answer the name may have come to mean another.
-        let operation = client.delete(&["snapshots", &found.id.to_string()], "").await?;
+        let operation = client.delete(&["snapshots", &found.id.to_string()], query).await?;
         let ended = wait(context, &client, operation).await?;
-        render::one(context.format(), &ended, |_| format!("snapshot \"{}\" is deleted\n", found.name))
+        render::one(context.format(), &ended, |op| {
+            let back = match op.restorable_until {
+                Some(until) => format!(
+                    "; until {}, `sistemo snapshot undelete {}` takes it back",
+                    render::time(until),
+                    found.name
+                ),
+                None => " for good".into(),
+            };
+            format!("snapshot \"{}\" is deleted{back}\n", found.name)
+        })
     }
 }

@@ -5,6 +5,7 @@ mod list;
 mod restore;
 mod show;
 pub mod take;
+mod undelete;
 
 use super::Ended;
 use super::context::Context;
@@ -21,9 +22,11 @@ pub enum Snapshot {
     Show(show::Show),
     /// Make a volume what it was; what it is now is kept in a snapshot first
     Restore(restore::Restore),
-    /// Delete a snapshot for good; its volume stays
+    /// Delete a snapshot, which can be taken back for a while; its volume stays
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
+    /// Take a deleted snapshot back
+    Undelete(undelete::Undelete),
 }
 
 impl Snapshot {
@@ -34,6 +37,7 @@ impl Snapshot {
             Self::Show(verb) => verb.run(context).await,
             Self::Restore(verb) => verb.run(context).await,
             Self::Delete(verb) => verb.run(context).await,
+            Self::Undelete(verb) => verb.run(context).await,
         }
     }
 }

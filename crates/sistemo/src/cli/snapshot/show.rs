@@ -40,6 +40,7 @@ fn text(s: &Snapshot) -> String {
         ("Pool", s.pool.clone()),
         ("Labels", s.labels.to_string()),
         ("Taken", render::or_dash(s.taken_at.map(render::time))),
+        ("Deleted", render::deleted(s.deleted_at, s.restorable_until)),
         ("Fault", fault.unwrap_or_default()),
     ])
 }

@@ -1,0 +1,112 @@
+//! What was deleted: snapshots like volumes, together and in the order of their deletion.
+
+use engine::sim::World;
+use engine::sim::check::at_rest;
+use engine::sim::run::settle;
+use engine::{Engine, Settings};
+use types::operation::OperationState;
+use types::snapshot::{SnapshotState, TakeSnapshot};
+use types::volume::{CreateVolume, Restore};
+use types::{Actor, ByteSize, Code, Name, Operation, Problem};
+
+fn ada() -> Actor {
+    Actor("ada".into())
+}
+
+/// What was asked for is accepted and goes well, and then nothing disagrees.
+fn well(world: &World, engine: &Engine, asked: Result<Operation, Problem>) {
+    let operation = asked.unwrap();
+    settle(world, engine);
+    let ended = engine.operation(operation.id).unwrap();
+    assert_eq!(ended.state, OperationState::Succeeded, "{ended:?}");
+    assert_eq!(at_rest(world, engine), Vec::<String>::new());
+    // Two deletions are never of the same moment here.
+    world.pass(1000);
+}
+
+fn create(world: &World, engine: &Engine, name: &str) {
+    let (name, size_bytes) = (Name::new(name).ok(), ByteSize::gib(1).bytes());
+    well(
+        world,
+        engine,
+        engine.create_volume(&ada(), CreateVolume { name, size_bytes, ..CreateVolume::default() }),
+    );
+}
+
+fn snapshot(world: &World, engine: &Engine, of: &str, name: &str) {
+    well(world, engine, engine.snapshot_volume(&ada(), of, &TakeSnapshot { name: Name::new(name).ok() }));
+}
+
+#[test]
+fn below_the_reserve_the_oldest_goes_first_whatever_it_is() {
+    let world = World::new();
+    let engine = world.boot(Settings::default()).unwrap();
+    for volume in ["kept", "first", "last"] {
+        create(&world, &engine, volume);
+    }
+    snapshot(&world, &engine, "kept", "then");
+    well(&world, &engine, engine.delete_volume(&ada(), "first", false));
+    well(&world, &engine, engine.delete_snapshot(&ada(), "then", false));
+    well(&world, &engine, engine.delete_volume(&ada(), "last", false));
+    let deleted = |e: &Engine| (e.deleted_volumes().unwrap().len(), e.deleted_snapshots().unwrap().len());
+    assert_eq!(deleted(&engine), (2, 1));
+
+    world.state().trace.clear();
+    world.state().full = true;
+    engine.resync().unwrap();
+    settle(&world, &engine);
+    let mut order = world.state().trace.clone();
+    order.retain(|what| ["remove", "remove_snapshot"].contains(what));
+    order.dedup();
+    assert_eq!(order, ["remove", "remove_snapshot", "remove"]);
+    assert_eq!(deleted(&engine), (0, 0));
+    assert_eq!(engine.volumes().unwrap().len(), 1);
+}
+
+#[test]
+fn a_snapshot_is_taken_back_under_its_name_or_another() {
+    let world = World::new();
+    let engine = world.boot(Settings::default()).unwrap();
+    create(&world, &engine, "data");
+    snapshot(&world, &engine, "data", "then");
+    let refused = engine.undelete_snapshot(&ada(), "then", &Restore::default()).unwrap_err();
+    assert_eq!(refused.code, Code::NotDeleted);
+    let asked = engine.delete_snapshot(&ada(), "then", false).unwrap();
+    assert!(asked.restorable_until.is_some());
+    settle(&world, &engine);
+    assert_eq!(
+        engine.snapshot(&asked.target.id.unwrap().to_string()).unwrap().status,
+        SnapshotState::Deleted
+    );
+    assert!(engine.snapshots().unwrap().is_empty());
+    // Its name is free at once, and what is deleted is not there for anybody.
+    snapshot(&world, &engine, "data", "then");
+    let refused = engine.undelete_snapshot(&ada(), "then", &Restore::default()).unwrap_err();
+    assert_eq!(refused.code, Code::NameTaken);
+    let id = asked.target.id.unwrap().to_string();
+    assert_eq!(engine.restore_snapshot(&ada(), &id, false).unwrap_err().code, Code::Deleting);
+    let name = Name::new("older").ok();
+    well(&world, &engine, engine.undelete_snapshot(&ada(), "then", &Restore { name }));
+    well(&world, &engine, engine.restore_snapshot(&ada(), "older", false));
+    // At once, or out of the trash.
+    well(&world, &engine, engine.delete_snapshot(&ada(), "then", true));
+    well(&world, &engine, engine.delete_snapshot(&ada(), &id, false));
+    well(&world, &engine, engine.delete_snapshot(&ada(), &id, true));
+    let refused = engine.undelete_snapshot(&ada(), "older", &Restore::default()).unwrap_err();
+    assert_eq!(refused.code, Code::SnapshotNotFound);
+}
+
+#[test]
+fn the_snapshots_of_a_volume_stay_while_it_is_deleted_and_are_its_own_again() {
+    let world = World::new();
+    let engine = world.boot(Settings::default()).unwrap();
+    create(&world, &engine, "data");
+    snapshot(&world, &engine, "data", "then");
+    well(&world, &engine, engine.delete_volume(&ada(), "data", false));
+    let refused = engine.restore_snapshot(&ada(), "then", false).unwrap_err();
+    assert_eq!(refused.code, Code::VolumeNotFound);
+    assert!(refused.hint.unwrap().contains("volume restore"));
+    assert!(!engine.snapshot("then").unwrap().volume_exists);
+    well(&world, &engine, engine.restore_volume(&ada(), "data", &Restore::default()));
+    well(&world, &engine, engine.restore_snapshot(&ada(), "then", false));
+}
