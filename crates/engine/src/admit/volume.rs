@@ -153,17 +153,22 @@ impl Engine {
         volume: VolumeId,
     ) -> Result<Option<MachineRecord>, Problem> {
         let claim_key = key::attach(volume);
-        match self.0.db.get::<MachineId>(&claim_key)? {
-            None => {
+        let mut seen = None;
+        loop {
+            let Some(claim) = self.0.db.get::<MachineId>(&claim_key)? else {
                 draft.change.absent(claim_key);
-                Ok(None)
-            }
-            Some(claim) => {
+                return Ok(None);
+            };
+            if let Some(machine) = self.0.db.record::<MachineSpec>(claim.value.0)? {
                 draft.change.on(&claim);
-                let machine = self.0.db.record::<MachineSpec>(claim.value.0)?;
-                machine.map(Some).ok_or_else(|| {
-                    Problem::new(Code::Internal, "a volume is claimed by a machine that does not exist")
-                })
+                return Ok(Some(machine));
+            }
+            // A machine and its claims go at once, perhaps between the two looks: then another finds neither.
+            if seen.replace(claim.revision) == Some(claim.revision) {
+                return Err(Problem::new(
+                    Code::Internal,
+                    "a volume is claimed by a machine that does not exist",
+                ));
             }
         }
     }
