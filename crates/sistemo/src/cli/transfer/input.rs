@@ -2,17 +2,20 @@
 //!
 //! Invariant: the end is told only once the checksum was right, so that nothing comes of what is damaged.
 
+use super::fetch::{fetch, fetched, missing};
+use super::packing::{Packing, packing, unpacked_once};
+use super::qcow2::Disk;
 use super::{checksum_of, io};
 use crate::sparse;
 use bytes::Bytes;
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{Mode, OFlags, SeekFrom, seek};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::Sender;
@@ -37,11 +40,15 @@ pub struct Input {
     expected: Option<String>,
     /// How much there is to read, if that is known.
     pub total: Option<u64>,
+    /// Its bytes are a disk's, whatever they look like.
+    raw: bool,
 }
 
 enum From {
     /// Raw, with its holes.
     Sparse(File),
+    /// A disk in a file.
+    Qcow2(File),
     /// Whatever comes, which may be compressed.
     Stream(Box<dyn Read + Send>),
     /// What a program fetches.
@@ -49,19 +56,20 @@ enum From {
 }
 
 impl Input {
-    /// Opens `from`: a file, a URL, or `-`. `expected` goes before what stands in a file beside it.
+    /// Opens `from`: a file, a URL, or `-`. `expected` goes before what stands in a file beside it. What it
+    /// is wrapped in is seen from its first bytes, unless it is `raw`: those of a disk are its guest's to write.
     ///
     /// # Errors
     /// `usage`, `io-error`, `tool-missing`.
-    pub fn open(from: &str, expected: Option<&str>) -> Result<Self, Problem> {
+    pub fn open(from: &str, expected: Option<&str>, raw: bool) -> Result<Self, Problem> {
         let expected = expected.map(sum).transpose()?;
         let shown = from.to_owned();
         if from == "-" {
             let from = From::Stream(Box::new(std::io::stdin()));
-            return Ok(Self { from, shown: "standard input".into(), expected, total: None });
+            return Ok(Self { from, shown: "standard input".into(), expected, total: None, raw });
         }
         if from.starts_with("http://") || from.starts_with("https://") {
-            return Ok(Self { from: From::Fetched(fetch(from)?), shown, expected, total: None });
+            return Ok(Self { from: From::Fetched(fetch(from)?), shown, expected, total: None, raw });
         }
         let path = PathBuf::from(from);
         let file = File::open(&path).map_err(|e| usage(&io("read", &path, &e)))?;
@@ -72,18 +80,26 @@ impl Input {
         };
         if !seen.is_file() {
             // A device has an end, or whoever gives one that has none waits for the largest volume.
-            return Ok(Self { from: From::Stream(Box::new(file)), shown, expected, total: None });
+            return Ok(Self { from: From::Stream(Box::new(file)), shown, expected, total: None, raw });
         }
         let mut head = [0; 4];
         let known = file.read_at(&mut head, 0).map_err(|e| io("read", &path, &e))?;
         let total = Some(seen.len());
-        let from = if packed(&head[..known])? { From::Stream(Box::new(file)) } else { From::Sparse(file) };
-        Ok(Self { from, shown, expected, total })
+        let from = match wrapped(raw, &head[..known])? {
+            Packing::None => From::Sparse(file),
+            Packing::Zstd => From::Stream(Box::new(file)),
+            Packing::Qcow2 => From::Qcow2(file),
+        };
+        Ok(Self { from, shown, expected, total, raw })
     }
 
     fn failed(&self, e: &std::io::Error) -> Problem {
         Problem::new(Code::IoError, format!("cannot read {}: {e}", self.shown))
     }
+}
+
+fn wrapped(raw: bool, head: &[u8]) -> Result<Packing, Problem> {
+    if raw { Ok(Packing::None) } else { packing(head) }
 }
 
 /// Sends all of it, in pieces with their offsets; `done` counts what was read.
@@ -94,6 +110,7 @@ pub fn send(mut input: Input, to: &Sender<Piece>, done: &AtomicU64) -> Result<()
     let from = std::mem::replace(&mut input.from, From::Stream(Box::new(std::io::empty())));
     let sent = match from {
         From::Sparse(file) => data(&input, &file, to, done),
+        From::Qcow2(file) => whole(&input, &file).and_then(|()| disk(&input, file, to, done)),
         From::Stream(read) => stream(&input, read, to, done),
         From::Fetched(mut child) => match child.stdout.take() {
             Some(out) => stream(&input, Box::new(out), to, done).and_then(|size| fetched(child, size)),
@@ -155,6 +172,66 @@ fn data(input: &Input, file: &File, to: &Sender<Piece>, done: &AtomicU64) -> Res
     Ok(Some(size))
 }
 
+/// Whether a file is what it should be: nothing is believed of one that is not.
+fn whole(input: &Input, file: &File) -> Result<(), Problem> {
+    if input.expected.is_none() {
+        return Ok(());
+    }
+    let mut hash = Sha256::new();
+    let mut rest = file;
+    std::io::copy(&mut rest, &mut hash).map_err(|e| input.failed(&e))?;
+    check(input, Some(hash))
+}
+
+/// What the disk in a qcow2 holds; `done` follows how much of the file that may be.
+fn disk(input: &Input, file: File, to: &Sender<Piece>, done: &AtomicU64) -> Result<Option<u64>, Problem> {
+    let failed = |e: std::io::Error| {
+        Problem::new(Code::Usage, format!("{} is a qcow2 that is not taken: {e}", input.shown))
+            .hint("`qemu-img convert -O raw FILE FILE.raw` makes raw of it, which is taken")
+    };
+    let length = file.metadata().map_err(|e| input.failed(&e))?.len();
+    let disk = Disk::open(file).map_err(failed)?;
+    let mut buffer = vec![0; PIECE];
+    let (mut at, mut sent) = (0, 0);
+    while let Some((start, end)) = disk.data(at).map_err(failed)? {
+        at = start;
+        while at < end {
+            let n = buffer.len().min((end - at) as usize);
+            disk.read(&mut buffer[..n], at).map_err(failed)?;
+            if !blocks(&buffer[..n], &mut at, to) {
+                return Ok(None);
+            }
+            sent += n as u64;
+            done.store(sent.min(length), Ordering::Relaxed);
+        }
+    }
+    Ok(Some(disk.size()))
+}
+
+/// Keeps a stream in a file without a name, where it can be read in any order.
+fn spool(input: &Input, from: &mut dyn Read) -> Result<File, Problem> {
+    let place = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&place, flags, Mode::RUSR | Mode::WUSR);
+    let mut file = File::from(file.map_err(|e| io("write in", &place, &e.into()))?);
+    std::io::copy(from, &mut file).map_err(|e| match e.kind() {
+        std::io::ErrorKind::StorageFull => io("write in", &place, &e),
+        _ => input.failed(&e),
+    })?;
+    Ok(file)
+}
+
+/// Gives those blocks that are not zeros; tells whether somebody still receives.
+fn blocks(bytes: &[u8], at: &mut u64, to: &Sender<Piece>) -> bool {
+    for block in bytes.chunks(BLOCK) {
+        if block.iter().any(|b| *b != 0) && !give(to, *at, block) {
+            return false;
+        }
+        *at += block.len() as u64;
+    }
+    true
+}
+
 /// A stream's bytes, unpacked, without its zeros.
 fn stream(
     input: &Input,
@@ -167,21 +244,29 @@ fn stream(
     let mut hashed = Hashed { from, hash: Arc::clone(&hash), done };
     let mut head = Vec::new();
     (&mut hashed).take(4).read_to_end(&mut head).map_err(failed)?;
-    let zstd = packed(&head)?;
-    let all = Cursor::new(head).chain(hashed);
-    let mut unpacked: Box<dyn Read + '_> = match zstd {
-        true => Box::new(zstd::Decoder::new(all).map_err(failed)?),
-        false => Box::new(all),
+    let packing = wrapped(input.raw, &head)?;
+    let mut all = Cursor::new(head).chain(hashed);
+    let mut unpacked: Box<dyn Read + '_> = match packing {
+        Packing::None => Box::new(all),
+        Packing::Zstd => Box::new(zstd::Decoder::new(all).map_err(failed)?),
+        Packing::Qcow2 => {
+            let file = spool(input, &mut all)?;
+            drop(all);
+            let hash = hash.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            check(input, Some(hash))?;
+            return disk(input, file, to, done);
+        }
     };
     let mut buffer = vec![0; PIECE];
     let mut at = 0;
     loop {
         let n = fill(&mut unpacked, &mut buffer).map_err(failed)?;
-        for block in buffer[..n].chunks(BLOCK) {
-            if block.iter().any(|b| *b != 0) && !give(to, at, block) {
-                return Ok(None);
-            }
-            at += block.len() as u64;
+        if at == 0 && packing == Packing::Zstd {
+            // What is packed twice would pass for the bytes of a disk.
+            unpacked_once(&buffer[..n.min(4)])?;
+        }
+        if !blocks(&buffer[..n], &mut at, to) {
+            return Ok(None);
         }
         if n < buffer.len() {
             break;
@@ -235,27 +320,6 @@ fn check(input: &Input, hash: Option<Sha256>) -> Result<(), Problem> {
     .hint("nothing was made of it; fetch or export it again"))
 }
 
-/// Whether it is compressed with zstd; refuses what nobody unpacks here.
-fn packed(head: &[u8]) -> Result<bool, Problem> {
-    let refuse = |what: &str, hint: &str| {
-        Err(Problem::new(Code::Usage, format!("it is {what}, not the bytes of a disk")).hint(hint))
-    };
-    match head {
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(true),
-        [b'Q', b'F', b'I', 0xfb, ..] => {
-            refuse("a qcow2", "`qemu-img convert -O raw FILE FILE.raw` makes raw of it, which this takes")
-        }
-        [b'K', b'D', b'M', b'V', ..] => {
-            refuse("a vmdk", "`qemu-img convert -O raw FILE FILE.raw` makes raw of it, which this takes")
-        }
-        [0x1f, 0x8b, ..] => refuse("compressed with gzip", "`gunzip < FILE | sistemo volume import -`"),
-        [0xfd, b'7', b'z', b'X', ..] => {
-            refuse("compressed with xz", "`xz -dc FILE | sistemo volume import -`")
-        }
-        _ => Ok(false),
-    }
-}
-
 /// A checksum as somebody types it.
 fn sum(text: &str) -> Result<String, Problem> {
     let text = text.trim().trim_start_matches("sha256:").to_ascii_lowercase();
@@ -284,32 +348,4 @@ fn beside(path: &Path) -> Result<Option<String>, Problem> {
 
 fn usage(problem: &Problem) -> Problem {
     Problem { code: Code::Usage, message: problem.message.clone(), hint: Some("name a readable file".into()) }
-}
-
-/// Begins to fetch a URL.
-fn fetch(url: &str) -> Result<Child, Problem> {
-    let mut curl = Command::new("curl");
-    curl.args(["--fail", "--silent", "--show-error", "--location", "--proto", "=http,https", "--", url]);
-    curl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    curl.spawn().map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => missing(),
-        _ => Problem::new(Code::ToolMissing, format!("curl cannot be run: {e}")),
-    })
-}
-
-fn fetched(child: Child, size: Option<u64>) -> Result<Option<u64>, Problem> {
-    let ended = child.wait_with_output();
-    match ended {
-        Ok(ended) if ended.status.success() || size.is_none() => Ok(size),
-        Ok(ended) => {
-            let said = String::from_utf8_lossy(&ended.stderr);
-            let said = said.lines().next().unwrap_or("curl failed").trim().to_owned();
-            Err(Problem::new(Code::IoError, format!("it cannot be fetched: {said}")).hint("check the URL"))
-        }
-        Err(e) => Err(Problem::new(Code::IoError, format!("it cannot be fetched: {e}"))),
-    }
-}
-
-fn missing() -> Problem {
-    Problem::new(Code::ToolMissing, "curl is not installed").hint("apt install curl")
 }

@@ -4,9 +4,12 @@
 //! command itself is killed.
 
 pub mod convert;
+mod fetch;
 mod input;
 mod out;
+mod packing;
 mod part;
+mod qcow2;
 
 pub use input::{Input, Piece, send};
 pub use out::Out;

@@ -2,6 +2,7 @@
 
 use super::import::{Asked, take};
 use crate::cli::context::Context;
+use crate::cli::transfer::Input;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, render};
 use clap::Args;
@@ -41,7 +42,7 @@ impl Create {
         let size = self.size.as_deref().map(input::size).transpose()?;
         if let Some(from) = &self.from {
             let asked = Asked { name, size, pool, role: VolumeRole::Data };
-            return take(context, from, None, &asked).await;
+            return take(context, Input::open(from, None, false)?, &asked).await;
         }
         let asked = CreateVolume {
             name,

@@ -23,7 +23,7 @@ const WAITING: usize = 4;
 /// What to make a volume of.
 #[derive(Args)]
 pub struct Import {
-    /// A raw file (compressed with zstd or not), a URL of one, or - for standard input
+    /// A raw file (compressed with zstd or not), a qcow2, a URL of one, or - for standard input
     #[arg(value_name = "FILE")]
     from: String,
     /// The volume's name [default: the file's]
@@ -41,6 +41,9 @@ pub struct Import {
     /// The checksum of the file [default: what FILE.sha256 says, if that is there]
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
+    /// Unpack nothing: these are the bytes of a disk, whatever they look like
+    #[arg(long)]
+    as_is: bool,
 }
 
 impl Import {
@@ -54,7 +57,8 @@ impl Import {
         let role = if self.root { VolumeRole::Root } else { VolumeRole::Data };
         let pool = self.pool.as_deref().map(Name::new).transpose()?;
         let asked = Asked { name, size, pool, role };
-        take(context, &self.from, self.sha256.as_deref(), &asked).await
+        let input = Input::open(&self.from, self.sha256.as_deref(), self.as_is)?;
+        take(context, input, &asked).await
     }
 }
 
@@ -67,9 +71,8 @@ pub struct Asked {
 }
 
 /// Sends it and waits until the volume is ready.
-pub async fn take(context: &Context, from: &str, sha256: Option<&str>, asked: &Asked) -> Ended {
+pub async fn take(context: &Context, input: Input, asked: &Asked) -> Ended {
     let client = context.client()?;
-    let input = Input::open(from, sha256)?;
     let mut query = format!("sparse=true&role={}", asked.role);
     for (key, value) in [("name", &asked.name), ("pool", &asked.pool)] {
         query.extend(value.iter().map(|v| format!("&{key}={v}")));
@@ -124,8 +127,10 @@ fn named(from: &str) -> Result<Option<Name>, Problem> {
     }
     let path = from.split(['?', '#']).next().filter(|_| from.contains("://")).unwrap_or(from);
     let file = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
-    let stem = file.trim_end_matches(".zst").trim_end_matches(".raw").trim_end_matches(".img");
-    let stem = stem.trim_end_matches(".ext4");
+    let mut stem = file.as_ref();
+    for end in [".zst", ".raw", ".img", ".qcow2", ".ext4"] {
+        stem = stem.trim_end_matches(end);
+    }
     Name::new(stem).map(Some).map_err(|_| {
         Problem::new(Code::Usage, format!("what the volume is to be called cannot be told from {from}"))
             .hint("say it with --name")
@@ -140,7 +145,12 @@ mod tests {
     fn a_file_suggests_a_name() {
         let name = |from| named(from).unwrap().map(|n| n.to_string());
         assert_eq!(name("-"), None);
-        for from in ["appdata.raw.zst", "/srv/appdata.ext4", "https://example.org/x/appdata.img?token=1"] {
+        for from in [
+            "appdata.raw.zst",
+            "/srv/appdata.ext4",
+            "https://example.org/x/appdata.img?token=1",
+            "appdata.qcow2",
+        ] {
             assert_eq!(name(from).as_deref(), Some("appdata"), "{from}");
         }
         assert!(named("/srv/App Data.raw").unwrap_err().hint.unwrap().contains("--name"));
