@@ -3,6 +3,7 @@
 //! Every line is a ratio, or a count that does not depend on the machine's speed; absolute times stand
 //! behind it only so that a reader sees the order of magnitude. Run by `scripts/bench`.
 
+mod blocks;
 mod copies;
 mod df;
 mod export;
@@ -49,6 +50,13 @@ fn main() {
     }
     if wanted("pause") {
         pause::by_snapshots(&Host::seeded("bench-pause"));
+    }
+    if wanted("fio") {
+        blocks::pairs(&Host::seeded("bench-fio"));
+    }
+    // It takes a quarter of an hour.
+    if only.iter().any(|o| o == "blocks") {
+        blocks::search(&Host::seeded("bench-blocks"));
     }
     if wanted("listing") {
         listing::many();
