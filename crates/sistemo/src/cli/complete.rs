@@ -133,6 +133,7 @@ fn global(words: &[String]) -> Global {
             .or_else(|| std::env::var("SISTEMO_TOKEN_FILE").ok()),
         output: Format::Name,
         quiet: true,
+        yes: false,
         no_wait: false,
         timeout: None,
     }

@@ -36,6 +36,9 @@ pub struct Global {
         help_heading = HEADING
     )]
     pub output: Format,
+    /// Ask nothing before something goes: the answer is yes
+    #[arg(short, long, global = true, help_heading = HEADING)]
+    pub yes: bool,
     /// Show no progress and no remarks, only data and errors
     #[arg(short, long, global = true, help_heading = HEADING)]
     pub quiet: bool,
@@ -53,6 +56,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Whether every question was answered beforehand.
+    pub fn yes(&self) -> bool {
+        self.global.yes
+    }
+
     /// From the global flags.
     pub fn new(global: Global) -> Self {
         Self { global }

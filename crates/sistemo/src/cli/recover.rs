@@ -15,11 +15,7 @@ use types::operation::Kind;
     after_help = "The daemon must not run. Nothing is removed: a damaged database is moved aside, and a \
                   whole one with records is left alone."
 )]
-pub struct Recover {
-    /// Do it without a question
-    #[arg(short, long)]
-    yes: bool,
-}
+pub struct Recover {}
 
 #[derive(Serialize)]
 struct Answer {
@@ -38,7 +34,7 @@ impl Recover {
         if ready.damaged() {
             explained.push("the damaged database is moved aside, to sistemo.db.corrupt-…".into());
         }
-        confirm(self.yes, &format!("rebuild the database in {place}"), &explained)?;
+        confirm(context.yes(), &format!("rebuild the database in {place}"), &explained)?;
         let Done { report, moved } = ready.carry_out()?;
         let moved = moved.map(|path| path.display().to_string());
         let answer = Answer { report, database_moved_to: moved };

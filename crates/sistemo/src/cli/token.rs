@@ -41,9 +41,6 @@ pub struct Create {
 pub struct Revoke {
     /// Name or id
     token: String,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
 }
 
 impl Token {
@@ -57,7 +54,7 @@ impl Token {
             }
             Self::Revoke(revoke) => {
                 let token = input::reference(&revoke.token)?;
-                confirm(revoke.yes, &format!("Revoke token \"{token}\""), &[])?;
+                confirm(context.yes(), &format!("Revoke token \"{token}\""), &[])?;
                 let gone: access::Token = context.client()?.delete(&["tokens", token], "").await?;
                 render::one(context.format(), &gone, |t| format!("token \"{}\" is revoked\n", t.name))
             }

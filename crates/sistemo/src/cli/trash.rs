@@ -6,7 +6,7 @@ use super::render::{Format, Table};
 use super::wait::wait;
 use super::{Ended, render};
 use crate::client::Client;
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde::Serialize;
 use types::machine::Machine;
 use types::operation::Kind;
@@ -22,15 +22,7 @@ pub enum Trash {
     #[command(visible_alias = "ls")]
     List,
     /// Delete for good all that was deleted
-    Empty(Empty),
-}
-
-/// Whether to ask.
-#[derive(Args)]
-pub struct Empty {
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
+    Empty,
 }
 
 /// Something that was deleted.
@@ -51,7 +43,7 @@ impl Trash {
         let all = gone(&client).await?;
         match self {
             Self::List => list(context, all),
-            Self::Empty(verb) => verb.run(context, &client, &all).await,
+            Self::Empty => empty(context, &client, &all).await,
         }
     }
 }
@@ -122,41 +114,36 @@ fn list(context: &Context, all: Vec<Gone>) -> Ended {
     })
 }
 
-impl Empty {
-    async fn run(self, context: &Context, client: &Client, all: &[Gone]) -> Ended {
-        let mut lines: Vec<String> =
-            all.iter().map(|g| format!("goes for good:  {} \"{}\"", g.kind, g.name)).collect();
-        lines.push("this cannot be undone".into());
-        if !all.is_empty() {
-            confirm(self.yes, "Empty the trash", &lines)?;
-        }
-        let mut ended: Vec<Operation> = vec![];
-        for g in all {
-            let kind = match g.kind {
-                Kind::Machine => "machines",
-                Kind::Snapshot => "snapshots",
-                _ => "volumes",
-            };
-            let asked = client.delete::<Operation>(&[kind, &g.id.to_string()], "now=true").await;
-            match asked {
-                Ok(operation) => ended.push(wait(context, client, operation).await?),
-                // It went with its machine, or somebody took it back or emptied the trash meanwhile.
-                Err(p)
-                    if matches!(
-                        p.code,
-                        Code::VolumeNotFound
-                            | Code::MachineNotFound
-                            | Code::SnapshotNotFound
-                            | Code::Deleting
-                    ) => {}
-                Err(p) => return Err(p.into()),
-            }
-        }
-        let n = all.len();
-        render::one(context.format(), &List { items: ended, next_cursor: None }, |_| match n {
-            0 => "the trash is empty\n".to_owned(),
-            1 => "1 thing is gone for good\n".to_owned(),
-            n => format!("{n} things are gone for good\n"),
-        })
+async fn empty(context: &Context, client: &Client, all: &[Gone]) -> Ended {
+    let mut lines: Vec<String> =
+        all.iter().map(|g| format!("goes for good:  {} \"{}\"", g.kind, g.name)).collect();
+    lines.push("this cannot be undone".into());
+    if !all.is_empty() {
+        confirm(context.yes(), "Empty the trash", &lines)?;
     }
+    let mut ended: Vec<Operation> = vec![];
+    for g in all {
+        let kind = match g.kind {
+            Kind::Machine => "machines",
+            Kind::Snapshot => "snapshots",
+            _ => "volumes",
+        };
+        let asked = client.delete::<Operation>(&[kind, &g.id.to_string()], "now=true").await;
+        match asked {
+            Ok(operation) => ended.push(wait(context, client, operation).await?),
+            // It went with its machine, or somebody took it back or emptied the trash meanwhile.
+            Err(p)
+                if matches!(
+                    p.code,
+                    Code::VolumeNotFound | Code::MachineNotFound | Code::SnapshotNotFound | Code::Deleting
+                ) => {}
+            Err(p) => return Err(p.into()),
+        }
+    }
+    let n = all.len();
+    render::one(context.format(), &List { items: ended, next_cursor: None }, |_| match n {
+        0 => "the trash is empty\n".to_owned(),
+        1 => "1 thing is gone for good\n".to_owned(),
+        n => format!("{n} things are gone for good\n"),
+    })
 }

@@ -45,9 +45,6 @@ pub struct Which {
 pub struct Delete {
     /// Name or id
     image: String,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
 }
 
 impl Image {
@@ -88,7 +85,7 @@ impl Delete {
         let client = context.client()?;
         let image = input::reference(&self.image)?;
         let found: image::Image = client.get(&["images", image]).await?;
-        confirm(self.yes, &format!("Delete image \"{}\"", found.name), &[])?;
+        confirm(context.yes(), &format!("Delete image \"{}\"", found.name), &[])?;
         let operation = client.delete(&["images", &found.id.to_string()], "").await?;
         let ended = wait(context, &client, operation).await?;
         render::one(context.format(), &ended, |_| format!("image \"{}\" is deleted\n", found.name))

@@ -16,9 +16,6 @@ use types::machine::{DeletePlan, Machine};
 pub struct Delete {
     /// Name or id
     machine: String,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
     /// Keep the root volume too
     #[arg(long)]
     preserve_storage: bool,
@@ -39,7 +36,7 @@ impl Delete {
         let now = format!("{query}&now={}", self.now);
         if self.now && found.restorable_until.is_some() {
             let lines = ["it was deleted, and its volumes with it; this cannot be undone".to_owned()];
-            confirm(self.yes, &format!("Delete machine \"{}\" for good", found.name), &lines)?;
+            confirm(context.yes(), &format!("Delete machine \"{}\" for good", found.name), &lines)?;
             let ended = wait(context, &client, client.delete(&["machines", &id], &now).await?).await?;
             return render::one(context.format(), &ended, |_| {
                 format!("machine \"{}\" is deleted for good\n", found.name)
@@ -51,7 +48,7 @@ impl Delete {
         if self.now {
             lines.push("this cannot be undone".into());
         }
-        confirm(self.yes, &what, &lines)?;
+        confirm(context.yes(), &what, &lines)?;
         let ended = wait(context, &client, client.delete(&["machines", &id], &now).await?).await?;
         render::one(context.format(), &ended, |op| {
             let stays = names(&plan.stays);

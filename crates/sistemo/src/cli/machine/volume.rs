@@ -35,9 +35,6 @@ pub struct Detach {
     /// Pull it out also while the guest uses it; what is not written is lost
     #[arg(long)]
     force: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
 }
 
 impl Volume {
@@ -54,13 +51,13 @@ impl Volume {
                     format!("volume \"{}\" is attached to machine \"{machine}\"\n", asked.volume)
                 })
             }
-            Self::Detach(Detach { machine, volume, force, yes }) => {
+            Self::Detach(Detach { machine, volume, force }) => {
                 let machine = input::reference(&machine)?;
                 let volume = input::reference(&volume)?;
                 if force {
                     let warning = "programs in the guest that use it lose what they have not written";
                     confirm(
-                        yes,
+                        context.yes(),
                         &format!("Pull volume \"{volume}\" out of machine \"{machine}\""),
                         &[format!("warning: {warning}")],
                     )?;

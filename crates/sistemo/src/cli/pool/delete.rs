@@ -12,9 +12,6 @@ use types::pool::{Pool, PoolKind};
 pub struct Delete {
     /// Name or id
     pool: String,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
 }
 
 impl Delete {
@@ -26,7 +23,7 @@ impl Delete {
             PoolKind::Loop => "goes:  its file",
             PoolKind::Directory => "stays: its directory, and what else is in it",
         };
-        confirm(self.yes, &format!("Delete pool \"{}\"", found.name), &[what.to_owned()])?;
+        confirm(context.yes(), &format!("Delete pool \"{}\"", found.name), &[what.to_owned()])?;
         // By id: between the question and the answer the name may have come to mean another.
         let which = found.id.map_or(found.name.to_string(), |id| id.to_string());
         let ended = wait(context, &client, client.delete(&["pools", &which], "").await?).await?;

@@ -19,9 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How.
 #[derive(Args)]
 pub struct Uninstall {
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
     /// Remove the units below this directory, such as a mounted system
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
@@ -46,7 +43,7 @@ impl Uninstall {
                     "nothing will shut them down with the host; `sistemo host shutdown` does it now"
                         .to_owned(),
                 ];
-                confirm(self.yes, "Remove the service while machines run", &lines)?;
+                confirm(context.yes(), "Remove the service while machines run", &lines)?;
             }
             let known = units.iter().any(|u| u.exists()) || root.packaged();
             if known {

@@ -13,9 +13,6 @@ use types::snapshot::Snapshot;
 pub struct Delete {
     /// Name or id
     snapshot: String,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
     /// For good: skip the trash, or take it out of there
     #[arg(long)]
     now: bool,
@@ -33,7 +30,7 @@ impl Delete {
             format!("goes:   {} ({size} of volume {}); {kept}", found.name, found.volume),
             "stays:  the volume, other snapshots, and copies of this one".to_owned(),
         ];
-        confirm(self.yes, &format!("Delete snapshot \"{}\"{what}", found.name), &lines)?;
+        confirm(context.yes(), &format!("Delete snapshot \"{}\"{what}", found.name), &lines)?;
         // By id: between the question and the answer the name may have come to mean another.
         let operation = client.delete(&["snapshots", &found.id.to_string()], query).await?;
         let ended = wait(context, &client, operation).await?;

@@ -50,9 +50,6 @@ pub struct Passwd {
 pub struct Delete {
     /// The user's name
     name: String,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
 }
 
 impl User {
@@ -83,7 +80,7 @@ impl User {
             }
             Self::Delete(delete) => {
                 let name = input::reference(&delete.name)?;
-                confirm(delete.yes, &format!("Delete user \"{name}\""), &[])?;
+                confirm(context.yes(), &format!("Delete user \"{name}\""), &[])?;
                 let gone: access::User = context.client()?.delete(&["users", name], "").await?;
                 render::one(context.format(), &gone, |u| format!("user \"{}\" is deleted\n", u.name))
             }

@@ -13,9 +13,6 @@ use types::{ByteSize, Timestamp};
 pub struct Delete {
     /// Name or id
     volume: String,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
     /// For good: skip the trash, or take it out of there
     #[arg(long)]
     now: bool,
@@ -30,7 +27,7 @@ impl Delete {
         let (what, query) = if self.now { ("for good", "now=true") } else { ("", "") };
         let kept = if self.now { "this cannot be undone" } else { "the trash keeps it for a while" };
         confirm(
-            self.yes,
+            context.yes(),
             format!("Delete volume \"{}\" {what}", found.name).trim_end(),
             &[format!("goes:  {} ({size}); {kept}", found.name)],
         )?;
