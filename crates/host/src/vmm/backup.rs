@@ -68,24 +68,40 @@ fn failed(layout: &Layout, snapshot: SnapshotId, e: &io::Error) -> Fault {
 
 fn copy(qmp: &Qmp, layout: &Layout, backup: &Backup<'_>) -> Result<(), Fault> {
     let sizes = hotplug::look(qmp).map_err(unreachable)?;
-    let mut actions = vec![];
+    let mut jobs = vec![];
     for (serial, pool, snapshot) in backup.disks {
         let size = sizes.iter().map(engine::port::DiskObs::from).find(|d| d.serial == *serial && d.ready);
         let size = size.map(|d| d.size).ok_or_else(|| {
             Fault::passing(Code::GuestUnreachable, format!("the machine has no disk {serial}"))
         })?;
         target(qmp, &place::layout(layout, pool)?, *snapshot, size)?;
-        actions.push(json!({ "type": "blockdev-backup", "data": {
+        jobs.push(json!({
             "job-id": name(*snapshot), "device": block::name(serial), "target": name(*snapshot), "sync": "full",
             "auto-dismiss": false, "on-source-error": "report", "on-target-error": "report",
-            "x-perf": { "max-workers": WORKERS },
-        }}));
+        }));
     }
     (backup.hold)();
-    let all = json!({ "actions": actions, "properties": { "completion-mode": "grouped" } });
-    answered(qmp.execute("transaction", all, ANSWER))?;
+    answered(begin(qmp, jobs))?;
     (backup.begun)();
     wait(qmp, layout, backup)
+}
+
+/// Begins all of it, or nothing. How many workers there are is no stable part of QEMU's interface
+/// (`x-perf`, since 6.0): one that does not know it copies with as many as it likes.
+fn begin(qmp: &Qmp, mut jobs: Vec<Value>) -> Result<Value, Failed> {
+    let at_once = |jobs: &[Value]| {
+        let all: Vec<_> = jobs.iter().map(|job| json!({ "type": "blockdev-backup", "data": job })).collect();
+        let all = json!({ "actions": all, "properties": { "completion-mode": "grouped" } });
+        qmp.execute("transaction", all, ANSWER)
+    };
+    let plain = jobs.clone();
+    for job in &mut jobs {
+        job["x-perf"] = json!({ "max-workers": WORKERS });
+    }
+    match at_once(&jobs) {
+        Err(Failed::Refused(why)) if why.contains("x-perf") => at_once(&plain),
+        answer => answer,
+    }
 }
 
 /// Makes an empty file of the disk's size, and a node of it.
