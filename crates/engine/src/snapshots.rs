@@ -1,7 +1,7 @@
 //! Reading: snapshots as the API shows them.
 
 use crate::Engine;
-use crate::admit::kept_until;
+use crate::admit::restorable;
 use crate::db::SnapshotRecord;
 use std::collections::HashMap;
 use types::snapshot::{Snapshot, SnapshotSpec, SnapshotState};
@@ -22,7 +22,7 @@ impl Engine {
     /// # Errors
     /// `database-failed`.
     pub fn deleted_snapshots(&self) -> Result<Vec<Snapshot>, Problem> {
-        self.snapshots_where(|r| kept_until(r).is_some())
+        self.snapshots_where(|r| restorable(r).is_some())
     }
 
     fn snapshots_where(&self, wanted: impl Fn(&SnapshotRecord) -> bool) -> Result<Vec<Snapshot>, Problem> {
@@ -81,7 +81,7 @@ fn snapshot(r: &SnapshotRecord, volume: Option<&Name>) -> Snapshot {
         labels: spec.labels.clone(),
         fault: status.fault.clone(),
         deleted_at: spec.deleting.as_ref().map(|d| d.at),
-        restorable_until: kept_until(r),
+        restorable_until: restorable(r),
         revision: spec.revision,
     }
 }

@@ -1,9 +1,9 @@
 //! Requests about machines.
 
 use super::edit::protected;
+use super::restore::{go_for_good, restorable};
 use super::volume::{
-    NewVolume, cannot_shrink, deleted, in_use, mark_deleting, read_only, refuse_deleting, refuse_lost,
-    restorable, size,
+    NewVolume, cannot_shrink, deleted, in_use, mark_deleting, read_only, refuse_deleting, refuse_lost, size,
 };
 use super::{Draft, made_up, network};
 use crate::db::{Change, MachineRecord, Rev, SnapshotRecord, VolumeRecord};
@@ -556,7 +556,7 @@ impl Engine {
         let spec = go_for_good(&mut draft.change, record);
         draft.about(Kind::Machine, spec.id.0, spec.name.as_str(), spec.generation);
         for volume in self.gone_with(&spec)? {
-            super::volume::go_for_good(&mut draft.change, &volume);
+            go_for_good(&mut draft.change, &volume);
             draft.touch(Kind::Volume, volume.spec.id.0, volume.spec.name.as_str());
         }
         Ok(())
@@ -731,17 +731,6 @@ fn bare(volume: &VolumeSpec, mount: Mount) -> Result<Mount, Problem> {
         Mount::Default if volume.file_system() == Some(FileSystem::None) => Ok(Mount::None),
         other => Ok(other),
     }
-}
-
-/// Decides that a machine that was deleted goes: from here on nobody can take it back.
-pub(crate) fn go_for_good(change: &mut Change, record: &MachineRecord) -> MachineSpec {
-    let mut new = record.spec.value.clone();
-    if let Some(going) = &mut new.deleting {
-        going.keep_until = None;
-    }
-    new.generation += 1;
-    change.update(&record.spec, &new);
-    new
 }
 
 /// Puts into `change` the last of a machine: its record goes, and what claims it still has.

@@ -20,13 +20,13 @@ mod volume;
 
 pub use export::{Export, Reading};
 pub(crate) use machine::{
-    FIRST_UID, UIDS, abandon as abandon_machine, forget as forget_machine, go_for_good as forget_for_good,
-    mount, release as release_machine,
+    FIRST_UID, UIDS, abandon as abandon_machine, forget as forget_machine, mount, release as release_machine,
 };
 pub(crate) use network::DEFAULT as DEFAULT_NETWORK;
-pub(crate) use snapshot::{going_snapshot, kept_until, snapshot_for_good};
+pub(crate) use restore::{go_for_good, restorable};
+pub(crate) use snapshot::going_snapshot;
 pub(crate) use types::pool::DEFAULT_POOL;
-pub(crate) use volume::{go_for_good as discard_for_good, mark_deleting, no_guest_to_trim, restorable};
+pub(crate) use volume::{mark_deleting, no_guest_to_trim};
 
 use crate::condition::Before;
 use crate::db::Change;

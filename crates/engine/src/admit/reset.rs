@@ -7,8 +7,8 @@
 use super::Draft;
 use super::copy::refuse_running;
 use super::edit::protected;
+use super::restore::restorable;
 use super::snapshot::{name_of, ready};
-use super::volume::restorable;
 use crate::db::{Change, SnapshotRecord, VolumeRecord};
 use crate::store::Check;
 use crate::{Engine, key};

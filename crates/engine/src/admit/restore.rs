@@ -1,11 +1,11 @@
 //! Taking back what was deleted.
 //!
 //! Invariant: what is restored was neither gone nor going for good in the transaction that accepts it:
-//! whoever lets it go for good changes its spec first ([`super::volume::go_for_good`]).
+//! whoever lets it go for good changes its spec first ([`go_for_good`]).
 
 use super::volume::in_use;
 use super::{Draft, network};
-use crate::db::{Record, Spec, VolumeRecord};
+use crate::db::{Change, Record, Spec, VolumeRecord};
 use crate::{Engine, key};
 use types::machine::{Disk, MachineSpec};
 use types::network::NetworkSpec;
@@ -16,10 +16,12 @@ use types::{Actor, Code, MachineId, Name, Operation, Problem, Timestamp, Verb};
 use uuid::Uuid;
 
 /// What was deleted has these.
-trait Deleted: Spec {
+pub(crate) trait Deleted: Spec {
     fn name(&self) -> &Name;
     /// When it was deleted, and until when it can be taken back.
     fn mark(&self) -> Option<(Timestamp, Option<Timestamp>)>;
+    /// It goes: the next generation of it cannot be taken back.
+    fn let_go(&mut self);
 }
 
 impl Deleted for VolumeSpec {
@@ -28,6 +30,10 @@ impl Deleted for VolumeSpec {
     }
     fn mark(&self) -> Option<(Timestamp, Option<Timestamp>)> {
         self.deleting.as_ref().map(|d| (d.at, d.keep_until))
+    }
+    fn let_go(&mut self) {
+        self.deleting.iter_mut().for_each(|d| d.keep_until = None);
+        self.generation += 1;
     }
 }
 
@@ -38,6 +44,10 @@ impl Deleted for SnapshotSpec {
     fn mark(&self) -> Option<(Timestamp, Option<Timestamp>)> {
         self.deleting.as_ref().map(|d| (d.at, d.keep_until))
     }
+    fn let_go(&mut self) {
+        self.deleting.iter_mut().for_each(|d| d.keep_until = None);
+        self.generation += 1;
+    }
 }
 
 impl Deleted for MachineSpec {
@@ -47,6 +57,23 @@ impl Deleted for MachineSpec {
     fn mark(&self) -> Option<(Timestamp, Option<Timestamp>)> {
         self.deleting.as_ref().map(|d| (d.at, d.keep_until))
     }
+    fn let_go(&mut self) {
+        self.deleting.iter_mut().for_each(|d| d.keep_until = None);
+        self.generation += 1;
+    }
+}
+
+/// Until when something can be taken back, if it was deleted and can.
+pub(crate) fn restorable<S: Deleted, T>(record: &Record<S, T>) -> Option<Timestamp> {
+    record.spec.value.mark().and_then(|(_, until)| until)
+}
+
+/// Decides that something that was deleted goes: from here on nobody can take it back.
+pub(crate) fn go_for_good<S: Deleted, T>(change: &mut Change, record: &Record<S, T>) -> S {
+    let mut new = record.spec.value.clone();
+    new.let_go();
+    change.update(&record.spec, &new);
+    new
 }
 
 impl Engine {

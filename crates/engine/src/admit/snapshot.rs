@@ -4,6 +4,7 @@
 //! begins nor a size changes before it was taken; a snapshot that is read is held likewise, and stays.
 
 use super::machine::refuse_going;
+use super::restore::{go_for_good, restorable};
 use super::volume::{refuse_deleting, refuse_lost};
 use super::{Draft, made_up};
 use crate::db::{SnapshotRecord, VolumeRecord};
@@ -13,7 +14,7 @@ use types::machine::MachineSpec;
 use types::operation::Kind;
 use types::snapshot::{Group, SnapshotDeletion, SnapshotSpec, TakeSnapshot, Taken};
 use types::volume::VolumeSpec;
-use types::{Actor, Code, Name, Operation, Problem, SnapshotId, Timestamp, Verb};
+use types::{Actor, Code, Name, Operation, Problem, SnapshotId, Verb};
 
 /// What a made-up name has behind that of the volume.
 const TAIL: usize = 6;
@@ -159,8 +160,8 @@ impl Engine {
     ) -> Result<Operation, Problem> {
         self.admit(actor, Verb::SnapshotDelete, (Kind::Snapshot, snapshot), |draft| {
             let record = self.0.db.find::<SnapshotSpec>(snapshot)?;
-            if for_good && kept_until(&record).is_some() {
-                let new = snapshot_for_good(&mut draft.change, &record);
+            if for_good && restorable(&record).is_some() {
+                let new = go_for_good(&mut draft.change, &record);
                 draft.about(Kind::Snapshot, new.id.0, new.name.as_str(), new.generation);
                 return Ok(());
             }
@@ -185,22 +186,6 @@ impl Engine {
             Ok(())
         })
     }
-}
-
-/// Until when a deleted snapshot can be taken back, if it is one and can.
-pub(crate) fn kept_until(record: &SnapshotRecord) -> Option<Timestamp> {
-    record.spec.deleting.as_ref().and_then(|going| going.keep_until)
-}
-
-/// Decides that a deleted snapshot goes: from here on nobody can take it back.
-pub(crate) fn snapshot_for_good(change: &mut crate::db::Change, record: &SnapshotRecord) -> SnapshotSpec {
-    let mut new = record.spec.value.clone();
-    if let Some(going) = &mut new.deleting {
-        going.keep_until = None;
-    }
-    new.generation += 1;
-    change.update(&record.spec, &new);
-    new
 }
 
 /// Marks a snapshot as going and frees its name.

@@ -1,6 +1,7 @@
 //! Requests about volumes.
 
 use super::edit::protected;
+use super::restore::{go_for_good, restorable};
 use super::{Draft, made_up};
 use crate::db::{Change, MachineRecord, VolumeRecord};
 use crate::plan::machine::after;
@@ -283,22 +284,6 @@ pub(crate) fn mark_deleting(change: &mut Change, record: &VolumeRecord, going: V
     new.generation += 1;
     change.update(&record.spec, &new);
     change.delete(key::name(Kind::Volume, new.name.as_str()));
-    new
-}
-
-/// Until when a deleted volume can be taken back, if it is one and can.
-pub(crate) fn restorable(record: &VolumeRecord) -> Option<Timestamp> {
-    record.spec.deleting.as_ref().and_then(|going| going.keep_until)
-}
-
-/// Decides that a volume in the trash goes: from here on nobody can take it back.
-pub(crate) fn go_for_good(change: &mut Change, record: &VolumeRecord) -> VolumeSpec {
-    let mut new = record.spec.value.clone();
-    if let Some(going) = &mut new.deleting {
-        going.keep_until = None;
-    }
-    new.generation += 1;
-    change.update(&record.spec, &new);
     new
 }
 

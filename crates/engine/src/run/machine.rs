@@ -4,7 +4,7 @@ use super::close::Ending;
 use super::disks::{attached, of_the_guest, touches};
 use super::pass::Networks;
 use super::{Broken, Next};
-use crate::admit::{abandon_machine, forget_for_good, forget_machine, release_machine};
+use crate::admit::{abandon_machine, forget_machine, go_for_good, release_machine};
 use crate::db::{Change, MachineRecord, VolumeRecord, encode};
 use crate::plan::Answer;
 use crate::plan::machine::{DiskLook, Look, Rules, Step, after, held, one_more_death, plan, wants_run};
@@ -248,7 +248,7 @@ impl Engine {
             (Step::Expire, _) => {
                 let mut change = Change::system();
                 change.on(status);
-                forget_for_good(&mut change, record);
+                go_for_good(&mut change, record);
                 change.commit(&self.0.db)?;
                 return Ok(Next::Again);
             }

@@ -5,7 +5,7 @@
 
 use super::close::Ending;
 use super::{Broken, Next};
-use crate::admit::{going_snapshot, kept_until, snapshot_for_good};
+use crate::admit::{go_for_good, going_snapshot, restorable};
 use crate::db::{Change, MachineRecord, SnapshotRecord, encode};
 use crate::plan::Answer;
 use crate::plan::snapshot::{Look, Source, Step, plan, too_late};
@@ -56,7 +56,7 @@ impl Engine {
             (None, None) => self.all_of_it(record)?,
             _ => Source::Ready,
         };
-        let expired = kept_until(record).is_some_and(|until| self.let_go(until));
+        let expired = restorable(record).is_some_and(|until| self.let_go(until));
         Ok(Look { pool, held, expired, source })
     }
 
@@ -157,7 +157,7 @@ impl Engine {
             Step::Expire => {
                 let mut change = Change::system();
                 change.on(&record.status);
-                snapshot_for_good(&mut change, record);
+                go_for_good(&mut change, record);
                 change.commit(&self.0.db)?;
             }
             Step::Discard => pool.remove_snapshot(spec.id)?,

@@ -4,7 +4,7 @@
 //! pool is below its reserve; that it goes is decided in its spec before anything of it is touched.
 
 use crate::Engine;
-use crate::admit::{discard_for_good, snapshot_for_good};
+use crate::admit::go_for_good;
 use crate::db::{Change, SnapshotRecord, VolumeRecord};
 use crate::port::Pool;
 use crate::store::StoreError;
@@ -107,8 +107,8 @@ impl Engine {
     fn discard_early(&self, trashed: &Trashed) -> Result<(), Problem> {
         let mut change = Change::system();
         match trashed {
-            Trashed::Volume(record) => _ = discard_for_good(&mut change, record),
-            Trashed::Snapshot(record) => _ = snapshot_for_good(&mut change, record),
+            Trashed::Volume(record) => _ = go_for_good(&mut change, record),
+            Trashed::Snapshot(record) => _ = go_for_good(&mut change, record),
         }
         let (kind, id, _) = trashed.what();
         match change.commit(&self.0.db) {

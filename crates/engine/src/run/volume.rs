@@ -3,7 +3,7 @@
 use super::close::Ending;
 use super::queue::Key;
 use super::{Broken, Next};
-use crate::admit::{discard_for_good, mark_deleting, restorable};
+use crate::admit::{go_for_good, mark_deleting, restorable};
 use crate::db::{Change, VolumeRecord, encode};
 use crate::plan::Answer;
 use crate::plan::volume::{ImageLook, Look, ResetLook, Step, plan};
@@ -176,7 +176,7 @@ impl Engine {
             Step::Expire => {
                 let mut change = Change::system();
                 change.on(&record.status);
-                discard_for_good(&mut change, record);
+                go_for_good(&mut change, record);
                 change.commit(&self.0.db)?;
             }
             Step::Carry { .. } | Step::Arrive { .. } | Step::TurnBack { .. } | Step::Leave { .. } => {
