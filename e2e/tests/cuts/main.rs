@@ -8,3 +8,4 @@ mod full;
 mod guest;
 mod model;
 mod pool;
+mod pressure;
