@@ -159,6 +159,11 @@ impl Host {
         log[(from..log.len()).find(|i| log.is_char_boundary(*i)).unwrap_or(0)..].to_owned()
     }
 
+    /// Whether it was begun and not ended since.
+    pub fn is_up(&self) -> bool {
+        self.daemon.is_some()
+    }
+
     /// The daemon's process.
     pub fn pid(&self) -> Pid {
         Pid::from_child(self.daemon.as_ref().expect("the daemon is up"))

@@ -6,6 +6,7 @@ mod daemon;
 mod exec;
 mod file_systems;
 mod full;
+mod held;
 mod live;
 mod network;
 mod pools;
