@@ -3,9 +3,10 @@
 //! Invariant: what these functions return from is on the disk: data, then name, then directory
 //! (fsync(2): a file's fsync does not cover its directory entry).
 
+use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Makes the entries of `dir` durable.
@@ -63,6 +64,22 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     publish(&file, &temporary, path)
 }
 
+/// Removes a file of any size. When this returns, its room can be had, unless it has another name: XFS gives back
+/// what was removed only after a while, and whoever looks for room meanwhile sees too little of it.
+pub fn discard(path: &Path) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
+    remove(path)?;
+    // Whatever cannot be opened is gone all the same.
+    let Ok(file) = file else { return Ok(()) };
+    let left = file.metadata()?;
+    if left.is_file() && left.nlink() == 0 {
+        // Nobody can have it any more, so what fails here goes with its last descriptor.
+        let _ = file.set_len(0);
+    }
+    Ok(())
+}
+
 /// Removes a file, if it is there; durable with the next [`sync_dir`].
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -88,5 +105,19 @@ mod tests {
         assert_eq!(path.parent().unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o711);
         remove(&path).unwrap();
         remove(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_discarded_is_whole_under_its_other_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| dir.path().join(name));
+        fs::write(&one, b"content").unwrap();
+        fs::hard_link(&one, &other).unwrap();
+        let open = File::open(&one).unwrap();
+        discard(&one).unwrap();
+        assert_eq!((one.exists(), fs::read(&other).unwrap()), (false, b"content".to_vec()));
+        discard(&other).unwrap();
+        discard(&other).unwrap();
+        assert_eq!(open.metadata().unwrap().blocks(), 0, "its room can be had");
     }
 }

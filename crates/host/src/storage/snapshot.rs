@@ -89,7 +89,7 @@ impl FilePool {
         // The file first: a sidecar that is left shows that removing is not done.
         let all = [self.layout.snapshot(snapshot), self.layout.snapshot_sidecar(snapshot), part, new];
         all.iter()
-            .try_for_each(|path| durable::remove(path))
+            .try_for_each(|path| durable::discard(path))
             .and_then(|()| durable::sync_dir(&self.layout.snapshots()))
             .map_err(|e| self.snapshot_fault("remove", snapshot, &e))
     }

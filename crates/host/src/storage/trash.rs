@@ -94,7 +94,7 @@ pub fn take_out(
 /// Removes what is published, all temporaries and what is in the trash; of what is published the file
 /// first, so that a kill leaves something that shows that removing is not done, and of the trash last.
 pub fn remove(layout: &Layout, volume: VolumeId) -> io::Result<()> {
-    durable::remove(&layout.volume(volume))?;
+    durable::discard(&layout.volume(volume))?;
     durable::remove(&layout.volume_sidecar(volume))?;
     fill::sweep(layout, volume)?;
     durable::remove(&super::upload::path(layout, volume))?;
@@ -103,7 +103,7 @@ pub fn remove(layout: &Layout, volume: VolumeId) -> io::Result<()> {
     ours.retain(|(_, kept)| kept.volume == volume);
     ours.sort_by_key(|(_, kept)| kept.content);
     for (path, _) in &ours {
-        durable::remove(path)?;
+        durable::discard(path)?;
     }
     durable::sync_dir(&layout.trash())
 }
@@ -118,7 +118,7 @@ pub fn purge(layout: &Layout, now: Timestamp, known: &dyn Fn(VolumeId) -> bool) 
     }
     let mut gone = Vec::new();
     for (path, kept) in due {
-        durable::remove(&path)?;
+        durable::discard(&path)?;
         if kept.content {
             gone.push(kept.volume);
         }
