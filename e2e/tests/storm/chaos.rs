@@ -66,6 +66,7 @@ fn killed_at_any_moment_of_anything() {
         amid: 0,
         early: 0,
     };
+    storm.do_well(Ask::MakePool { name: "fast".into(), mib: 4096 });
     let began = Instant::now();
     for round in 0.. {
         if storm.kills >= kills {
@@ -167,6 +168,13 @@ impl Storm {
         let touched = asked.iter().map(|a| a.recorded().1).collect();
         self.known.holds(&self.host, &self.world, &touched);
         guests_answer(&self.host, &self.world);
+        for (ask, _) in asked.iter().zip(&ends).filter(|(_, end)| end.is_some()) {
+            match ask {
+                Ask::Clone { from, name, .. } => self.known.copied(name, from),
+                Ask::Snapshot { volume, name } => self.known.copied(name, volume),
+                _ => {}
+            }
+        }
         for (ask, end) in asked.iter().zip(&ends) {
             self.again(ask, end.is_some());
         }
@@ -182,7 +190,9 @@ impl Storm {
             | Ask::Clone { .. }
             | Ask::Snapshot { .. }
             | Ask::Deploy { .. }
-            | Ask::Boot { .. } => Some("name-taken"),
+            | Ask::Boot { .. }
+            | Ask::MakePool { .. } => Some("name-taken"),
+            Ask::DropPool { .. } => Some("pool-not-found"),
             Ask::DropSnapshot { .. } => Some("snapshot-not-found"),
             Ask::Attach { .. } => Some("volume-in-use"),
             Ask::Detach { .. } => Some("volume-not-attached"),
@@ -190,6 +200,7 @@ impl Storm {
             Ask::DeleteImage { .. } => Some("image-not-found"),
             Ask::Delete { .. } => Some("machine-not-found"),
             Ask::Resize { .. }
+            | Ask::Move { .. }
             | Ask::Pull { .. }
             | Ask::Start { .. }
             | Ask::Stop { .. }
@@ -225,6 +236,11 @@ impl Storm {
         for name in snapshots {
             self.do_well(Ask::DropSnapshot { name });
         }
+        self.known.holds(&self.host, &self.world, &BTreeSet::new());
+        // A pool goes once nothing is in its trash any more.
+        self.host.ok("trash empty -y");
+        let pools = std::mem::take(&mut self.world.pools);
+        pools.iter().for_each(|pool| drop(self.host.ok(&format!("pool delete {pool} -y"))));
         self.known.holds(&self.host, &self.world, &BTreeSet::new());
     }
 

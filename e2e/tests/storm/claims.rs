@@ -16,6 +16,8 @@ pub struct Listed {
     pub snapshots: BTreeSet<String>,
     /// Ids of all images.
     pub images: BTreeSet<String>,
+    /// Ids of all pools beside the default one.
+    pub pools: BTreeSet<String>,
 }
 
 /// Reads the database beside the daemon and compares.
@@ -41,6 +43,9 @@ pub fn check(data: &Path, listed: &Listed) -> Result<(), String> {
             (Some("snapshot"), Some(id), _) if !listed.snapshots.contains(id) => {
                 return Err(format!("{key} is not listed"));
             }
+            (Some("pool"), Some(id), _) if !listed.pools.contains(id) => {
+                return Err(format!("{key} is not listed"));
+            }
             (Some("hold"), ..) => return Err(format!("{key} is left: {value}")),
             (Some("image"), Some(id), _) if !listed.images.contains(id) => {
                 return Err(format!("{key} is not listed"));
@@ -48,10 +53,9 @@ pub fn check(data: &Path, listed: &Listed) -> Result<(), String> {
             _ => {}
         }
     }
-    let known = |id: &str| {
-        let all = [&listed.machines, &listed.volumes, &listed.snapshots, &listed.images, &networks];
-        all.iter().any(|ids| ids.contains(id))
-    };
+    let named =
+        [&listed.machines, &listed.volumes, &listed.snapshots, &listed.images, &listed.pools, &networks];
+    let known = |id: &str| named.iter().any(|ids| ids.contains(id));
     for (kind, of_kind) in &claims {
         for (key, value) in of_kind {
             let id = value.trim_matches('"');
@@ -62,14 +66,7 @@ pub fn check(data: &Path, listed: &Listed) -> Result<(), String> {
     }
     let machines = listed.machines.len();
     let wanted = [
-        (
-            "name",
-            machines
-                + [&listed.volumes, &listed.snapshots, &listed.images, &networks]
-                    .map(|s| s.len())
-                    .iter()
-                    .sum::<usize>(),
-        ),
+        ("name", named.iter().map(|ids| ids.len()).sum()),
         ("attach", listed.attached),
         ("address", machines),
         ("mac", machines),

@@ -5,6 +5,7 @@
 use crate::claims::Listed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 
 const RUN: &str = "/run/sistemo";
 
@@ -53,10 +54,21 @@ fn same(what: &str, found: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Resu
     }
 }
 
+/// What is to be in one pool.
+#[derive(Default)]
+pub struct Home {
+    /// Ids of the volumes.
+    pub volumes: BTreeSet<String>,
+    /// Ids of the snapshots.
+    pub snapshots: BTreeSet<String>,
+}
+
 /// What the host has of the machines that this daemon ever had, and what is in the data directory.
 pub struct Place<'a> {
     pub data: &'a Path,
     pub listed: &'a Listed,
+    /// All pools, by name.
+    pub homes: &'a BTreeMap<String, Home>,
     /// Those of the listed machines that run.
     pub running: &'a BTreeSet<String>,
     /// Ids of all machines that there ever were.
@@ -78,7 +90,8 @@ impl Place<'_> {
     /// Says what is left, or missing.
     pub fn check(&self) -> Result<(), String> {
         self.host()?;
-        self.pool()?;
+        self.pools()?;
+        self.homes.iter().try_for_each(|(name, home)| self.pool(name, home))?;
         self.machines()?;
         self.others()
     }
@@ -113,20 +126,38 @@ impl Place<'_> {
         }
     }
 
-    fn pool(&self) -> Result<(), String> {
-        let pool = self.data.join("pools/default");
+    /// The files of all pools but the default one, and one loop device for each.
+    fn pools(&self) -> Result<(), String> {
+        let pools = self.data.join("pools");
+        let others = || self.homes.keys().filter(|name| *name != "default");
+        let files = others().flat_map(|name| [name.clone(), format!("{name}.img"), format!("{name}.json")]);
+        same("pools", &names(&pools), &files.chain(["default".to_owned()]).collect())?;
+        let table = Command::new("losetup").args(["--noheadings", "--output", "BACK-FILE"]).output();
+        let table = String::from_utf8_lossy(&table.map_err(|e| format!("losetup: {e}"))?.stdout).into_owned();
+        let ours = |line: &&str| line.starts_with(&*pools.to_string_lossy());
+        let mut devices: Vec<&str> = table.lines().map(str::trim).filter(ours).collect();
+        devices.sort_unstable();
+        let wanted: Vec<String> = others().map(|name| format!("{}/{name}.img", pools.display())).collect();
+        match devices == wanted {
+            true => Ok(()),
+            false => Err(format!("the loop devices are of {devices:?}, and not of {wanted:?}")),
+        }
+    }
+
+    fn pool(&self, name: &str, home: &Home) -> Result<(), String> {
+        let pool = self.data.join("pools").join(name);
         let both = |id: &String| [format!("{id}.raw"), format!("{id}.json")];
-        let wanted = self.listed.volumes.iter().flat_map(both).collect();
-        same("the pool", &names(&pool.join("volumes")), &wanted)?;
-        let wanted = self.listed.snapshots.iter().flat_map(both).collect();
-        same("the snapshots", &names(&pool.join("snapshots")), &wanted)?;
+        let wanted = home.volumes.iter().flat_map(both).collect();
+        same(&format!("volumes in {name}"), &names(&pool.join("volumes")), &wanted)?;
+        let wanted = home.snapshots.iter().flat_map(both).collect();
+        same(&format!("snapshots in {name}"), &names(&pool.join("snapshots")), &wanted)?;
         let kept = |name: &str| {
             let parts: Vec<&str> = name.split('.').collect();
             matches!(parts[..], [until, id, "raw" | "json"]
                 if until.parse::<i64>().is_ok() && !self.listed.volumes.contains(id))
         };
         match names(&pool.join("trash")).iter().find(|name| !kept(name)) {
-            Some(odd) => Err(format!("{odd} is in the trash")),
+            Some(odd) => Err(format!("{odd} is in the trash of {name}")),
             None => Ok(()),
         }
     }

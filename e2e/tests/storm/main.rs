@@ -4,6 +4,7 @@
 mod chaos;
 mod check;
 mod claims;
+mod content;
 mod left;
 mod pace;
 mod script;

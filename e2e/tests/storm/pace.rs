@@ -16,7 +16,7 @@ impl Pace {
             Ask::Deploy { .. } | Ask::Boot { .. } | Ask::Start { .. } => 6000,
             Ask::Restart { .. } => 10_000,
             Ask::Stop { .. } | Ask::Delete { .. } => 3000,
-            Ask::Pull { .. } => 600,
+            Ask::Pull { .. } | Ask::Move { .. } | Ask::MakePool { .. } => 600,
             // In a machine that runs.
             Ask::Attach { .. } | Ask::Detach { .. } | Ask::Clone { .. } | Ask::Snapshot { .. } => 1500,
             _ => 200,

@@ -15,47 +15,58 @@ const VOLUMES: usize = 6;
 const SNAPSHOTS: usize = 3;
 const IMAGES: usize = 4;
 const MACHINES: usize = 2;
+/// The pools that volumes live in: of one the file system cannot share blocks, of the other it can.
+const HOMES: [&str; 2] = ["default", "fast"];
+/// How many pools there are beside the default one at most.
+const POOLS: usize = 2;
 /// What every machine is deployed with.
 const ROOT: u64 = 2 << 30;
 
 /// A request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ask {
-    Create { name: String, mib: u64 },
+    Create { name: String, mib: u64, pool: &'static str },
     Resize { name: String, mib: u64 },
     DeleteVolume { name: String },
-    Clone { from: String, name: String },
+    Move { name: String, pool: &'static str },
+    Clone { from: String, name: String, pool: Option<&'static str> },
     Snapshot { volume: String, name: String },
     DropSnapshot { name: String },
     Attach { machine: String, volume: String },
     Detach { machine: String, volume: String },
     Pull { file: PathBuf },
     DeleteImage { name: String },
-    Deploy { name: String, attach: Option<String> },
+    Deploy { name: String, attach: Option<String>, pool: &'static str },
     Boot { name: String, root: String },
     Start { name: String },
     Stop { name: String },
     Restart { name: String },
     Delete { name: String, keep: bool },
+    MakePool { name: String, mib: u64 },
+    DropPool { name: String },
 }
 
 impl Ask {
     /// The command line.
     pub fn line(&self) -> String {
         match self {
-            Self::Create { name, mib } => format!("volume create {mib}M --name {name}"),
+            Self::Create { name, mib, pool } => format!("volume create {mib}M --name {name} --pool {pool}"),
             Self::Resize { name, mib } => format!("volume resize {name} {mib}M"),
             Self::DeleteVolume { name } => format!("volume delete {name} -y"),
-            Self::Clone { from, name } => format!("volume clone {from} --name {name}"),
+            Self::Move { name, pool } => format!("volume move {name} --pool {pool}"),
+            Self::Clone { from, name, pool } => {
+                let pool = pool.map(|p| format!(" --pool {p}")).unwrap_or_default();
+                format!("volume clone {from} --name {name}{pool}")
+            }
             Self::Snapshot { volume, name } => format!("volume snapshot {volume} --name {name}"),
             Self::DropSnapshot { name } => format!("snapshot delete {name} --now -y"),
             Self::Attach { machine, volume } => format!("machine volume attach {machine} {volume}"),
             Self::Detach { machine, volume } => format!("machine volume detach {machine} {volume}"),
             Self::Pull { file } => format!("image pull {}", file.display()),
             Self::DeleteImage { name } => format!("image delete {name} -y"),
-            Self::Deploy { name, attach } => {
+            Self::Deploy { name, attach, pool } => {
                 let attach = attach.iter().map(|v| format!(" --attach {v}")).collect::<String>();
-                format!("machine deploy debian --name {name} --memory 256M{attach}")
+                format!("machine deploy debian --name {name} --memory 256M --pool {pool}{attach}")
             }
             Self::Boot { name, root } => {
                 format!("machine deploy --volume {root} --name {name} --memory 256M")
@@ -65,6 +76,8 @@ impl Ask {
             Self::Restart { name } => format!("machine restart {name}"),
             Self::Delete { name, keep: false } => format!("machine delete {name} -y"),
             Self::Delete { name, keep: true } => format!("machine delete {name} -y --preserve-storage"),
+            Self::MakePool { name, mib } => format!("pool create {name} --size {mib}M"),
+            Self::DropPool { name } => format!("pool delete {name} -y"),
         }
     }
 
@@ -74,6 +87,7 @@ impl Ask {
             Self::Create { name, .. } => ("volume.create", name.clone()),
             Self::Resize { name, .. } => ("volume.resize", name.clone()),
             Self::DeleteVolume { name } => ("volume.delete", name.clone()),
+            Self::Move { name, .. } => ("volume.move", name.clone()),
             Self::Clone { name, .. } => ("volume.clone", name.clone()),
             Self::Snapshot { name, .. } => ("volume.snapshot", name.clone()),
             Self::DropSnapshot { name } => ("snapshot.delete", name.clone()),
@@ -86,28 +100,35 @@ impl Ask {
             Self::Stop { name } => ("machine.stop", name.clone()),
             Self::Restart { name } => ("machine.restart", name.clone()),
             Self::Delete { name, .. } => ("machine.delete", name.clone()),
+            Self::MakePool { name, .. } => ("pool.create", name.clone()),
+            Self::DropPool { name } => ("pool.delete", name.clone()),
         }
     }
 
     /// Everything that it touches.
     fn touches(&self, world: &World) -> Vec<String> {
         let disks = |m: &str| world.machines.get(m).map(|m| m.disks.clone()).unwrap_or_default();
+        let holder = |v: &str| -> Vec<String> {
+            world.volumes.get(v).and_then(|v| v.holder.clone()).into_iter().collect()
+        };
         match self {
             Self::Create { name, .. } | Self::Resize { name, .. } | Self::DeleteVolume { name } => {
                 vec![name.clone()]
             }
-            Self::DropSnapshot { name } => vec![name.clone()],
-            // What is copied has to stay as it is, and so has whoever holds it.
-            Self::Clone { from, name } | Self::Snapshot { volume: from, name } => {
-                let holder = world.volumes.get(from).and_then(|v| v.holder.clone());
-                [vec![from.clone(), name.clone()], holder.into_iter().collect()].concat()
+            Self::DropSnapshot { name } | Self::MakePool { name, .. } | Self::DropPool { name } => {
+                vec![name.clone()]
             }
+            // What is copied has to stay as it is, and so has whoever holds it.
+            Self::Clone { from, name, .. } | Self::Snapshot { volume: from, name } => {
+                [vec![from.clone(), name.clone()], holder(from)].concat()
+            }
+            Self::Move { name, .. } => [vec![name.clone()], holder(name)].concat(),
             Self::Attach { machine, volume } => {
                 [vec![machine.clone(), volume.clone()], disks(machine)].concat()
             }
             Self::Detach { machine, .. } => [vec![machine.clone()], disks(machine)].concat(),
             Self::Pull { .. } | Self::DeleteImage { .. } => vec!["images".into()],
-            Self::Deploy { name, attach } => {
+            Self::Deploy { name, attach, .. } => {
                 [vec![name.clone(), format!("{name}-root")], attach.iter().cloned().collect()].concat()
             }
             Self::Boot { name, root } => vec![name.clone(), root.clone()],
@@ -124,18 +145,23 @@ impl Ask {
             world.volumes.get_mut(volume).expect("it was chosen from those").holder = by.map(str::to_owned);
         };
         match self {
-            Self::Create { name, mib } => {
-                let volume = Volume { size: mib * MIB, holder: None, owner: None, root: false };
+            Self::Create { name, mib, pool } => {
+                let (size, pool) = (mib * MIB, (*pool).to_owned());
+                let volume = Volume { size, holder: None, owner: None, root: false, pool };
                 world.volumes.insert(name.clone(), volume);
             }
             Self::Resize { name, mib } => {
                 world.volumes.get_mut(name).expect("it was chosen from those").size = mib * MIB;
             }
             Self::DeleteVolume { name } => drop(world.volumes.remove(name)),
-            Self::Clone { from, name } => {
+            Self::Move { name, pool } => {
+                world.volumes.get_mut(name).expect("it was chosen from those").pool = (*pool).to_owned();
+            }
+            Self::Clone { from, name, pool } => {
                 let from = world.volumes.get(from).or_else(|| world.snapshots.get(from));
                 let from = from.expect("it was chosen from those").clone();
-                world.volumes.insert(name.clone(), Volume { holder: None, owner: None, ..from });
+                let pool = pool.map_or(from.pool.clone(), str::to_owned);
+                world.volumes.insert(name.clone(), Volume { holder: None, owner: None, pool, ..from });
             }
             Self::Snapshot { volume, name } => {
                 let kept = Volume { holder: None, owner: None, ..world.volumes[volume].clone() };
@@ -154,14 +180,17 @@ impl Ask {
             }
             Self::Pull { file } => drop(world.images.insert(stem(file))),
             Self::DeleteImage { name } => drop(world.images.remove(name)),
-            Self::Deploy { name, attach } => {
+            Self::Deploy { name, attach, pool } => {
                 let root = format!("{name}-root");
                 let (holder, owner) = (Some(name.clone()), Some(name.clone()));
-                world.volumes.insert(root.clone(), Volume { size: ROOT, holder, owner, root: true });
+                let volume = Volume { size: ROOT, holder, owner, root: true, pool: (*pool).to_owned() };
+                world.volumes.insert(root.clone(), volume);
                 attach.iter().for_each(|v| hold(world, v, Some(name)));
                 let disks = [vec![root], attach.iter().cloned().collect()].concat();
                 world.machines.insert(name.clone(), Machine { running: true, disks });
             }
+            Self::MakePool { name, .. } => drop(world.pools.insert(name.clone())),
+            Self::DropPool { name } => drop(world.pools.remove(name)),
             Self::Boot { name, root } => {
                 hold(world, root, Some(name));
                 let machine = Machine { running: true, disks: vec![root.clone()] };
@@ -192,6 +221,11 @@ fn machine_of<'a>(world: &'a mut World, name: &str) -> &'a mut Machine {
 
 fn stem(file: &Path) -> String {
     file.file_stem().expect("a file has a name").to_string_lossy().into_owned()
+}
+
+/// A pool for what is made.
+fn home(rng: &mut StdRng) -> &'static str {
+    HOMES.choose(rng).expect("there are some")
 }
 
 /// Makes up requests.
@@ -234,7 +268,7 @@ impl Script {
         if world.machines.len() < MACHINES {
             let data: Vec<&String> = free(false).map(|(name, _)| name).collect();
             let attach = if rng.random_bool(0.5) { data.choose(rng).map(|v| (*v).clone()) } else { None };
-            let deploy = Ask::Deploy { name: self.name("m"), attach };
+            let deploy = Ask::Deploy { name: self.name("m"), attach, pool: home(rng) };
             can.extend([deploy.clone(), deploy]);
             can.extend(free(true).map(|(root, _)| Ask::Boot { name: self.name("m"), root: root.clone() }));
         }
@@ -255,7 +289,7 @@ impl Script {
         if world.volumes.len() < VOLUMES {
             // From 256 MiB on the profile has a journal of 64 MiB: a create that takes a while.
             let mib = if rng.random_bool(0.4) { 256 } else { rng.random_range(8..64) };
-            let create = Ask::Create { name: self.name("v"), mib };
+            let create = Ask::Create { name: self.name("v"), mib, pool: home(rng) };
             can.extend([create.clone(), create]);
         }
         for (name, volume) in &world.volumes {
@@ -264,7 +298,12 @@ impl Script {
             can.push(Ask::Resize { name: name.clone(), mib });
             // Of what a machine runs with, too.
             if world.volumes.len() < VOLUMES {
-                can.push(Ask::Clone { from: name.clone(), name: self.name("c") });
+                let pool = if rng.random_bool(0.5) { Some(home(rng)) } else { None };
+                can.push(Ask::Clone { from: name.clone(), name: self.name("c"), pool });
+            }
+            if !world.in_use(name) {
+                let away = HOMES.into_iter().filter(|pool| *pool != volume.pool);
+                can.extend(away.map(|pool| Ask::Move { name: name.clone(), pool }).cycle().take(2));
             }
             if world.snapshots.len() < SNAPSHOTS {
                 can.push(Ask::Snapshot { volume: name.clone(), name: self.name("s") });
@@ -280,7 +319,7 @@ impl Script {
         for name in world.snapshots.keys() {
             can.push(Ask::DropSnapshot { name: name.clone() });
             if world.volumes.len() < VOLUMES {
-                can.push(Ask::Clone { from: name.clone(), name: self.name("c") });
+                can.push(Ask::Clone { from: name.clone(), name: self.name("c"), pool: Some(home(rng)) });
             }
         }
         let free = world.volumes.iter().filter(|(_, v)| !v.root && v.holder.is_none());
@@ -296,6 +335,12 @@ impl Script {
         }
         let made = world.images.iter().filter(|name| *name != "debian");
         can.extend(made.map(|name| Ask::DeleteImage { name: name.clone() }));
+        if world.pools.len() < POOLS {
+            can.push(Ask::MakePool { name: self.name("p"), mib: 320 });
+        }
+        // Nothing lives in the others.
+        let others = world.pools.iter().filter(|name| !HOMES.contains(&name.as_str()));
+        can.extend(others.map(|name| Ask::DropPool { name: name.clone() }));
         can
     }
 }

@@ -15,6 +15,8 @@ pub struct Volume {
     pub owner: Option<String>,
     /// A machine boots from it.
     pub root: bool,
+    /// Where it lives.
+    pub pool: String,
 }
 
 /// A machine.
@@ -38,6 +40,8 @@ pub struct World {
     pub machines: BTreeMap<String, Machine>,
     /// Images.
     pub images: BTreeSet<String>,
+    /// Pools beside the default one.
+    pub pools: BTreeSet<String>,
 }
 
 /// The items of a list.
@@ -54,6 +58,18 @@ pub fn text(item: &Value, key: &str) -> String {
 }
 
 impl World {
+    /// Every volume and every snapshot, with the directory of a pool that these are in.
+    pub fn kept(&self) -> impl Iterator<Item = (&'static str, &String, &Volume)> {
+        let volumes = self.volumes.iter().map(|(name, v)| ("volumes", name, v));
+        volumes.chain(self.snapshots.iter().map(|(name, v)| ("snapshots", name, v)))
+    }
+
+    /// Whether a machine that runs has this, and may write to it.
+    pub fn in_use(&self, volume: &str) -> bool {
+        let holder = self.volumes.get(volume).and_then(|v| v.holder.as_ref());
+        holder.is_some_and(|m| self.machines.get(m).is_some_and(|m| m.running))
+    }
+
     /// As the lists tell it. A name that is there twice, or a volume that two machines name, is a
     /// violation.
     pub fn seen(host: &Host) -> Result<Self, String> {
@@ -64,6 +80,7 @@ impl World {
                 holder: item["attached_to"].as_str().map(str::to_owned),
                 owner: item["owner"].as_str().map(str::to_owned),
                 root: item["role"] == "root",
+                pool: text(&item, "pool"),
             };
             if !item["fault"].is_null() || !item["condition"].is_null() {
                 return Err(format!("not settled: {item}"));
@@ -77,7 +94,8 @@ impl World {
                 return Err(format!("not ready: {item}"));
             }
             let size = item["size_bytes"].as_u64().ok_or("a snapshot without a size")?;
-            let kept = Volume { size, holder: None, owner: None, root: item["role"] == "root" };
+            let (root, pool) = (item["role"] == "root", text(&item, "pool"));
+            let kept = Volume { size, holder: None, owner: None, root, pool };
             if world.snapshots.insert(text(&item, "name"), kept).is_some() {
                 return Err(format!("twice in the list: {item}"));
             }
@@ -108,6 +126,15 @@ impl World {
         for item in list(host, "image") {
             if item["status"] != "ready" || !world.images.insert(text(&item, "name")) {
                 return Err(format!("not ready, or twice: {item}"));
+            }
+        }
+        for item in list(host, "pool") {
+            if item["status"] != "online" || !item["fault"].is_null() {
+                return Err(format!("not online: {item}"));
+            }
+            // The default one is always there, and has no id.
+            if !item["id"].is_null() {
+                world.pools.insert(text(&item, "name"));
             }
         }
         Ok(world)
