@@ -158,13 +158,15 @@ impl Arguments {
         self.device(format!(
             "pcie-root-port,id=port{n},bus=pcie.0,addr={at:#x}.{function},chassis={slot},slot={slot},io-reserve=0{first}"
         ));
+        // With the port, and not with the disk: nothing is then to be made or removed with one that comes or goes.
+        self.put("-object", format!("iothread,id={}", block::thread(n)));
     }
 
     fn disk(&mut self, n: usize, disk: &Disk) {
         let serial = &disk.serial;
         // Sets are numbered as disks are; the label and the node's name are what a disk is found by.
         let (label, node, place) = match disk.slot {
-            Some(slot) => (format!(",opaque={serial}"), block::name(serial), Place::Slot(slot)),
+            Some(slot) => (format!(",opaque={serial}"), block::name(serial), Place::Slot(slot, true)),
             None => (String::new(), "modules".to_owned(), Place::Fixed("0xa")),
         };
         self.put("-add-fd", format!("fd={},set={n}{label}", disk.fd));
@@ -219,7 +221,7 @@ mod tests {
             let part = block::node(node, set, read_only, true).to_string();
             assert!(text.contains(&format!("-blockdev {part}")), "{part} in {text}");
         }
-        for (node, place) in [("vol-0123456789ab", Place::Slot(0)), ("modules", Place::Fixed("0xa"))] {
+        for (node, place) in [("vol-0123456789ab", Place::Slot(0, true)), ("modules", Place::Fixed("0xa"))] {
             let part = block::device(node, "0123456789ab", &place).to_string();
             assert!(text.contains(&format!("-device {part}")), "{part} in {text}");
         }
@@ -237,5 +239,6 @@ mod tests {
         assert!(
             text.contains("id=port24,bus=pcie.0,addr=0x5.0,chassis=25") && text.contains(r#""bus":"port24""#)
         );
+        assert!(text.contains("-object iothread,id=io24") && text.contains(r#""iothread":"io24""#));
     }
 }

@@ -1,7 +1,8 @@
 //! How a disk is given to QEMU, at its start and later: a block node on a descriptor, and a device on that.
 //!
 //! Invariant: a guest's flush reaches the disk and its discards reach the file; a write that fails stops
-//! the machine.
+//! the machine; a hypervisor that has ended writes nothing more. Which settings do that best is measured by
+//! `scripts/bench blocks`: `docs/benchmarks.md`.
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,12 @@ pub const NODE: &str = "vol-";
 /// The name of a volume's block node.
 pub fn name(serial: &str) -> String {
     format!("{NODE}{serial}")
+}
+
+/// The name of the thread that does a slot's I/O, so that no disk waits for another, or for the rest of QEMU.
+/// It is made with the slot's root port, and as long there.
+pub fn thread(slot: u8) -> String {
+    format!("io{slot}")
 }
 
 /// A node on the descriptors of a set. `direct` says that they pass the page cache by.
@@ -24,8 +31,9 @@ pub fn node(name: &str, set: u64, read_only: bool, direct: bool) -> Value {
 
 /// Where on the bus a device is.
 pub enum Place {
-    /// In the root port of a slot.
-    Slot(u8),
+    /// In the root port of a slot, whose thread serves it if there is one: a QEMU that an earlier version
+    /// started has none.
+    Slot(u8, bool),
     /// With those that never come or go.
     Fixed(&'static str),
 }
@@ -38,7 +46,12 @@ pub fn device(node: &str, serial: &str, place: &Place) -> Value {
         "driver": "virtio-blk-pci", "drive": node, "serial": serial, "werror": "stop", "rerror": "report",
     });
     let (id, bus) = match place {
-        Place::Slot(slot) => (format!("slot{slot}"), format!("port{slot}")),
+        Place::Slot(slot, own) => {
+            if *own {
+                device["iothread"] = json!(thread(*slot));
+            }
+            (format!("slot{slot}"), format!("port{slot}"))
+        }
         Place::Fixed(at) => {
             device["addr"] = json!(at);
             (node.to_owned(), "pcie.0".to_owned())
@@ -62,12 +75,13 @@ mod tests {
             "discard": "unmap", "detect-zeroes": "off",
         });
         assert_eq!(node, expected);
-        let slot = device("vol-0123456789ab", "0123456789ab", &Place::Slot(7));
+        let slot = device("vol-0123456789ab", "0123456789ab", &Place::Slot(7, true));
         let expected = json!({
             "driver": "virtio-blk-pci", "id": "slot7", "bus": "port7", "drive": "vol-0123456789ab",
-            "serial": "0123456789ab", "werror": "stop", "rerror": "report",
+            "serial": "0123456789ab", "werror": "stop", "rerror": "report", "iothread": "io7",
         });
         assert_eq!(slot, expected);
+        assert_eq!(device("x", "y", &Place::Slot(7, false))["iothread"], Value::Null);
         let fixed = device("modules", "sistemo-modules", &Place::Fixed("0xa"));
         assert_eq!(
             (&fixed["id"], &fixed["bus"], &fixed["addr"]),

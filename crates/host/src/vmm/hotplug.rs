@@ -104,7 +104,8 @@ pub fn plug(qmp: &Qmp, layout: &Layout, what: &RunDisk) -> Result<(), Fault> {
         }
         open(qmp, layout, what)?;
     }
-    let device = block::device(&block::name(&what.serial), &what.serial, &block::Place::Slot(what.slot));
+    let place = block::Place::Slot(what.slot, has_thread(qmp, what.slot)?);
+    let device = block::device(&block::name(&what.serial), &what.serial, &place);
     match qmp.execute("device_add", device, ANSWER) {
         Ok(_) => Ok(()),
         Err(Failed::Silent) => Err(unreachable(Failed::Silent)),
@@ -116,6 +117,12 @@ pub fn plug(qmp: &Qmp, layout: &Layout, what: &RunDisk) -> Result<(), Fault> {
             Err(no_device(what, &why))
         }
     }
+}
+
+/// Whether a slot has its thread.
+fn has_thread(qmp: &Qmp, slot: u8) -> Result<bool, Fault> {
+    let all = qmp.execute("query-iothreads", Value::Null, ANSWER).map_err(unreachable)?;
+    Ok(all.as_array().into_iter().flatten().any(|t| t["id"] == block::thread(slot)))
 }
 
 /// Opens the file, passes it on, and makes a node of it.
