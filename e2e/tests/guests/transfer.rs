@@ -94,6 +94,8 @@ fn out_and_in_again() {
     let served = serve(Path::new(&disk));
     host.ok(&format!("volume import {disk} --name unpacked"));
     host.ok(&format!("volume import {served} --name fetched"));
+    // What was written here is taken here.
+    host.ok(&format!("volume import {qcow2} --name again"));
     host.ok(&format!("volume import {disk} --as-is --name packed"));
     let mut packed = std::fs::read(host.file_of("packed")).unwrap();
     let whole = std::fs::read(&disk).unwrap();
@@ -104,7 +106,7 @@ fn out_and_in_again() {
     drop(pipe);
     let piped = piped.wait_with_output().unwrap();
     assert!(piped.status.success(), "{piped:?}");
-    for name in ["one", "three", "five", "unpacked", "fetched"] {
+    for name in ["one", "three", "five", "unpacked", "fetched", "again"] {
         assert!(std::fs::read(host.file_of(name)).unwrap() == std::fs::read(&volume).unwrap(), "{name}");
         assert!(blocks(&host.file_of(name)) <= blocks(&volume) + 64, "{name}");
     }
@@ -118,7 +120,10 @@ fn out_and_in_again() {
         "volume-too-small",
         4,
     );
-    host.refused(&format!("volume import {qcow2} --name six"), "usage", 2);
+    let mut cut = std::fs::read(&qcow2).unwrap();
+    cut.truncate(cut.len() / 2);
+    std::fs::write(file("cut.qcow2"), cut).unwrap();
+    host.refused(&format!("volume import {} --name six", file("cut.qcow2")), "usage", 2);
     host.refused(&format!("volume import {} --name six", file("nothing.raw")), "usage", 2);
     host.refused(&format!("volume import {}x --name six", url), "io-error", 1);
     let wrong = "0".repeat(64);

@@ -190,7 +190,7 @@ fn disk(input: &Input, file: File, to: &Sender<Piece>, done: &AtomicU64) -> Resu
             .hint("`qemu-img convert -O raw FILE FILE.raw` makes raw of it, which is taken")
     };
     let length = file.metadata().map_err(|e| input.failed(&e))?.len();
-    let disk = Disk::open(file).map_err(failed)?;
+    let mut disk = Disk::open(file).map_err(failed)?;
     let mut buffer = vec![0; PIECE];
     let (mut at, mut sent) = (0, 0);
     while let Some((start, end)) = disk.data(at).map_err(failed)? {

@@ -1,7 +1,7 @@
 //! Volumes as files of whoever runs the command.
 //!
-//! Invariant: what is not whole has no name that anybody would take for it, and is removed, unless the
-//! command itself is killed.
+//! Invariant: what is not whole has no name, or, where the file system asks for one, none that anybody would
+//! take for it.
 
 pub mod convert;
 mod fetch;

@@ -64,7 +64,7 @@ impl Out {
     }
 
     fn failed(&self, e: &std::io::Error) -> Problem {
-        io("write", self.part.as_ref().map_or(Path::new("-"), Part::path), e)
+        io("write", self.part.as_ref().map_or(Path::new("-"), Part::target), e)
     }
 
     /// These bytes belong there, behind all that came before.
@@ -117,7 +117,7 @@ impl Out {
     /// `io-error`.
     pub fn finish(self) -> Result<Kept, Problem> {
         let Self { to, part, .. } = self;
-        let place = part.as_ref().map_or(Path::new("-").to_owned(), |p| p.path().to_owned());
+        let place = part.as_ref().map_or(Path::new("-").to_owned(), |p| p.target().to_owned());
         let failed = |e: std::io::Error| io("write", &place, &e);
         let (hash, bytes) = match to {
             To::Sparse(file, hash) => (hash, file.metadata().map_err(failed)?.blocks() * 512),
