@@ -80,6 +80,24 @@ fn all_disks_are_copied_whether_or_not_it_runs() {
     twin(&world, &engine);
 }
 
+/// Volumes that are yet to be made, of a machine that does not run.
+#[test]
+fn all_disks_are_copied_before_any_of_them_is_there() {
+    let world = World::new();
+    let engine = world.boot(Settings::default()).unwrap();
+    let (image, name) = (Some("debian".into()), Name::new("web").ok());
+    well(&world, &engine, engine.deploy(&ada(), DeployMachine { image, name, ..DeployMachine::default() }));
+    well(&world, &engine, engine.stop_machine(&ada(), "web"));
+    for n in 1..DISK_SLOTS {
+        let volume = format!("v{n}");
+        let (name, size_bytes) = (Name::new(&volume).ok(), ByteSize::mib(64).bytes());
+        engine.create_volume(&ada(), CreateVolume { name, size_bytes, ..CreateVolume::default() }).unwrap();
+        let attach = AttachVolume { volume, mount: None, read_only: false };
+        engine.attach_volume(&ada(), "web", attach).unwrap();
+    }
+    twin(&world, &engine);
+}
+
 #[test]
 fn a_copy_that_fails_leaves_nothing_of_all_its_disks() {
     let world = World::new();
