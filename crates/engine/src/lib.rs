@@ -79,7 +79,7 @@ struct Inner {
     /// Those who read a volume just now: they end with this process.
     exports: std::sync::Mutex<std::collections::HashSet<types::OperationId>>,
     /// The pools of which it has been said that they are nearly full.
-    nearly_full: std::sync::Mutex<std::collections::BTreeSet<String>>,
+    warned: std::sync::Mutex<std::collections::BTreeSet<(String, room::Mark)>>,
 }
 
 impl Engine {
@@ -103,7 +103,7 @@ impl Engine {
             workers: 0.into(),
             steady: std::sync::Mutex::default(),
             exports: std::sync::Mutex::default(),
-            nearly_full: std::sync::Mutex::default(),
+            warned: std::sync::Mutex::default(),
         };
         recover::refuse_half(&*inner.db.0)?;
         let engine = Self(Arc::new(inner), None);

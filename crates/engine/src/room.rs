@@ -1,10 +1,11 @@
 //! Room in the pools: what is refused for want of it, and who is warned before.
 //!
 //! Invariant: only what cannot succeed is refused; all else is tried, and fails with `pool-full` when it
-//! finds none. A warning says so once for each time that the mark is passed.
+//! finds none. What one request makes is looked at as one: it has room for all of that, or is refused.
+//! A warning says so once for each time that the mark is passed.
 
 use crate::Engine;
-use crate::admit::DEFAULT_POOL;
+use crate::admit::{DEFAULT_POOL, Draft};
 use crate::port::{Capacity, Fault, Fresh, Pool};
 use std::sync::{Arc, PoisonError};
 use types::pool::PoolSpec;
@@ -12,6 +13,15 @@ use types::{ByteSize, Code, Problem, SnapshotId, VolumeId};
 
 /// What has to be left: for sidecars and whatever else is written on the way.
 const LEFT: ByteSize = ByteSize::mib(8);
+
+/// What a pool is warned of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Mark {
+    /// It is nearly full.
+    Full,
+    /// What its volumes may grow to is nearly what is allowed.
+    Promised,
+}
 
 /// How full, in percent, rounded down.
 fn percent(room: Capacity) -> u8 {
@@ -41,6 +51,7 @@ impl Engine {
     /// there.
     pub(crate) fn refuse_full(
         &self,
+        draft: &mut Draft,
         (pool, name): (&str, &str),
         size: ByteSize,
         fresh: Fresh,
@@ -48,24 +59,34 @@ impl Engine {
         // A pool that cannot be asked is told of by whoever tries.
         let needs = self.pool(pool).and_then(|pool| pool.needs(size, fresh));
         let Ok(needs) = needs else { return Ok(()) };
-        self.refuse_less((pool, name), needs)
+        self.refuse_less(draft, (pool, name), needs)
     }
 
-    fn refuse_less(&self, (pool, name): (&str, &str), needs: ByteSize) -> Result<(), Problem> {
+    /// Refuses what takes so much, together with all that the same request makes in that pool.
+    fn refuse_less(
+        &self,
+        draft: &mut Draft,
+        (pool, name): (&str, &str),
+        needs: ByteSize,
+    ) -> Result<(), Problem> {
         let Ok(room) = self.room(pool) else { return Ok(()) };
-        let needs = ByteSize(needs.bytes().saturating_add(LEFT.bytes()));
+        let sum = draft.needs.entry(pool.to_owned()).or_default();
+        let what = match *sum {
+            0 => format!("volume \"{name}\""),
+            _ => format!("all that is asked for, up to volume \"{name}\""),
+        };
+        *sum = sum.saturating_add(needs.bytes());
+        let needs = ByteSize(sum.saturating_add(LEFT.bytes()));
         let hint = crate::port::MAKE_ROOM;
         if room.free < needs {
-            let text = format!(
-                "no room to make volume \"{name}\": it takes {needs} at once, and {} are free",
-                room.free
-            );
+            let text =
+                format!("no room to make {what}: it takes {needs} at once, and {} are free", room.free);
             return Err(Problem::new(Code::PoolFull, text).hint(hint));
         }
         let reserve = self.0.settings.pool_reserve.of(room.total);
         if room.free.bytes() - needs.bytes() < reserve.bytes() {
             let text = format!(
-                "no room to make volume \"{name}\": {} are free, and pool.reserve keeps {reserve} so",
+                "no room to make {what}: {} are free, and pool.reserve keeps {reserve} so",
                 room.free
             );
             return Err(
@@ -78,29 +99,31 @@ impl Engine {
     /// Refuses a copy of a volume, which lives in the pool `from`, for which there certainly is no room.
     pub(crate) fn refuse_full_copy(
         &self,
+        draft: &mut Draft,
         (pool, name): (&str, &str),
         (from, of): (&str, VolumeId),
     ) -> Result<(), Problem> {
         if pool == from && self.pool(pool).is_ok_and(|pool| pool.shares()) {
-            return self.refuse_less((pool, name), ByteSize::default());
+            return self.refuse_less(draft, (pool, name), ByteSize::default());
         }
         let seen = self.pool(from).and_then(|pool| pool.observe(of));
         let takes = seen.ok().and_then(|seen| seen.file).map_or(0, |file| file.allocated.bytes());
-        self.refuse_less((pool, name), ByteSize(takes))
+        self.refuse_less(draft, (pool, name), ByteSize(takes))
     }
 
     /// Refuses a copy of a snapshot, which lives in the pool `from`, for which there certainly is no room.
     pub(crate) fn refuse_full_snapshot_copy(
         &self,
+        draft: &mut Draft,
         (pool, name): (&str, &str),
         (from, of): (&str, SnapshotId),
     ) -> Result<(), Problem> {
         if pool == from && self.pool(pool).is_ok_and(|pool| pool.shares()) {
-            return self.refuse_less((pool, name), ByteSize::default());
+            return self.refuse_less(draft, (pool, name), ByteSize::default());
         }
         let seen = self.pool(from).and_then(|pool| pool.observe_snapshot(of));
         let takes = seen.ok().and_then(|seen| seen.file).map_or(0, |file| file.allocated.bytes());
-        self.refuse_less((pool, name), ByteSize(takes))
+        self.refuse_less(draft, (pool, name), ByteSize(takes))
     }
 
     /// What is to be said where a copy costs as much as what is copied.
@@ -155,22 +178,25 @@ impl Engine {
     /// Says so in the log, once.
     pub(crate) fn watch_room(&self) -> Result<(), Problem> {
         for pool in self.pool_names()? {
-            let (full, promised) = (self.room_warning(&pool), self.promise_warning(&pool));
-            let mut warned = self.0.nearly_full.lock().unwrap_or_else(PoisonError::into_inner);
-            match full {
-                Some(text) if warned.insert(pool.clone()) => {
-                    tracing::warn!("{text}; when it is full, guests that write stand until there is room");
+            let marks =
+                [(Mark::Full, self.room_warning(&pool)), (Mark::Promised, self.promise_warning(&pool))];
+            for (mark, text) in marks {
+                let mut warned = self.0.warned.lock().unwrap_or_else(PoisonError::into_inner);
+                let key = (pool.clone(), mark);
+                let Some(text) = text else {
+                    if warned.remove(&key) && mark == Mark::Full {
+                        tracing::info!("pool \"{pool}\" is less full again");
+                    }
+                    continue;
+                };
+                if warned.insert(key) {
+                    match mark {
+                        Mark::Full => tracing::warn!(
+                            "{text}; when it is full, guests that write stand until there is room"
+                        ),
+                        Mark::Promised => tracing::warn!("{text}"),
+                    }
                 }
-                Some(_) => {}
-                None if warned.remove(&pool) => tracing::info!("pool \"{pool}\" is less full again"),
-                None => {}
-            }
-            // No pool has such a name.
-            let promise = format!("{pool} promised");
-            match promised {
-                Some(text) if warned.insert(promise.clone()) => tracing::warn!("{text}"),
-                Some(_) => {}
-                None => _ = warned.remove(&promise),
             }
         }
         Ok(())
@@ -182,8 +208,11 @@ mod tests {
     use super::*;
     use crate::Settings;
     use crate::sim::World;
-    use types::volume::CreateVolume;
-    use types::{Actor, Operation};
+    use crate::sim::run::settle;
+    use types::machine::{AttachVolume, CloneMachine, DeployMachine};
+    use types::snapshot::TakeSnapshot;
+    use types::volume::{CloneVolume, CreateVolume};
+    use types::{Actor, Name, Operation};
 
     fn create(engine: &Engine) -> Result<Operation, Problem> {
         engine.create_volume(
@@ -206,6 +235,57 @@ mod tests {
         assert_eq!(refused.code, Code::PoolFull);
         assert!(refused.hint.is_some());
         assert!(engine.room_warning(DEFAULT_POOL).unwrap().contains("100 % full"));
+    }
+
+    /// A machine "web" that runs with three volumes of 100 GiB each and a root volume of 2 GiB.
+    fn with_disks(world: &World, engine: &Engine) {
+        let ada = Actor("ada".into());
+        let mut attach = vec![];
+        for volume in ["a", "b", "c"] {
+            let (name, size_bytes) = (Name::new(volume).ok(), ByteSize::gib(100).bytes());
+            engine.create_volume(&ada, CreateVolume { name, size_bytes, ..CreateVolume::default() }).unwrap();
+            settle(world, engine);
+            attach.push(AttachVolume { volume: volume.into(), mount: None, read_only: false });
+        }
+        let (image, name) = (Some("debian".into()), Name::new("web").ok());
+        engine.deploy(&ada, DeployMachine { image, name, attach, ..DeployMachine::default() }).unwrap();
+        settle(world, engine);
+    }
+
+    #[test]
+    fn what_a_request_makes_has_room_together_or_not_at_all() {
+        let ada = Actor("ada".into());
+        // 500 GiB are free, and its disks take 302.
+        for (reserve, running) in [(300, true), (300, false), (190, true), (190, false)] {
+            let world = World::new();
+            let pool_reserve = crate::Reserve::Bytes(ByteSize::gib(reserve));
+            let engine = world.boot(Settings { pool_reserve, ..Settings::default() }).unwrap();
+            with_disks(&world, &engine);
+            if !running {
+                engine.stop_machine(&ada, "web").unwrap();
+                settle(&world, &engine);
+            }
+            let there =
+                || (engine.volumes().unwrap(), engine.snapshots().unwrap(), engine.machines().unwrap());
+            let before = there();
+            let clone = || {
+                let name = Name::new("twin").unwrap();
+                engine.clone_machine(&ada, "web", CloneMachine { name })
+            };
+            if reserve == 190 {
+                assert_eq!(clone().unwrap().problem, None);
+                continue;
+            }
+            for refused in [clone(), engine.snapshot_machine(&ada, "web", &TakeSnapshot { name: None })] {
+                let refused = refused.unwrap_err();
+                assert_eq!(refused.code, Code::PoolFull);
+                assert!(refused.message.contains("all that is asked for"), "{refused}");
+                assert!(refused.hint.is_some());
+            }
+            assert_eq!(there(), before);
+            // One of them alone finds room.
+            engine.clone_volume(&ada, "a", CloneVolume::default()).unwrap();
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! A machine with as many disks as it can have: what is asked of all of them at once is accepted, fits the
 //! transactions of the store, and comes to rest.
 
+mod common;
+
+use common::{ada, well};
 use engine::port::Fault;
 use engine::sim::World;
 use engine::sim::check::at_rest;
@@ -10,11 +13,7 @@ use types::machine::{AttachVolume, CloneMachine, DISK_SLOTS, DeployMachine};
 use types::operation::OperationState;
 use types::snapshot::TakeSnapshot;
 use types::volume::{CreateVolume, Restore};
-use types::{Actor, ByteSize, Code, Name, Operation, Problem};
-
-fn ada() -> Actor {
-    Actor("ada".into())
-}
+use types::{ByteSize, Code, Name};
 
 /// A machine "web" with its root and a data volume in each other slot, and the engine that runs it.
 fn full(world: &World) -> Engine {
@@ -34,15 +33,6 @@ fn full(world: &World) -> Engine {
     let deploy = DeployMachine { image, name, attach, ..DeployMachine::default() };
     well(world, &engine, engine.deploy(&ada(), deploy));
     engine
-}
-
-/// What was asked for is accepted and goes well, and then nothing disagrees.
-fn well(world: &World, engine: &Engine, asked: Result<Operation, Problem>) {
-    let operation = asked.unwrap();
-    settle(world, engine);
-    let ended = engine.operation(operation.id).unwrap();
-    assert_eq!(ended.state, OperationState::Succeeded, "{ended:?}");
-    assert_eq!(at_rest(world, engine), Vec::<String>::new());
 }
 
 fn snapshots(engine: &Engine) -> usize {
@@ -87,6 +77,24 @@ fn all_disks_are_copied_whether_or_not_it_runs() {
     let engine = full(&world);
     twin(&world, &engine);
     well(&world, &engine, engine.stop_machine(&ada(), "web"));
+    twin(&world, &engine);
+}
+
+/// Volumes that are yet to be made, of a machine that does not run.
+#[test]
+fn all_disks_are_copied_before_any_of_them_is_there() {
+    let world = World::new();
+    let engine = world.boot(Settings::default()).unwrap();
+    let (image, name) = (Some("debian".into()), Name::new("web").ok());
+    well(&world, &engine, engine.deploy(&ada(), DeployMachine { image, name, ..DeployMachine::default() }));
+    well(&world, &engine, engine.stop_machine(&ada(), "web"));
+    for n in 1..DISK_SLOTS {
+        let volume = format!("v{n}");
+        let (name, size_bytes) = (Name::new(&volume).ok(), ByteSize::mib(64).bytes());
+        engine.create_volume(&ada(), CreateVolume { name, size_bytes, ..CreateVolume::default() }).unwrap();
+        let attach = AttachVolume { volume, mount: None, read_only: false };
+        engine.attach_volume(&ada(), "web", attach).unwrap();
+    }
     twin(&world, &engine);
 }
 

@@ -1,28 +1,14 @@
 //! What was deleted: snapshots like volumes, together and in the order of their deletion.
 
+mod common;
+
+use common::{ada, well};
 use engine::sim::World;
-use engine::sim::check::at_rest;
 use engine::sim::run::settle;
 use engine::{Engine, Settings};
-use types::operation::OperationState;
 use types::snapshot::{SnapshotState, TakeSnapshot};
 use types::volume::{CreateVolume, Restore};
-use types::{Actor, ByteSize, Code, Name, Operation, Problem};
-
-fn ada() -> Actor {
-    Actor("ada".into())
-}
-
-/// What was asked for is accepted and goes well, and then nothing disagrees.
-fn well(world: &World, engine: &Engine, asked: Result<Operation, Problem>) {
-    let operation = asked.unwrap();
-    settle(world, engine);
-    let ended = engine.operation(operation.id).unwrap();
-    assert_eq!(ended.state, OperationState::Succeeded, "{ended:?}");
-    assert_eq!(at_rest(world, engine), Vec::<String>::new());
-    // Two deletions are never of the same moment here.
-    world.pass(1000);
-}
+use types::{ByteSize, Code, Name};
 
 fn create(world: &World, engine: &Engine, name: &str) {
     let (name, size_bytes) = (Name::new(name).ok(), ByteSize::gib(1).bytes());

@@ -105,7 +105,7 @@ impl Engine {
         };
         let spec = self.put_copy(draft, (id, name), &origin, asked, owner)?;
         if !(read_only && spec.pool == from.pool) {
-            self.refuse_full_snapshot_copy((&spec.pool, spec.name.as_str()), (&from.pool, from.id))?;
+            self.refuse_full_snapshot_copy(draft, (&spec.pool, spec.name.as_str()), (&from.pool, from.id))?;
         }
         draft.change.on(&source.spec).on(&source.status);
         self.take_hold(&mut draft.change, from.id.0, (Kind::Volume, id.0))?;
@@ -126,15 +126,8 @@ impl Engine {
         let from = &source.spec;
         let origin = origin(source, VolumeSource::Volume { volume: from.id, image: from.source.image() })?;
         let spec = self.put_copy(draft, (id, name), &origin, asked, owner)?;
-        self.refuse_full_copy((&spec.pool, spec.name.as_str()), (&from.pool, from.id))?;
+        self.refuse_full_copy(draft, (&spec.pool, spec.name.as_str()), (&from.pool, from.id))?;
         draft.change.on(&source.spec);
-        if !source.status.filled {
-            // Whether it was unmounted in order is not known before.
-            draft.change.on(&source.status);
-        }
-        if self.0.db.0.get(&key::unclean(from.id))?.is_some() {
-            draft.change.put(key::unclean(id), &true);
-        }
         self.take_hold(&mut draft.change, from.id.0, (Kind::Volume, id.0))?;
         Ok(spec)
     }
@@ -159,7 +152,7 @@ impl Engine {
         let spec = self.put_copy(draft, (id, name), &origin, asked, owner)?;
         // In the same pool the copy takes the snapshot's place.
         if spec.pool != from.pool {
-            self.refuse_full_copy((&spec.pool, spec.name.as_str()), (&from.pool, from.id))?;
+            self.refuse_full_copy(draft, (&spec.pool, spec.name.as_str()), (&from.pool, from.id))?;
         }
         self.take_hold(&mut draft.change, passing.0, (Kind::Volume, id.0))?;
         Ok(spec)
@@ -250,7 +243,7 @@ impl Engine {
                 for (key, ours) in [(Kind::Volume, volume.0), (Kind::Snapshot, passing.0)] {
                     made.extend([key::spec(key, ours), key::hold(ours)]);
                 }
-                made.extend([key::attach(volume), key::unclean(volume)]);
+                made.insert(key::attach(volume));
                 disks.push(Disk { volume, leaving: None, ..disk.clone() });
             }
             let spec = MachineSpec {

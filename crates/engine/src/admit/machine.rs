@@ -157,7 +157,7 @@ impl Engine {
         let root = name.root_volume();
         let pool = self.usable_pool(draft, pool)?;
         if image.size.is_some() {
-            self.refuse_full((&pool, root.as_str()), wanted, Fresh::Image(image.id))?;
+            self.refuse_full(draft, (&pool, root.as_str()), wanted, Fresh::Image(image.id))?;
         }
         draft.operation.warnings.extend(self.room_warnings(&pool));
         let root = NewVolume {

@@ -32,6 +32,7 @@ use crate::condition::Before;
 use crate::db::Change;
 use crate::store::StoreError;
 use crate::{Engine, key};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use types::operation::{Kind, OperationState, Target};
 use types::{Actor, Code, Name, Operation, OperationId, Problem, Verb};
@@ -45,6 +46,8 @@ const TRIES: usize = 200;
 pub(crate) struct Draft {
     pub change: Change,
     pub operation: Operation,
+    /// Bytes that what it makes takes at once, by pool.
+    pub needs: BTreeMap<String, u64>,
 }
 
 impl Draft {
@@ -145,9 +148,10 @@ impl Engine {
                 trimmed_bytes: None,
                 ended_at: None,
             },
+            needs: BTreeMap::new(),
         };
         decide(&mut draft)?;
-        let Draft { mut change, operation } = draft;
+        let Draft { mut change, operation, .. } = draft;
         let target = operation.target.id.expect("a decided request is about something");
         if let Some((key, check)) = matching {
             change.check(key, check);

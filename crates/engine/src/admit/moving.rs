@@ -54,7 +54,7 @@ impl Engine {
                 )
                 .hint(format!("look at {}.raw there, and move it away", spec.id)));
             }
-            self.refuse_full_copy((&to, spec.name.as_str()), (&spec.pool, spec.id))?;
+            self.refuse_full_copy(draft, (&to, spec.name.as_str()), (&spec.pool, spec.id))?;
             draft.operation.warnings.extend(self.room_warnings(&to));
             let mut new = spec.value.clone();
             new.moving = Some(to);

@@ -116,7 +116,7 @@ impl Engine {
         if of.moving.is_some() {
             return Err(crate::hold::held(&of.name));
         }
-        self.refuse_full_copy((&of.pool, name.as_str()), (&of.pool, of.id))?;
+        self.refuse_full_copy(draft, (&of.pool, name.as_str()), (&of.pool, of.id))?;
         for warning in self.room_warnings(&of.pool).into_iter().chain(self.slow_copy_warning(&of.pool)) {
             draft.warn(warning);
         }

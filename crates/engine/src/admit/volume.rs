@@ -69,7 +69,7 @@ impl Engine {
             };
             let pool = self.usable_pool(draft, req.pool.as_ref())?;
             self.pool(&pool).map_err(|fault| fault.problem)?.can_make(req.fs)?;
-            self.refuse_full((&pool, name.as_str()), size, Fresh::Blank(req.fs))?;
+            self.refuse_full(draft, (&pool, name.as_str()), size, Fresh::Blank(req.fs))?;
             draft.operation.warnings.extend(self.room_warnings(&pool));
             let blank = NewVolume {
                 id,

@@ -235,10 +235,17 @@ impl Engine {
 
     /// Whether what is now whole is a copy of what no guest had unmounted or held still.
     fn is_unclean(&self, record: &VolumeRecord) -> Result<bool, Problem> {
-        let VolumeSource::Snapshot { snapshot, .. } = record.spec.source else { return Ok(false) };
         if record.status.filled {
             return Ok(false);
         }
+        let snapshot = match record.spec.source {
+            VolumeSource::Snapshot { snapshot, .. } => snapshot,
+            // It is held as long as it is copied, so no guest has changed that since.
+            VolumeSource::Volume { volume, .. } => {
+                return Ok(self.0.db.0.get(&key::unclean(volume))?.is_some());
+            }
+            _ => return Ok(false),
+        };
         let source = self.0.db.record::<SnapshotSpec>(snapshot.0)?;
         let taken = source.and_then(|source| source.status.taken);
         Ok(taken.is_none_or(|taken| taken.consistency == Consistency::Crash))

@@ -35,5 +35,5 @@ fn read(path: PathBuf) -> Result<Cow<'static, [u8]>, Problem> {
 
 fn missing(why: &str) -> Problem {
     Problem::new(Code::ToolMissing, format!("there is no guest agent: {why}"))
-        .hint("put sistemo-agent beside sistemo, or name it in SISTEMO_AGENT")
+        .hint("put sistemo-agent beside sistemo, or name it in SISTEMO_AGENT, and restart the daemon")
 }

@@ -9,8 +9,9 @@ use host::image::HostImages;
 use host::kernel::Kernels;
 use host::net::HostNet;
 use host::pools::HostPools;
-use host::vmm::{Accel, Qemu, VmmSettings};
+use host::vmm::{Accel, BootSource, Qemu, VmmSettings};
 use host::{Layout, clock::HostClock};
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use types::{Code, Problem};
@@ -36,7 +37,13 @@ pub fn open(config: &Config, ssh_key: Option<&str>, wake: Wake) -> Result<Opened
     }
     let runtime = tokio::runtime::Handle::current();
     let layout = Layout::new(&config.data_dir, run_dir(config));
-    let agent = super::agent::find()?;
+    let (agent, missing) = match super::agent::find() {
+        Ok(agent) => (agent, None),
+        Err(problem) => {
+            tracing::error!(code = %problem.code, "{problem}; no machine starts without, all else is looked after");
+            (Cow::default(), Some(problem))
+        }
+    };
     let kernels = Arc::new(Kernels::new(layout.clone(), agent, config.kernel.clone().map(PathBuf::from)));
     let agents = Agents::new(layout.clone(), runtime.clone(), Arc::clone(&wake));
     let extras = Extras {
@@ -46,10 +53,9 @@ pub fn open(config: &Config, ssh_key: Option<&str>, wake: Wake) -> Result<Opened
             set => set.iter().map(ToString::to_string).collect(),
         },
     };
-    let boot = Arc::clone(&kernels);
     let qemu = Arc::new(Qemu::new(
         layout.clone(),
-        Arc::new(move |version| boot.boot_files(version)),
+        boot_source(Arc::clone(&kernels), missing),
         Arc::new(host::kernel::boot_archive),
         extras,
         VmmSettings { accel: accel(config) },
@@ -68,6 +74,14 @@ pub fn open(config: &Config, ssh_key: Option<&str>, wake: Wake) -> Result<Opened
     };
     let contents: Contents = Arc::new(move |pool| files.files(pool));
     Ok(Opened { ports, guests: Arc::new(Live { agents, qemu }), contents, layout: Some(layout) })
+}
+
+/// What gives the files to boot with; without an agent there are none, whatever the kernel.
+fn boot_source(kernels: Arc<Kernels>, no_agent: Option<Problem>) -> BootSource {
+    Arc::new(move |version| match &no_agent {
+        Some(problem) => Err(problem.clone().into()),
+        None => kernels.boot_files(version),
+    })
 }
 
 /// This host's clock. `SISTEMO_BOOT_ID` (debug builds only) stands for the next boot in tests, which
@@ -96,5 +110,19 @@ fn accel(config: &Config) -> Accel {
         "kvm" => Accel::Kvm,
         "tcg" => Accel::Tcg,
         _ => Accel::Auto,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_an_agent_a_start_says_so_and_nothing_else_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let kernels = || Arc::new(Kernels::new(Layout::new(dir.path(), dir.path()), Cow::default(), None));
+        let no_agent = Problem::new(Code::ToolMissing, "there is no guest agent");
+        let code = |missing| boot_source(kernels(), missing)("6.1").unwrap_err().problem.code;
+        assert_eq!([code(Some(no_agent)), code(None)], [Code::ToolMissing, Code::NoKernel]);
     }
 }
