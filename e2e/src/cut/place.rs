@@ -90,8 +90,19 @@ fn own_mounts() -> io::Result<()> {
     // memory: only the current directory and the mounts are this thread's own.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS)? };
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    forget_others()?;
     hold_mounts()?;
     OWN.set(true);
+    Ok(())
+}
+
+/// Lets go of what other tests have mounted by now, pools in files for example: their copies here would keep
+/// them in use.
+fn forget_others() -> io::Result<()> {
+    let all = std::fs::read_to_string("/proc/thread-self/mounts")?;
+    let points = all.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
+    let theirs: Vec<&Path> = points.filter(|at| at.starts_with(crate::scratch())).collect();
+    theirs.into_iter().rev().for_each(detach);
     Ok(())
 }
 
