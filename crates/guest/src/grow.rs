@@ -1,8 +1,8 @@
 //! Growing a mounted file system to the size of its disk.
 //!
-//! Invariant: grow only. A large growth of ext4 that is killed midway can crash the guest's kernel,
-//! so ext4 grows in small steps that end on whole flexible groups; a step that was not begun is taken
-//! by the next run, which only compares sizes again.
+//! Invariant: grow only. ext4 grows in small steps that end on whole flexible groups; a step that was not
+//! begun is taken by the next run, which only compares sizes again. What makes a growth whole that the power
+//! went away in is the journal: it has to be replayed before the mount (`volumes::replay`).
 
 use crate::fact::{Fact, Journal};
 use crate::superblock::{self, Ext4, Kind};
@@ -12,7 +12,7 @@ use rustix::ioctl::{Getter, Setter, ioctl, opcode};
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// One step. Killed growths were harmless up to 512 GiB; this keeps a step below a second.
+/// One step: below a second, so that what is told of the progress is true.
 const STEP: u64 = 64 << 30;
 
 /// Grows the file system that is mounted on standard input from the disk `disk`.

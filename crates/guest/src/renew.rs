@@ -42,13 +42,13 @@ pub fn file_system(disk: &str, kind: Kind, wanted: &str) -> io::Result<()> {
     }
     let open = || File::options().read(true).write(true).open(format!("/dev/{disk}"));
     match kind {
-        Kind::Ext4 => match replayed(disk, kind, || tell(&uuid))? {
+        Kind::Ext4 => match replayed(disk, kind, MountFlags::empty(), || tell(&uuid))? {
             // Its checksums are made with the UUID: first they have to be freed of it.
             Err(Errno::OPNOTSUPP | Errno::NOTTY) => rewrite(disk, &uuid)?,
             other => other?,
         },
         Kind::Xfs => {
-            replayed(disk, kind, || ())?;
+            replayed(disk, kind, MountFlags::empty(), || ())?;
             let device = open()?;
             xfs::renew(&device, &uuid)?;
             device.sync_all()?;
@@ -64,10 +64,18 @@ pub fn file_system(disk: &str, kind: Kind, wanted: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Mounts it and unmounts it again: that replays the journal, in which an older superblock may stand.
-fn replayed<T>(disk: &str, kind: Kind, meanwhile: impl FnOnce() -> T) -> io::Result<T> {
+/// Mounts it and unmounts it again: that replays the journal, in which another superblock may stand.
+///
+/// # Errors
+/// When it cannot be mounted.
+pub fn replayed<T>(
+    disk: &str,
+    kind: Kind,
+    flags: MountFlags,
+    meanwhile: impl FnOnce() -> T,
+) -> io::Result<T> {
     std::fs::create_dir_all(PLACE)?;
-    mount(format!("/dev/{disk}"), PLACE, kind.name(), MountFlags::empty(), volumes::options(kind))?;
+    mount(format!("/dev/{disk}"), PLACE, kind.name(), flags, volumes::options(kind))?;
     let done = meanwhile();
     unmount(PLACE, UnmountFlags::empty())?;
     Ok(done)

@@ -78,6 +78,19 @@ pub fn ext4(disk: &str) -> io::Result<Ext4> {
     parse_ext4(&bytes).ok_or_else(|| io::Error::other("its ext4 superblock is not understood"))
 }
 
+/// `INCOMPAT_RECOVER`: there is something in the journal (ext4's on-disk format, the super block).
+const INCOMPAT_RECOVER: u32 = 0x4;
+
+/// Whether the ext4 on a disk that is not mounted has a journal to be replayed.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub fn needs_replay(disk: &str) -> io::Result<bool> {
+    let mut bytes = [0; 1024];
+    File::open(format!("/dev/{disk}"))?.read_exact_at(&mut bytes, 1024)?;
+    Ok(u32_at(&bytes, 0x60) & INCOMPAT_RECOVER != 0)
+}
+
 /// The UUID of the file system on a disk.
 ///
 /// # Errors
@@ -103,7 +116,6 @@ const UUID: usize = 0x68;
 /// # Errors
 /// Why it cannot be done.
 pub fn renew(bytes: &mut [u8; 1024], uuid: &[u8; 16]) -> Result<(), &'static str> {
-    const INCOMPAT_RECOVER: u32 = 0x4;
     const INCOMPAT_CSUM_SEED: u32 = 0x2000;
     const RO_COMPAT_GDT_CSUM: u32 = 0x10;
     const RO_COMPAT_METADATA_CSUM: u32 = 0x400;

@@ -5,7 +5,7 @@
 
 use crate::fact::{Fact, Journal};
 use crate::inside::Inside;
-use crate::superblock::{Kind, detect};
+use crate::superblock::{self, Kind, detect};
 use crate::{disk, log, modules, mounted, renew};
 use proto::Mount;
 use rustix::fs::{Mode, OFlags};
@@ -97,6 +97,7 @@ fn mount_on(inside: &Inside, disk: &str, kind: Kind, path: &str, read_only: bool
     if !path.starts_with('/') || path.split('/').all(|n| matches!(n, "" | ".")) {
         return Err(io::Error::other("this is no place for a disk"));
     }
+    replay(disk, kind);
     let dir = inside.make_dir(path, 0o755)?;
     let flags = if read_only { MountFlags::RDONLY } else { MountFlags::empty() };
     mount(format!("/dev/{disk}"), by_descriptor(&dir), kind.name(), flags, options(kind)).map_err(|e| {
@@ -108,6 +109,21 @@ fn mount_on(inside: &Inside, disk: &str, kind: Kind, path: &str, read_only: bool
             (_, e) => e.into(),
         }
     })
+}
+
+/// Has the journal of an ext4 replayed before it is mounted to stay. The kernel counts the groups of what it
+/// mounts first and replays the journal then (fs/ext4/super.c: `ext4_geometry_check`,
+/// `ext4_load_and_init_journal`): if a growth stands in there, which the power went away in, the groups
+/// are too few until the next mount. Files in the others give errors, and the next growth is a bug of the
+/// kernel (fs/ext4/resize.c, `setup_new_flex_group_blocks`).
+pub fn replay(disk: &str, kind: Kind) {
+    if kind != Kind::Ext4 || !superblock::needs_replay(disk).unwrap_or(false) {
+        return;
+    }
+    // Where it cannot be written to, there is nothing to replay it with; the mount that follows says so.
+    if let Err(e) = renew::replayed(disk, kind, MountFlags::RDONLY, || ()) {
+        log::complain(&format!("replaying the journal of {disk}: {e}"));
+    }
 }
 
 /// Options that every mount of this kind gets.

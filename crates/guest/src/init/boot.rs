@@ -62,6 +62,7 @@ fn root(journal: &Journal, config: &GuestConfig) -> io::Result<Inside> {
     let disk = disk::wait(serial, Instant::now() + PATIENCE).map_err(|e| told("is not there", e))?;
     let kind = superblock::detect(&disk).map_err(|e| told("holds no root", e))?;
     std::fs::create_dir_all(NEW_ROOT)?;
+    volumes::replay(&disk, kind);
     let options = volumes::options(kind);
     let mount_it = || {
         mount(format!("/dev/{disk}"), NEW_ROOT, kind.name(), MountFlags::empty(), options)
