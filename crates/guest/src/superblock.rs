@@ -73,9 +73,7 @@ pub struct Ext4 {
 /// # Errors
 /// When the disk cannot be read or holds no ext4.
 pub fn ext4(disk: &str) -> io::Result<Ext4> {
-    let mut bytes = [0; 1024];
-    File::open(format!("/dev/{disk}"))?.read_exact_at(&mut bytes, 1024)?;
-    parse_ext4(&bytes).ok_or_else(|| io::Error::other("its ext4 superblock is not understood"))
+    parse_ext4(&ext4_bytes(disk)?).ok_or_else(|| io::Error::other("its ext4 superblock is not understood"))
 }
 
 /// `INCOMPAT_RECOVER`: there is something in the journal (ext4's on-disk format, the super block).
@@ -86,9 +84,13 @@ const INCOMPAT_RECOVER: u32 = 0x4;
 /// # Errors
 /// When the disk cannot be read.
 pub fn needs_replay(disk: &str) -> io::Result<bool> {
+    Ok(u32_at(&ext4_bytes(disk)?, 0x60) & INCOMPAT_RECOVER != 0)
+}
+
+fn ext4_bytes(disk: &str) -> io::Result<[u8; 1024]> {
     let mut bytes = [0; 1024];
     File::open(format!("/dev/{disk}"))?.read_exact_at(&mut bytes, 1024)?;
-    Ok(u32_at(&bytes, 0x60) & INCOMPAT_RECOVER != 0)
+    Ok(bytes)
 }
 
 /// The UUID of the file system on a disk.

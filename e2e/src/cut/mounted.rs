@@ -97,6 +97,12 @@ impl Mounted {
         &self.at
     }
 
+    /// Bytes that are free there for everybody.
+    pub fn free(&self) -> u64 {
+        let stat = rustix::fs::statvfs(&self.at).expect("it is mounted");
+        stat.f_bavail * stat.f_frsize
+    }
+
     fn backing_file(&self) -> PathBuf {
         let name = self.device.file_name().expect("a device has a name");
         Path::new("/sys/block").join(name).join("loop/backing_file")

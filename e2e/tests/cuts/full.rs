@@ -1,7 +1,7 @@
 //! A disk that is full: what needs room fails and says so, leaves nothing, and everything else goes on.
 
 use e2e::Host;
-use e2e::cut::{Kind, Place};
+use e2e::cut::{Kind, Mounted, Place};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,16 +13,11 @@ const MIB: u64 = 1 << 20;
 /// Small; XFS has no less than 300 MiB.
 const SIZE: u64 = 320 * MIB;
 
-fn free(at: &Path) -> u64 {
-    let stat = rustix::fs::statvfs(at).unwrap();
-    stat.f_bavail * stat.f_frsize
-}
-
 /// Takes room until at most `left` bytes are free; for none, every byte that can be had.
-fn leave(ballast: &mut File, at: &Path, left: u64) {
+fn leave(ballast: &mut File, at: &Mounted, left: u64) {
     for size in [MIB, 64 << 10, 4096, 1] {
         let chunk = vec![0x5a; size as usize];
-        while left == 0 || free(at) > left + size {
+        while left == 0 || at.free() > left + size {
             match ballast.write(&chunk).and_then(|_| ballast.sync_data()) {
                 Ok(()) => {}
                 Err(e) if e.kind() == ErrorKind::StorageFull => break,
@@ -67,7 +62,7 @@ fn what_finds_no_room_fails_and_leaves_nothing() {
         host.ok(&format!("image pull {}", image.display()));
 
         let mut ballast = File::create(place.data().join("ballast")).unwrap();
-        leave(&mut ballast, mounted.at(), 24 * MIB);
+        leave(&mut ballast, &mounted, 24 * MIB);
         let pool = data.join("pools/default/volumes");
         let before = names(&pool);
         host.refused("machine deploy small --name web --storage 128M", "pool-full", 4);
@@ -81,8 +76,8 @@ fn what_finds_no_room_fails_and_leaves_nothing() {
         // A file of holes takes no room: growing goes on, up to what the file system can address.
         host.ok("volume resize kept 1T");
 
-        leave(&mut ballast, mounted.at(), 0);
-        println!("    {} bytes are free", free(mounted.at()));
+        leave(&mut ballast, &mounted, 0);
+        println!("    {} bytes are free", mounted.free());
         host.refused("volume create 64M --name blank", "pool-full", 4);
         // What the database keeps for itself is given to it bit by bit: it lasts, and each time some of
         // it is free the fill finds it and must leave it.

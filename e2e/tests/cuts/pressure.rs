@@ -1,7 +1,7 @@
 //! A pool that runs short of its reserve: the trash gives up what was deleted first, as little of it as is
 //! enough, and nothing else.
 
-use e2e::cut::{Kind, Place};
+use e2e::cut::{Kind, Mounted, Place};
 use e2e::{Host, until};
 use rand::RngCore;
 use rustix::fs::{FallocateFlags, fallocate};
@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
@@ -18,11 +17,6 @@ const SIZE: u64 = 512 * MIB;
 const RESERVE: u64 = 96 * MIB;
 const VOLUME: u64 = 16 * MIB;
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn free(at: &Path) -> u64 {
-    let stat = rustix::fs::statvfs(at).unwrap();
-    stat.f_bavail * stat.f_frsize
-}
 
 /// Names of what can be taken back, if nothing is on its way out of the trash.
 fn kept(host: &Host) -> Option<BTreeSet<String>> {
@@ -49,9 +43,9 @@ fn looked_again(host: &Host) {
 }
 
 /// Takes room, in one go, until so much is free.
-fn leave(ballast: &File, at: &Path, left: u64) {
+fn leave(ballast: &File, at: &Mounted, left: u64) {
     let length = ballast.metadata().unwrap().len();
-    fallocate(ballast, FallocateFlags::empty(), length, free(at) - left).unwrap();
+    fallocate(ballast, FallocateFlags::empty(), length, at.free() - left).unwrap();
 }
 
 fn content() -> Vec<u8> {
@@ -87,18 +81,18 @@ fn a_pool_below_its_reserve_empties_as_much_of_the_trash_as_it_must() {
         }
         let ballast = File::create(place.data().join("ballast")).unwrap();
         // Enough is enough, to the last piece.
-        leave(&ballast, mounted.at(), RESERVE + MIB);
+        leave(&ballast, &mounted, RESERVE + MIB);
         looked_again(&host);
         assert_eq!(kept(&host).unwrap().len(), 5, "there is room");
 
         // One and a half volumes short. Where the snapshot shares its blocks, it frees nothing by itself.
-        leave(&ballast, mounted.at(), RESERVE - VOLUME * 3 / 2);
+        leave(&ballast, &mounted, RESERVE - VOLUME * 3 / 2);
         let gone =
             if kind == Kind::Xfs { ["early", "first", "second"].as_slice() } else { &["early", "first"] };
         let left = ["early", "first", "second", "third", "fourth"].into_iter().filter(|n| !gone.contains(n));
         let left: BTreeSet<String> = left.map(str::to_owned).collect();
         let began = Instant::now();
-        until("there is room again", PATIENCE, || (free(mounted.at()) >= RESERVE).then_some(()));
+        until("there is room again", PATIENCE, || (mounted.free() >= RESERVE).then_some(()));
         println!("    there was room again after {:.1} s", began.elapsed().as_secs_f32());
         until("nothing is on its way", PATIENCE, || kept(&host));
         looked_again(&host);
@@ -119,7 +113,7 @@ fn a_pool_below_its_reserve_empties_as_much_of_the_trash_as_it_must() {
         host.refused("volume create 256M --name none", "pool-full", 4);
 
         // Further down, all that is left goes; what is in use stays, however short it is.
-        leave(&ballast, mounted.at(), RESERVE / 4);
+        leave(&ballast, &mounted, RESERVE / 4);
         until("the rest goes, too", PATIENCE, || kept(&host).filter(BTreeSet::is_empty));
         looked_again(&host);
         assert_eq!(host.json("volume list")["items"].as_array().unwrap().len(), 3);

@@ -29,17 +29,12 @@ impl Scene {
         Self { host, mounted, place }
     }
 
-    fn free(&self) -> u64 {
-        let stat = rustix::fs::statvfs(self.mounted.at()).unwrap();
-        stat.f_bavail * stat.f_frsize
-    }
-
     /// Takes all but so much room; for none, also the blocks that only root can have.
     fn leave(&self, left: u64) {
         let file = File::options().write(true).create(true).truncate(false).open(self.filler()).unwrap();
         for step in [PIECE, MIB, 64 << 10, 4096] {
             let mut at = file.metadata().unwrap().len();
-            while left == 0 || self.free() > left + step {
+            while left == 0 || self.mounted.free() > left + step {
                 if fallocate(&file, FallocateFlags::empty(), at, step).is_err() {
                     break;
                 }
@@ -181,7 +176,7 @@ fn goes_without_a_byte(scene: &mut Scene) {
     scene.write(100);
     scene.wait_until_it_stands();
     scene.leave(0);
-    println!("    {} bytes are free", scene.free());
+    println!("    {} bytes are free", scene.mounted.free());
     let host = &scene.host;
     let stopped = host.run("machine stop web");
     assert_eq!(stopped.code, 0, "{stopped:?}");
