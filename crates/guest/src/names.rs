@@ -22,14 +22,15 @@ const PREFIX: &str = "virtio-";
 /// # Errors
 /// Those of `/dev`.
 pub fn give() -> io::Result<()> {
-    give_in(Path::new(NAMES), &wanted_in(Path::new("/sys/block")))
+    give_in(Path::new(NAMES), &wanted_in(Path::new("/sys/class/block"), Path::new("/dev")))
 }
 
 /// Keeps the names right for as long as the agent lives.
 pub async fn keep() {
     let watch = || {
         let edges = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        // The kernel makes a disk's node once sysfs tells its serial.
+        // A disk's node comes once its class and its serial are in sysfs (`device_add` in
+        // drivers/base/core.c), and goes before them; /sys/block has it only after that.
         inotify::add_watch(&edges, "/dev", WatchFlags::CREATE | WatchFlags::DELETE)?;
         crate::watched(edges, Interest::READABLE)
     };
@@ -51,19 +52,25 @@ pub async fn keep() {
     }
 }
 
-/// What each name shall lead to.
-fn wanted_in(sys: &Path) -> BTreeMap<String, String> {
+/// What each name shall lead to, for the disks that have a node.
+fn wanted_in(sys: &Path, dev: &Path) -> BTreeMap<String, String> {
     let mut wanted = BTreeMap::new();
+    let mut want = |name: String, node: String| {
+        if dev.join(&node).exists() {
+            wanted.insert(name, format!("../../{node}"));
+        }
+    };
     for entry in fs::read_dir(sys).into_iter().flatten().flatten() {
         let Ok(name) = entry.file_name().into_string() else { continue };
+        // A partition has no serial of its own, and comes with its disk.
         let Some(serial) = disk::serial(&entry.path()) else { continue };
         for part in fs::read_dir(entry.path()).into_iter().flatten().flatten() {
             let number = fs::read_to_string(part.path().join("partition")).unwrap_or_default();
             if let (Ok(number), Ok(part)) = (number.trim().parse::<u32>(), part.file_name().into_string()) {
-                wanted.insert(format!("{PREFIX}{serial}-part{number}"), format!("../../{part}"));
+                want(format!("{PREFIX}{serial}-part{number}"), part);
             }
         }
-        wanted.insert(format!("{PREFIX}{serial}"), format!("../../{name}"));
+        want(format!("{PREFIX}{serial}"), name);
     }
     wanted
 }
@@ -99,6 +106,10 @@ mod tests {
     fn names_follow_the_disks() {
         let dir = tempfile::tempdir().unwrap();
         let (sys, names) = (dir.path().join("block"), dir.path().join("by-id"));
+        let dev = dir.path().join("dev");
+        fs::create_dir_all(&dev).unwrap();
+        let node = |name: &str| fs::write(dev.join(name), "").unwrap();
+        ["vda", "vdb", "vdb2", "vdc", "vdd", "loop0"].into_iter().for_each(node);
         let make = |at: &str, file: &str, text: &str| {
             fs::create_dir_all(sys.join(at)).unwrap();
             fs::write(sys.join(at).join(file), text).unwrap();
@@ -110,7 +121,7 @@ mod tests {
         make("vdd", "serial", "");
         make("loop0", "size", "1");
         let give = || {
-            give_in(&names, &wanted_in(&sys)).unwrap();
+            give_in(&names, &wanted_in(&sys, &dev)).unwrap();
             let all = fs::read_dir(&names).unwrap().map(|e| e.unwrap().path());
             let mut all: Vec<_> = all
                 .map(|p| (p.file_name().unwrap().to_owned(), fs::read_link(&p).unwrap()))
@@ -128,8 +139,13 @@ mod tests {
         assert_eq!(give(), first);
         // What is somebody else's stays.
         symlink("../../sda", names.join("ata-x")).unwrap();
-        fs::remove_dir_all(sys.join("vdb")).unwrap();
+        // The node of what goes does so first, and that of what comes comes last.
+        fs::remove_file(dev.join("vdb2")).unwrap();
+        assert_eq!(give(), ["ata-x ../../sda", first[0], first[1]]);
+        fs::remove_file(dev.join("vdb")).unwrap();
         fs::rename(sys.join("vda"), sys.join("vde")).unwrap();
+        assert_eq!(give(), ["ata-x ../../sda"]);
+        node("vde");
         assert_eq!(give(), ["ata-x ../../sda", "virtio-0123456789ab ../../vde"]);
     }
 }
