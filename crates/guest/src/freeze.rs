@@ -5,7 +5,7 @@
 //! throughout.
 
 use crate::inside::Inside;
-use crate::{log, mounted};
+use crate::{disk, log, mounted};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fstat, major, minor, syncfs};
 use rustix::ioctl::{Setter, Updater, ioctl, opcode};
@@ -14,15 +14,20 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
-/// What the helper says once everything is held.
-pub const HELD: &str = "held\n";
+/// What the helper says once everything is held; the serials of the disks follow.
+pub const HELD: &str = "held";
 /// What it says once everything was let go that had been held all the while.
 pub const THROUGHOUT: &str = "throughout\n";
 /// What it says if something let go of it before.
 pub const BROKEN: &str = "broken\n";
 
 /// A file system that is held.
-struct Held(OwnedFd, String);
+struct Held {
+    fd: OwnedFd,
+    path: String,
+    /// Its device number, as `major:minor`, and what was said to be mounted.
+    on: [String; 2],
+}
 
 /// `linux/fs.h`: `_IOWR('X', 119, int)` and 120; both ignore the number.
 fn freeze(fd: &OwnedFd) -> rustix::io::Result<()> {
@@ -44,6 +49,30 @@ fn checkpoint(fd: &OwnedFd) {
     let _ = unsafe { ioctl(fd, Setter::<{ opcode::write::<u32>(b'f', 43) }, u32>::new(0)) };
 }
 
+/// What makes the kernel wait for its own readers by asking every processor, not until it has heard of each
+/// (`rcu_expedited`, kernel/ksysfs.c; rcupdate.rcu_expedited in its parameters). Holding a file system still
+/// does so three times, each some 20 ms else.
+const EXPEDITED: &str = "/sys/kernel/rcu_expedited";
+
+/// While this lives, the kernel is in a hurry.
+struct Hurry;
+
+impl Hurry {
+    /// `None` where it is already, or cannot be: then holding takes longer.
+    fn begin() -> Option<Self> {
+        let idle = std::fs::read(EXPEDITED).is_ok_and(|now| now.trim_ascii() == b"0");
+        (idle && std::fs::write(EXPEDITED, "1").is_ok()).then_some(Self)
+    }
+}
+
+impl Drop for Hurry {
+    fn drop(&mut self) {
+        if let Err(e) = std::fs::write(EXPEDITED, "0") {
+            log::complain(&format!("{EXPEDITED} cannot be set back: {e}"));
+        }
+    }
+}
+
 /// The helper: the machine's root is its standard input. Its standard output is a socket: it says there
 /// that all is held, waits for a word or an end there, at most `seconds`, lets go, and says how that was.
 ///
@@ -53,7 +82,7 @@ pub fn run(seconds: &str) -> io::Result<ExitCode> {
     let seconds = seconds.parse().map_err(io::Error::other)?;
     let inside = Inside::from(rustix::stdio::stdin().try_clone_to_owned()?);
     let held = hold(&inside)?;
-    let said = say(HELD);
+    let said = say(&format!("{HELD}{}\n", still_disks(&held)));
     // Whoever asked may be gone already; then there is nothing to wait for.
     let told = said.is_ok() && wait(seconds)?;
     let throughout = let_go(held) && told;
@@ -68,7 +97,7 @@ pub fn run(seconds: &str) -> io::Result<ExitCode> {
 /// When it cannot be told what is mounted.
 pub fn let_go_of_all() -> io::Result<()> {
     let inside = Inside::from(rustix::stdio::stdin().try_clone_to_owned()?);
-    for Held(fd, path) in open_all(&inside)?.iter().rev() {
+    for Held { fd, path, .. } in open_all(&inside)?.iter().rev() {
         if thaw(fd).is_ok() {
             log::complain(&format!("{path} was held by nobody and is let go"));
         }
@@ -94,15 +123,17 @@ fn wait(seconds: i64) -> io::Result<bool> {
 fn hold(inside: &Inside) -> io::Result<Vec<Held>> {
     let all = open_all(inside)?;
     // What is written out now does not have to be while everything is held.
-    for Held(fd, path) in &all {
+    for Held { fd, path, .. } in &all {
         syncfs(fd).map_err(|e| io::Error::other(format!("{path} cannot be written out: {e}")))?;
         checkpoint(fd);
     }
+    let _hurry = Hurry::begin();
     let mut held = Vec::new();
-    for Held(fd, path) in all {
-        match freeze(&fd) {
-            Ok(()) => held.push(Held(fd, path)),
+    for one in all {
+        match freeze(&one.fd) {
+            Ok(()) => held.push(one),
             Err(e) => {
+                let path = one.path;
                 let_go(held);
                 return Err(io::Error::other(format!("{path} cannot be held still: {e}")));
             }
@@ -111,10 +142,24 @@ fn hold(inside: &Inside) -> io::Result<Vec<Held>> {
     Ok(held)
 }
 
+/// The serials of the disks on which something is held, each after a space: of it, of a partition, or of
+/// what is built on them. What is in use without a file system, or by one that knows no holding, is not.
+fn still_disks(held: &[Held]) -> String {
+    let on: BTreeSet<&str> = held.iter().flat_map(|h| &h.on).map(String::as_str).collect();
+    let still = |name: &String| {
+        let stack = mounted::stack(name);
+        stack.iter().any(|dev| on.contains(dev.as_str())) || mounted::shares_btrfs(name, &on)
+    };
+    let disks = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let disks = disks.filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.starts_with("vd"));
+    let serial = |name: String| disk::serial(&std::path::Path::new("/sys/block").join(name));
+    disks.filter(still).filter_map(serial).map(|serial| format!(" {serial}")).collect()
+}
+
 /// Lets go in the opposite order; whether all of it had been held.
 fn let_go(held: Vec<Held>) -> bool {
     let mut all = true;
-    for Held(fd, path) in held.iter().rev() {
+    for Held { fd, path, .. } in held.iter().rev() {
         if let Err(e) = thaw(fd) {
             log::complain(&format!("{path} was let go by something else: {e}"));
             all = false;
@@ -135,8 +180,8 @@ fn open_all(inside: &Inside) -> io::Result<Vec<Held>> {
         let Ok(fd) = inside.open(&mount.path, flags, Mode::empty()) else { continue };
         let dev = fstat(&fd)?.st_dev;
         if mount.own_numbers || format!("{}:{}", major(dev), minor(dev)) == mount.dev {
-            seen.insert(mount.dev);
-            all.push(Held(fd, mount.path));
+            seen.insert(mount.dev.clone());
+            all.push(Held { fd, path: mount.path, on: [mount.dev, mount.source] });
         }
     }
     match all.is_empty() {
@@ -150,6 +195,7 @@ fn open_all(inside: &Inside) -> io::Result<Vec<Held>> {
 struct Mount {
     path: String,
     dev: String,
+    source: String,
     /// The files have device numbers of their own.
     own_numbers: bool,
 }
@@ -164,6 +210,7 @@ fn mounts(mountinfo: &str) -> Vec<Mount> {
         Some(Mount {
             path: mounted::unescape(mount.get(4)?),
             dev: (*mount.get(2)?).to_owned(),
+            source: mounted::unescape(fs.get(1)?),
             own_numbers: *fs.first()? == "btrfs",
         })
     };
@@ -205,7 +252,7 @@ mod tests {
         let hold = || {
             let fd = open();
             freeze(&fd).unwrap();
-            Held(fd, "x".into())
+            Held { fd, path: "x".into(), on: Default::default() }
         };
         let first = hold();
         assert_eq!(freeze(&open()), Err(rustix::io::Errno::BUSY));

@@ -34,6 +34,38 @@ fn devices(disk: &str) -> BTreeSet<String> {
     all.filter_map(read).collect()
 }
 
+/// The device numbers of a disk, its partitions, and all that is built on them: what device mapper and md
+/// make of them, of which `holders` in sysfs tells.
+pub fn stack(disk: &str) -> BTreeSet<String> {
+    let (mut all, mut next) = (BTreeSet::new(), vec![disk.to_owned()]);
+    while let Some(disk) = next.pop() {
+        let new = devices(&disk);
+        if new.is_subset(&all) {
+            continue;
+        }
+        for dev in &new {
+            let holders = std::fs::read_dir(format!("/sys/dev/block/{dev}/holders"));
+            next.extend(
+                holders.into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok()),
+            );
+        }
+        all.extend(new);
+    }
+    all
+}
+
+/// Whether a disk, or a partition of it, is of the same Btrfs as one of these sources.
+pub fn shares_btrfs(disk: &str, sources: &BTreeSet<&str>) -> bool {
+    let all = std::fs::read_dir("/sys/fs/btrfs").into_iter().flatten().flatten();
+    all.filter_map(|fs| std::fs::read_dir(fs.path().join("devices")).ok()).any(|devices| {
+        let names: Vec<String> = devices.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
+        let ours = |name: &String| {
+            name.strip_prefix(disk).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
+        };
+        names.iter().any(ours) && names.iter().any(|name| sources.contains(format!("/dev/{name}").as_str()))
+    })
+}
+
 /// Where a disk is mounted, inner mounts first.
 ///
 /// # Errors

@@ -16,8 +16,8 @@ pub mod preamble;
 pub use config::{Entry, GuestConfig, Mount, Nic};
 pub use frame::{Frame, MAX as MAX_FRAME};
 pub use message::{
-    Clock, ClockSet, DiskUsage, ExecRequest, Freeze, GrowDisk, Grown, Growth, Refusal, ReleaseDisk, State,
-    Thawed, TrimDisk, Trimmed, Tty, UsedDisk, decode_exec, encode_exec, paths,
+    Clock, ClockSet, DiskUsage, ExecRequest, Freeze, GrowDisk, Grown, Growth, Held, Refusal, ReleaseDisk,
+    State, Thawed, TrimDisk, Trimmed, Tty, UsedDisk, decode_exec, encode_exec, paths,
 };
 
 /// The name of the virtio-serial port that the agent serves

@@ -113,6 +113,15 @@ pub struct Freeze {
     pub seconds: u64,
 }
 
+/// What is held.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Held {
+    /// The serials of the disks with a file system that is; an agent from before this was asked does not
+    /// tell.
+    pub serials: Option<Vec<String>>,
+}
+
 /// How they were held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -31,6 +31,11 @@ pub struct Grown {
     pub note: Option<String>,
 }
 
+/// The serials of the disks with a file system that is held still; `None` of an agent that is too old to
+/// tell.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Held(pub Option<Vec<String>>);
+
 /// The agents of one node.
 pub trait Guest: Send + Sync {
     /// What the agent of this run last said. Looking makes sure that somebody listens from then on,
@@ -81,11 +86,12 @@ pub trait Guest: Send + Sync {
     fn disk_usage(&self, runs: &[(MachineId, RunId)]) -> HashMap<RunId, Vec<(String, ByteSize)>>;
 
     /// Holds every file system of the guest still, written out, until [`Guest::thaw`]; the guest lets
-    /// go by itself after half a minute, whatever becomes of the host. Held ones are held anew.
+    /// go by itself after half a minute, whatever becomes of the host. Held ones are held anew. What is in
+    /// use without a file system goes on.
     ///
     /// # Errors
     /// `guest-unreachable` (passing), `guest-failed`, also of an agent that cannot do it.
-    fn freeze(&self, machine: MachineId, run: RunId) -> Result<(), Fault>;
+    fn freeze(&self, machine: MachineId, run: RunId) -> Result<Held, Fault>;
 
     /// Lets the guest go on; whether all was held from the answer to [`Guest::freeze`] until now.
     ///

@@ -14,7 +14,7 @@ mod space;
 mod vmm;
 
 pub use clock::Clock;
-pub use guest::{Grown, Guest, GuestObs};
+pub use guest::{Grown, Guest, GuestObs, Held};
 pub use images::{ImageObs, Images};
 pub use net::{Net, NicPlan};
 pub use pool::{Capacity, FileObs, Fresh, FromSnapshot, Pool, SnapshotObs, VolumeObs};

@@ -9,11 +9,12 @@ use crate::admit::{go_for_good, going_snapshot, restorable};
 use crate::db::{Change, MachineRecord, SnapshotRecord, encode};
 use crate::plan::Answer;
 use crate::plan::snapshot::{Look, Source, Step, plan, too_late};
-use crate::port::{Backup, Fault, ProcessObs};
+use crate::port::{Backup, Fault, Held, ProcessObs};
 use crate::store::Check;
 use crate::{Engine, key};
-use std::cell::Cell;
-use types::machine::MachineSpec;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use types::machine::{Disk, MachineSpec, Mount};
 use types::operation::{Kind, Progress};
 use types::snapshot::{Consistency, SnapshotDeletion, SnapshotSidecar, SnapshotSpec, SnapshotStatus, Taken};
 use types::volume::VolumeSpec;
@@ -188,7 +189,7 @@ impl Engine {
             Some(machine) => Some(self.live(&machine)?.ok_or(Broken::Raced)?),
         };
         let at = self.now();
-        let throughout = match live {
+        let still = match live {
             None => self.copy_all(&all, false).map(|()| None)?,
             Some(run) => Some(self.copy_live(&all, run)?),
         };
@@ -196,8 +197,8 @@ impl Engine {
         for one in &all {
             let (id, volume) = (one.spec.id, one.spec.volume);
             let size = self.pool(&one.spec.pool)?.settle_snapshot(id)?;
-            let whole = match throughout {
-                Some(throughout) => throughout,
+            let whole = match &still {
+                Some(still) => still.contains(&volume),
                 None => self.0.db.0.get(&key::unclean(volume))?.is_none(),
             };
             let consistency = if whole { Consistency::Filesystem } else { Consistency::Crash };
@@ -219,14 +220,20 @@ impl Engine {
         })
     }
 
-    /// Takes them from under a guest that is held still meanwhile; whether it was, throughout. Where
-    /// blocks can be shared that is all; else the hypervisor copies, and the guest goes on once it has
-    /// begun to.
-    fn copy_live(&self, all: &[SnapshotRecord], (machine, run): (MachineId, RunId)) -> Result<bool, Broken> {
+    /// Takes them from under a guest that is held still meanwhile; the volumes of which it was,
+    /// throughout. Where blocks can be shared that is all; else the hypervisor copies, and the guest goes
+    /// on once it has begun to.
+    fn copy_live(
+        &self,
+        all: &[SnapshotRecord],
+        (machine, run): (MachineId, RunId),
+    ) -> Result<BTreeSet<VolumeId>, Broken> {
         let guest = &self.0.ports.guest;
-        let (held, thawed) = (Cell::new(false), Cell::new(false));
+        let of_machine = self.0.db.record::<MachineSpec>(machine.0)?.map(|m| m.spec.value.disks);
+        let disks = of_machine.unwrap_or_default();
+        let (held, thawed) = (RefCell::new(None), Cell::new(false));
         let hold = || match guest.freeze(machine, run) {
-            Ok(()) => held.set(true),
+            Ok(said) => *held.borrow_mut() = Some(still(all, &disks, &said)),
             Err(fault) => {
                 tracing::warn!(%machine, code = %fault.problem.code, "not held still: {fault}");
                 if fault.passing {
@@ -235,30 +242,34 @@ impl Engine {
                 }
             }
         };
-        let thaw = || thawed.set(held.get() && guest.thaw(machine, run).unwrap_or(false));
+        let holds = || held.borrow().is_some();
+        let thaw = || thawed.set(holds() && guest.thaw(machine, run).unwrap_or(false));
         let can = |one: &SnapshotRecord| self.pool(&one.spec.pool).is_ok_and(|pool| pool.shares());
         let sharing = all.iter().all(can);
         if sharing {
             hold();
         }
-        // Several are shared one after the other, which is one instant only for a guest that is still.
-        let share = sharing && (held.get() || all.len() == 1);
+        // Several are shared one after the other, which is one instant only if nothing writes to any.
+        let alone = all.len() == 1;
+        let quiet = held.borrow().as_ref().is_some_and(|still| still.len() == all.len());
+        let share = sharing && (quiet || alone);
         let copied = match share {
             true => {
                 let copied = self.copy_all(all, true);
                 thaw();
                 copied
             }
-            // One that was not to be held is not asked again.
+            // One that was asked once is not asked again.
             false if sharing => self.backup(all, (machine, run), &|| (), &thaw),
             false => self.backup(all, (machine, run), &hold, &thaw),
         };
         match copied {
-            Ok(()) if thawed.get() || all.len() == 1 || !share => Ok(thawed.get()),
+            Ok(()) if thawed.get() => Ok(held.take().unwrap_or_default()),
+            Ok(()) if alone || !share => Ok(BTreeSet::new()),
             Ok(()) => Err(not_at_once().into()),
             Err(fault) => {
                 // Else it would only go on by itself in a while.
-                let _ = held.get() && guest.thaw(machine, run).is_ok();
+                let _ = holds() && guest.thaw(machine, run).is_ok();
                 // What came to an end in the middle is not had by waiting for it.
                 let gone = self.0.ports.vmm.observe(machine, run)? != ProcessObs::Alive;
                 Err(if gone { went().into() } else { fault.into() })
@@ -385,6 +396,19 @@ impl Engine {
         }
         Ok(true)
     }
+}
+
+/// Those of these volumes to which nothing is written while a guest holds still.
+fn still(all: &[SnapshotRecord], disks: &[Disk], said: &Held) -> BTreeSet<VolumeId> {
+    let still = |volume: &VolumeId| {
+        let disk = disks.iter().find(|disk| disk.volume == *volume);
+        disk.is_some_and(|disk| disk.read_only)
+            || match &said.0 {
+                Some(serials) => serials.contains(&volume.short()),
+                None => disk.is_some_and(|disk| disk.mount != Mount::None),
+            }
+    };
+    all.iter().map(|one| one.spec.volume).filter(still).collect()
 }
 
 /// The fault of a copy whose machine has gone.

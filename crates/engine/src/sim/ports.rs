@@ -3,7 +3,7 @@
 use super::{File, Guests, Place, Process, World};
 use crate::port::{
     Backup, Capacity, Clock, DiskObs, Fault, FileObs, Footprint, Fresh, FromSnapshot, Grown, Guest, GuestObs,
-    Health, ImageObs, Images, Net, NicPlan, OnProgress, Pool, Pools, ProcessObs, RunDisk, RunPlan,
+    Health, Held, ImageObs, Images, Net, NicPlan, OnProgress, Pool, Pools, ProcessObs, RunDisk, RunPlan,
     SnapshotObs, Vmm, VolumeObs,
 };
 use std::collections::{BTreeMap, HashMap};
@@ -849,14 +849,16 @@ impl Guest for World {
         said.collect()
     }
 
-    fn freeze(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+    fn freeze(&self, machine: MachineId, run: RunId) -> Result<Held, Fault> {
         self.begin("freeze")?;
         let mut s = self.state();
         let until = s.up() + super::HELD;
-        s.heard(machine, run)?.held = Some(until);
+        let guest = s.heard(machine, run)?;
+        guest.held = Some(until);
+        let serials = guest.mounted.keys().map(|volume| volume.short()).collect();
         drop(s);
         self.tick("held still");
-        Ok(())
+        Ok(Held(Some(serials)))
     }
 
     fn thaw(&self, machine: MachineId, run: RunId) -> Result<bool, Fault> {

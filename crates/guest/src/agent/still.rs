@@ -9,7 +9,7 @@ use crate::exec::{refusal, refuse};
 use crate::{again, freeze, log};
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use proto::{Freeze, Thawed};
+use proto::{Freeze, Held, Thawed};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Pair;
@@ -26,13 +26,15 @@ const LONGEST: u64 = 60;
 const WRITTEN_OUT: Duration = Duration::from_secs(50);
 /// How long letting go may take.
 const LET_GO: Duration = Duration::from_secs(20);
-/// The longest word of a helper.
-const WORD: u64 = 64;
+/// The longest word of a helper: a machine has no more than 27 disks.
+const WORD: u64 = 4096;
 
 /// A helper that holds everything.
 pub struct Still {
     child: Child,
     socket: BufReader<UnixStream>,
+    /// The serials of the disks that it holds.
+    serials: Vec<String>,
 }
 
 impl Still {
@@ -43,8 +45,10 @@ impl Still {
         command.arg(seconds.to_string());
         command.stdin(Stdio::from(root)).stdout(Stdio::from(OwnedFd::from(theirs))).stderr(Stdio::piped());
         let child = tokio::process::Command::from(command).spawn()?;
-        let mut still = Self { child, socket: BufReader::new(UnixStream::from_std(ours)?) };
-        if still.word().await? == freeze::HELD {
+        let mut still = Self { child, socket: BufReader::new(UnixStream::from_std(ours)?), serials: vec![] };
+        let word = still.word().await?;
+        if let Some(serials) = word.strip_prefix(freeze::HELD).filter(|_| word.ends_with('\n')) {
+            still.serials = serials.split_whitespace().map(str::to_owned).collect();
             return Ok(still);
         }
         // It held nothing, or holds nothing any more.
@@ -88,8 +92,9 @@ impl Agent {
         let Ok(root) = root.fd().try_clone_to_owned() else { return super::server::broken() };
         match timeout(WRITTEN_OUT, Still::begin(root, seconds.clamp(1, LONGEST))).await {
             Ok(Ok(begun)) => {
+                let held = Held { serials: Some(begun.serials.clone()) };
                 *still = Some(begun);
-                json(StatusCode::OK, &serde_json::json!({}))
+                json(StatusCode::OK, &held)
             }
             Ok(Err(e)) => refuse(refusal(500, &e.to_string(), None)),
             // Dropped, its socket is at its end, so that it lets go of whatever it comes to hold.

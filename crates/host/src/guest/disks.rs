@@ -6,7 +6,7 @@ use super::state::clean;
 use super::{Agents, PATIENCE, config, session, unreachable};
 use crate::durable;
 use bytes::Bytes;
-use engine::port::{Fault, Grown, RunPlan};
+use engine::port::{Fault, Grown, Held, RunPlan};
 use futures_util::future::join_all;
 use hyper::StatusCode;
 use proto::{DiskUsage, GrowDisk, GuestConfig, Refusal, ReleaseDisk, State, TrimDisk, paths};
@@ -107,12 +107,12 @@ impl Agents {
         all.into_iter().flatten().collect()
     }
 
-    pub(super) fn freeze_disks(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+    pub(super) fn freeze_disks(&self, machine: MachineId, run: RunId) -> Result<Held, Fault> {
         let asked = proto::Freeze { seconds: HELD };
         tracing::debug!(%machine, "the guest is asked to hold still");
-        self.question::<_, serde_json::Value>(machine, run, paths::FREEZE, &asked, FREEZE)?;
-        tracing::debug!(%machine, "the guest holds still");
-        Ok(())
+        let held: proto::Held = self.question(machine, run, paths::FREEZE, &asked, FREEZE)?;
+        tracing::debug!(%machine, ?held, "the guest holds still");
+        Ok(Held(held.serials.map(|all| all.into_iter().take(DISKS).collect())))
     }
 
     pub(super) fn thaw_disks(&self, machine: MachineId, run: RunId) -> Result<bool, Fault> {

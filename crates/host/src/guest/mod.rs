@@ -18,7 +18,7 @@ pub use exec::ExecStream;
 pub use state::observation;
 
 use crate::Layout;
-use engine::port::{Fault, Grown, Guest, GuestObs, RunPlan, Wake};
+use engine::port::{Fault, Grown, Guest, GuestObs, Held, RunPlan, Wake};
 use session::Session;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -131,7 +131,7 @@ impl Guest for Agents {
         self.ask_usage(runs)
     }
 
-    fn freeze(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {
+    fn freeze(&self, machine: MachineId, run: RunId) -> Result<Held, Fault> {
         self.freeze_disks(machine, run)
     }
 
