@@ -3,7 +3,7 @@
 //! Invariant: holes are never read and never written, so that a copy occupies no more than its
 //! source; never more than the agreed length is copied, however the source grows meanwhile.
 
-use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
+use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, seek};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -115,6 +115,28 @@ pub(crate) fn next_range(file: &File, at: u64, length: u64) -> io::Result<Option
     };
     let end = seek(file, SeekFrom::Hole(start))?.min(length);
     Ok(Some((start, end)))
+}
+
+/// Gives back what was only set aside: it reads as zeros with and without it. Nobody may write to it.
+///
+/// # Errors
+/// Those of the file.
+pub fn give_back(file: &File) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let mut at = 0;
+    while at < length {
+        let (start, end) = next_range(file, at, length)?.unwrap_or((length, length));
+        if start > at {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            match fallocate(file, flags, at, start - at) {
+                // Then it stays set aside.
+                Err(Errno::OPNOTSUPP) => return Ok(()),
+                other => other?,
+            }
+        }
+        at = end;
+    }
+    Ok(())
 }
 
 /// Copies one range, in the kernel if it can.

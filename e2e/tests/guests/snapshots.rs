@@ -2,6 +2,7 @@
 
 use e2e::cut::{Kind, Place};
 use e2e::{Host, until};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
@@ -85,16 +86,20 @@ fn at_rest(host: &Host) {
 }
 
 /// The same of a machine that runs and goes on running.
-fn live(host: &Host) {
+fn live(host: &Host, shares: bool) {
     host.ok("volume create 256M --name appdata");
-    host.ok("machine deploy debian --name web --attach appdata");
+    host.ok("volume create 64M --name bare --fs none");
+    host.ok("machine deploy debian --name web --attach appdata --attach bare:none");
     host.sh("web", "echo one > /mnt/appdata/mark; echo one > /root/mark");
-    // What is written all the while comes to both disks in the same order; `<>` does not empty a file.
-    host.sh(
-        "web",
-        "nohup sh -c 'i=10000; while i=$((i+1)); do echo $i 1<>/root/n; echo $i 1<>/mnt/appdata/n; done' \
-         >/dev/null 2>&1 &",
+    // What is written all the while comes to all disks in the same order; `<>` does not empty a file.
+    let machine = host.json("machine show web");
+    let disk = machine["volumes"].as_array().unwrap().iter().find(|v| v["name"] == "bare").unwrap();
+    let bare = format!("/dev/disk/by-id/{}", disk["device"].as_str().unwrap());
+    let writer = format!(
+        "nohup sh -c 'i=10000; while i=$((i+1)); do echo $i 1<>/root/n; echo $i 1<>/mnt/appdata/n; \
+         echo $i | dd of={bare} bs=512 conv=sync oflag=direct; done' >/dev/null 2>&1 &"
     );
+    host.sh("web", &writer);
     until("it is being written", Duration::from_secs(60), || {
         (host.run("machine exec web -- test -s /mnt/appdata/n").code == 0).then_some(())
     });
@@ -102,6 +107,17 @@ fn live(host: &Host) {
     let said = host.ok("machine snapshot web --name live");
     print!("    {said}");
     assert_eq!(said.matches("filesystem consistent").count(), 2, "{said}");
+    assert_eq!(said.matches("crash consistent").count(), 1, "nobody held the bare one still: {said}");
+    thin(host, "live");
+    if !shares {
+        // While the hypervisor copies, all of it is set aside.
+        host.ok("volume create 1T --name vast --fs none");
+        host.ok("machine volume attach web vast:none");
+        host.refused("volume snapshot vast", "pool-full", 4);
+        let said = host.run("volume snapshot vast").err;
+        assert!(said.contains("stop the machine first"), "{said}");
+        host.ok("machine volume detach web vast");
+    }
     host.sh("web", "echo two > /mnt/appdata/mark; echo two > /root/mark; sync");
     assert!(host.ok("volume snapshot appdata --name later").contains("filesystem consistent"));
     host.refused("snapshot restore live", "machine-running", 4);
@@ -112,6 +128,11 @@ fn live(host: &Host) {
     let n = host.sh("web", "cat /root/n /mnt/appdata/n");
     let n: Vec<i64> = n.lines().map(|l| l.parse().unwrap()).collect();
     assert!((0..=1).contains(&(n[0] - n[1])), "of one instant: {n:?}");
+    let third: i64 = host
+        .sh("web", &format!("dd if={bare} bs=512 count=1 iflag=direct 2>/dev/null | tr -d '\\0'"))
+        .parse()
+        .unwrap();
+    assert!((0..=1).contains(&(n[1] - third)), "of one instant: {n:?} {third}");
     assert_eq!(host.sh("web", "dmesg | grep -c -i -E 'ext4.*(error|recovery)' || true"), "0");
     host.ok("machine stop web");
     host.ok("snapshot restore later");
@@ -120,10 +141,21 @@ fn live(host: &Host) {
     host.ok("machine delete web -y");
 }
 
+/// Holes of what is copied are holes in the copy, whoever copies.
+fn thin(host: &Host, snapshot: &str) {
+    let all = host.json(&format!("snapshot show {snapshot}"));
+    let id = all["id"].as_str().unwrap();
+    let at = host.data().join("pools/default/snapshots").join(format!("{id}.raw"));
+    let (copy, volume) = (at.metadata().unwrap(), host.file_of("web-root").metadata().unwrap());
+    assert_eq!(copy.len(), volume.len());
+    let more = copy.blocks().saturating_sub(volume.blocks()) * 512;
+    assert!(more < 64 * MIB, "{snapshot} takes {more} bytes more than its volume");
+}
+
 /// Nobody comes back to let the guest go on: it does so after a while, and says that it did.
 fn lets_go_by_itself(host: &Host) {
     let script = "/proc/$(pgrep -o sistemo-agent)/exe freeze 2 < / | ( \
-         read held; began=$(date +%s%N); echo late > /mnt/appdata/late; ended=$(date +%s%N); \
+         read held disks; began=$(date +%s%N); echo late > /mnt/appdata/late; ended=$(date +%s%N); \
          read how; echo $held $how $(((ended - began) / 1000000)) )";
     let said = host.sh("web", script);
     let [held, how, waited] = said.split(' ').collect::<Vec<_>>()[..] else { panic!("{said}") };
@@ -135,7 +167,7 @@ fn lets_go_by_itself(host: &Host) {
 
 #[test]
 fn snapshots_live_on_ext4() {
-    live(&Host::seeded("live-snapshots"));
+    live(&Host::seeded("live-snapshots"), false);
 }
 
 #[test]
@@ -143,7 +175,7 @@ fn snapshots_live_on_xfs() {
     let place = Place::new().unwrap();
     let _mounted = place.plain(Kind::Xfs, 6144 * MIB).unwrap();
     let data = place.data().join("sistemo");
-    live(&Host::seeded_at(&data, &place.disk().with_file_name("daemon.log"), &[]));
+    live(&Host::seeded_at(&data, &place.disk().with_file_name("daemon.log"), &[]), true);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use types::machine::MachineSpec;
 use types::operation::Kind;
 use types::snapshot::{Group, SnapshotDeletion, SnapshotSpec, TakeSnapshot, Taken};
 use types::volume::VolumeSpec;
-use types::{Actor, Code, Name, Operation, Problem, SnapshotId, Verb};
+use types::{Actor, Code, MachineId, Name, Operation, Problem, SnapshotId, Verb, VolumeId};
 
 /// What a made-up name has behind that of the volume.
 const TAIL: usize = 6;
@@ -100,6 +100,13 @@ impl Engine {
         self.take_hold(&mut draft.change, source.spec.id.0, (Kind::Snapshot, id.0))
     }
 
+    /// Whether a machine has this volume that runs.
+    fn runs_with(&self, volume: VolumeId) -> Result<bool, Problem> {
+        let Some(holder) = self.0.db.get::<MachineId>(&key::attach(volume))? else { return Ok(false) };
+        let machine = self.0.db.record::<MachineSpec>(holder.value.0)?;
+        Ok(machine.is_some_and(|m| m.status.run.is_some()))
+    }
+
     /// Puts a snapshot into a draft; whoever calls this takes the hold.
     pub(super) fn new_snapshot(
         &self,
@@ -116,7 +123,11 @@ impl Engine {
         if of.moving.is_some() {
             return Err(crate::hold::held(&of.name));
         }
-        self.refuse_full_copy(draft, (&of.pool, name.as_str()), (&of.pool, of.id))?;
+        if self.runs_with(of.id)? {
+            self.refuse_full_live_copy(draft, (&of.pool, name.as_str()), of.size)?;
+        } else {
+            self.refuse_full_copy(draft, (&of.pool, name.as_str()), (&of.pool, of.id))?;
+        }
         for warning in self.room_warnings(&of.pool).into_iter().chain(self.slow_copy_warning(&of.pool)) {
             draft.warn(warning);
         }

@@ -4,10 +4,8 @@
 //! no room until it is used.
 
 use super::{QUIET, Version, judge, version_of};
-use crate::{child, fault};
+use crate::{child, copy, fault};
 use engine::port::Fault;
-use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
-use rustix::io::Errno;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -31,7 +29,7 @@ pub fn make((file, path): (&File, &Path), uuid: Uuid, doing: &str, code: Code) -
     command.args(options(version, uuid)).arg(path);
     let made = child::run(&mut command, TOOL.1, code, QUIET, &mut |_| ());
     made.map_err(|failed| judge(failed, path, doing))?;
-    give_back(file).map_err(|e| fault::io(doing, path, &e.into()))
+    copy::give_back(file).map_err(|e| fault::io(doing, path, &e))
 }
 
 fn options(version: Version, uuid: Uuid) -> Vec<String> {
@@ -51,28 +49,6 @@ fn options(version: Version, uuid: Uuid) -> Vec<String> {
         all.extend(["-n", "parent=0"]);
     }
     all.into_iter().map(str::to_owned).collect()
-}
-
-/// Gives back what was only set aside: it reads as zeros with and without it.
-fn give_back(file: &File) -> Result<(), Errno> {
-    let length = file.metadata().map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?.len();
-    let mut from = 0;
-    while from < length {
-        let data = match seek(file, SeekFrom::Data(from)) {
-            Err(Errno::NXIO) => length,
-            other => other?,
-        };
-        if data > from {
-            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            match fallocate(file, flags, from, data - from) {
-                // Then it stays set aside.
-                Err(Errno::OPNOTSUPP) => return Ok(()),
-                other => other?,
-            }
-        }
-        from = if data < length { seek(file, SeekFrom::Hole(data))? } else { length };
-    }
-    Ok(())
 }
 
 #[cfg(test)]

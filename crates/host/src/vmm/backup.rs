@@ -9,14 +9,14 @@
 use super::qmp::{Failed, Qmp};
 use super::{ANSWER, block, disk, hotplug, unreachable};
 use crate::pools::place;
-use crate::{Layout, durable, fault};
+use crate::{Layout, copy, durable, fault};
 use engine::port::{Backup, Fault};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use types::operation::Progress;
 use types::{ByteSize, Code, SnapshotId};
@@ -55,11 +55,18 @@ pub fn run(qmp: &Qmp, layout: &Layout, backup: &Backup<'_>) -> Result<(), Fault>
     done.and(cleared)?;
     for (_, pool, snapshot) in backup.disks {
         let layout = &place::layout(layout, pool)?;
+        thin(&part(layout, *snapshot)).map_err(|e| failed(layout, *snapshot, &e))?;
         // It is believed in only once it was settled.
         std::fs::rename(part(layout, *snapshot), layout.snapshot(*snapshot))
             .map_err(|e| failed(layout, *snapshot, &e))?;
     }
     Ok(())
+}
+
+/// Gives back what QEMU had set aside: it makes zeros of holes that a file system has blocks for
+/// (`FALLOC_FL_ZERO_RANGE`), since backup jobs do not let it unmap.
+fn thin(path: &Path) -> io::Result<()> {
+    copy::give_back(&File::options().write(true).open(path)?)
 }
 
 fn failed(layout: &Layout, snapshot: SnapshotId, e: &io::Error) -> Fault {
