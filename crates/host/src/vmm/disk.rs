@@ -14,6 +14,9 @@ use types::Code;
 /// QEMU locks single bytes of an image: 100 + n for what it does, 200 + n for what it lets no one
 /// else do (its `block/file-posix.c`).
 const LOCK_BYTES: (i64, i64) = (100, 200);
+/// The one of them for writing (`BLK_PERM_WRITE`): those who only read share a file, which several views of
+/// one snapshot are.
+const WRITES: (i64, i64) = (101, 1);
 
 /// An open file, and whether the host's page cache is passed by.
 pub struct Open {
@@ -39,7 +42,8 @@ pub fn open(path: &Path, disk: &RunDisk) -> Result<Open, Fault> {
     if !open.file.metadata().map_err(failed)?.is_file() {
         return Err(failed(io::Error::other("it is no regular file")));
     }
-    if locked(&open.file).map_err(failed)? {
+    let those = if disk.read_only { WRITES } else { LOCK_BYTES };
+    if locked(&open.file, those).map_err(failed)? {
         return Err(in_use(disk.name.as_str()));
     }
     Ok(open)
@@ -63,10 +67,9 @@ pub fn open_direct(path: &Path, read_only: bool) -> io::Result<Open> {
     }
 }
 
-/// Whether anybody has locked the file as QEMU does. QEMU takes the lock itself and is the judge;
+/// Whether anybody has locked any of these bytes of the file. QEMU takes the lock itself and is the judge;
 /// this tells which volume it was, and before a process is made.
-fn locked(file: &File) -> io::Result<bool> {
-    let (start, len) = LOCK_BYTES;
+fn locked(file: &File, (start, len): (i64, i64)) -> io::Result<bool> {
     // SAFETY: `flock` holds integers only, for which zero is a value.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = libc::F_WRLCK as libc::c_short;
@@ -78,4 +81,46 @@ fn locked(file: &File) -> io::Result<bool> {
         return Err(io::Error::last_os_error());
     }
     Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Locks a byte as QEMU does, until the file is closed.
+    fn hold(path: &Path, byte: i64) -> File {
+        let file = File::open(path).unwrap();
+        // SAFETY: `flock` holds integers only, for which zero is a value.
+        let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+        lock.l_type = libc::F_RDLCK as libc::c_short;
+        lock.l_start = byte;
+        lock.l_len = 1;
+        // SAFETY: F_OFD_SETLK reads a `flock`, which `lock` is and which outlives the call.
+        assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut lock) }, 0);
+        file
+    }
+
+    #[test]
+    fn those_who_read_share_a_file_and_those_who_write_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        std::fs::write(&path, [0; 512]).unwrap();
+        let disk = |read_only| RunDisk {
+            volume: types::VolumeId(uuid::Uuid::nil()),
+            pool: "default".into(),
+            name: types::Name::new("data").unwrap(),
+            slot: 1,
+            serial: "data".into(),
+            role: types::volume::VolumeRole::Data,
+            mount: None,
+            read_only,
+            identity: None,
+        };
+        // It reads, and lets nobody write or change the size.
+        let _reader = [100, 201, 203].map(|byte| hold(&path, byte));
+        assert!(open(&path, &disk(true)).is_ok());
+        assert_eq!(open(&path, &disk(false)).err().unwrap().problem.code, Code::VolumeInUse);
+        let _writer = hold(&path, 101);
+        assert_eq!(open(&path, &disk(true)).err().unwrap().problem.code, Code::VolumeInUse);
+    }
 }
