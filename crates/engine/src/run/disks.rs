@@ -63,10 +63,12 @@ impl Engine {
         let (ports, serial) = (&self.0.ports, volume.short());
         let done = match ports.guest.release(spec.id, run.id, &serial, force) {
             Err(fault) if !force => Err(self.said_busy(spec, volume, fault)?),
-            other => {
-                if let Err(fault) = other {
-                    tracing::warn!(machine = %spec.name, code = %fault.problem.code, "pulled out: {fault}");
-                }
+            Err(fault) => {
+                tracing::warn!(machine = %spec.name, code = %fault.problem.code, "pulled out: {fault}");
+                ports.vmm.unplug(spec.id, run.id, &serial)
+            }
+            Ok(()) => {
+                self.put_in_order(record, volume)?;
                 ports.vmm.unplug(spec.id, run.id, &serial)
             }
         };
@@ -82,6 +84,18 @@ impl Engine {
                 Err(Fault { passing: true, ..fault }.into())
             }
         }
+    }
+
+    /// What a guest had mounted for writing, and has unmounted, is in order again.
+    fn put_in_order(&self, record: &MachineRecord, volume: VolumeId) -> Result<(), Broken> {
+        let mark = key::unclean(volume);
+        let written = |d: &Disk| d.volume == volume && !d.read_only && d.mount != Mount::None;
+        if record.spec.disks.iter().any(written) && self.0.db.0.get(&mark)?.is_some() {
+            let mut change = Change::system();
+            change.on(&record.spec).on(&record.status).delete(mark);
+            change.commit(&self.0.db)?;
+        }
+        Ok(())
     }
 
     /// A guest's refusal in the words of whoever asked: names, and what to do.
@@ -110,12 +124,8 @@ impl Engine {
         }
         let forced =
             record.spec.disks.iter().any(|d| d.volume == volume && d.leaving.is_some_and(|l| l.force));
-        if record.status.run.is_some() {
-            // The guest has unmounted it, or was not asked.
-            match forced {
-                true => change.put(key::unclean(volume), &true),
-                false => change.delete(key::unclean(volume)),
-            };
+        if record.status.run.is_some() && forced {
+            change.put(key::unclean(volume), &true);
         }
         let used = record.status.run.is_some() && look.guest.hello;
         tracing::info!(machine = %spec.name, %volume, used, "a disk has left");

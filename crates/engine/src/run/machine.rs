@@ -10,7 +10,7 @@ use crate::plan::Answer;
 use crate::plan::machine::{DiskLook, Look, Rules, Step, after, held, one_more_death, plan, wants_run};
 use crate::port::{DiskObs, GuestObs, Health, NicPlan, ProcessObs, RunPlan};
 use crate::{Engine, key};
-use types::machine::{Desired, LastExit, MachineSpec, MachineStatus, Phase, Run, phase};
+use types::machine::{Desired, Exit, LastExit, MachineSpec, MachineStatus, Phase, Run, phase};
 use types::network::NetworkSpec;
 use types::operation::{Kind, Progress};
 use types::volume::{VolumeRole, VolumeSpec};
@@ -581,16 +581,21 @@ pub(super) fn plug_pulled(spec: &MachineSpec) -> String {
 }
 
 /// Says of the volumes of a run that ends whether its guest powered off in order. One that never was
-/// started touched nothing.
+/// started touched nothing, and none what it only read.
 fn mark_disks(change: &mut Change, record: &MachineRecord, look: &Look) {
-    let boot = record.status.run.as_ref().map(|run| &run.host_boot);
-    for disk in &record.spec.disks {
+    let Some(run) = &record.status.run else { return };
+    let clean = match (look.process, run.exit) {
+        _ if run.host_boot != look.host_boot => false,
+        (ProcessObs::Exited { clean: true }, _) | (_, Some(Exit::Ended)) => true,
+        // What told of it may be cleared away already; then nobody knows.
+        (ProcessObs::Absent, None) if run.hello_at.is_none() && !run.kill => return,
+        _ => false,
+    };
+    for disk in record.spec.disks.iter().filter(|disk| !disk.read_only) {
         let mark = key::unclean(disk.volume);
-        match look.process {
-            _ if boot != Some(&look.host_boot) => change.put(mark, &true),
-            ProcessObs::Exited { clean: true } => change.delete(mark),
-            ProcessObs::Absent => continue,
-            _ => change.put(mark, &true),
+        match clean {
+            true => change.delete(mark),
+            false => change.put(mark, &true),
         };
     }
 }
