@@ -24,6 +24,12 @@ impl Engine {
                 self.rename(draft, Kind::Volume, spec.id.0, &spec.name, name)?;
                 spec.name = name.clone();
             }
+            if req.protected == Some(true) {
+                // What goes with its machine would go all the same.
+                if let Some(machine) = self.holder(draft, spec.id)? {
+                    machine::refuse_going(&machine)?;
+                }
+            }
             spec.protected = req.protected.unwrap_or(spec.protected);
             spec.labels.edit(&req.labels)?;
             if spec == record.spec.value {

@@ -1,4 +1,4 @@
-//! Taking back what was deleted.
+//! Taking back what was deleted, and letting it go before its time.
 //!
 //! Invariant: what is restored was neither gone nor going for good in the transaction that accepts it:
 //! whoever lets it go for good changes its spec first ([`go_for_good`]).
@@ -268,6 +268,43 @@ impl Engine {
         draft.change.update(&record.spec, &spec);
         draft.touch(Kind::Volume, spec.id.0, name.as_str());
         Ok(())
+    }
+
+    /// Accepts that a deleted volume goes for good now. By name, the one that was deleted last; one that
+    /// is there, or is there again, is refused.
+    ///
+    /// # Errors
+    /// `volume-not-found`, `not-deleted`, `being-deleted` if it goes for good already.
+    pub fn discard_volume(&self, actor: &Actor, volume: &str) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::VolumeDelete, (Kind::Volume, volume), |draft| {
+            let new = go_for_good(&mut draft.change, &self.find_deleted::<VolumeSpec>(volume)?);
+            draft.about(Kind::Volume, new.id.0, new.name.as_str(), new.generation);
+            Ok(())
+        })
+    }
+
+    /// Accepts that a deleted snapshot goes for good now, as [`Engine::discard_volume`] does.
+    ///
+    /// # Errors
+    /// `snapshot-not-found`, `not-deleted`, `being-deleted` if it goes for good already.
+    pub fn discard_snapshot(&self, actor: &Actor, snapshot: &str) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::SnapshotDelete, (Kind::Snapshot, snapshot), |draft| {
+            let new = go_for_good(&mut draft.change, &self.find_deleted::<SnapshotSpec>(snapshot)?);
+            draft.about(Kind::Snapshot, new.id.0, new.name.as_str(), new.generation);
+            Ok(())
+        })
+    }
+
+    /// Accepts that a deleted machine goes for good now, and with it the volumes that were deleted with
+    /// it, as [`Engine::discard_volume`] does.
+    ///
+    /// # Errors
+    /// `machine-not-found`, `not-deleted`, `being-deleted` if it goes for good already.
+    pub fn discard_machine(&self, actor: &Actor, machine: &str) -> Result<Operation, Problem> {
+        self.admit(actor, Verb::MachineDelete, (Kind::Machine, machine), |draft| {
+            let record = self.find_deleted::<MachineSpec>(machine)?;
+            self.forget_for_good(draft, &record)
+        })
     }
 
     /// Something that was deleted and can be taken back, by id, or by name the latest.

@@ -27,6 +27,10 @@ pub struct DeleteArgs {
     /// For good: it cannot be taken back, nor what goes with it.
     #[serde(default)]
     now: bool,
+    /// Only what was deleted before, out of the trash and for good: what is there is refused. By name,
+    /// the one that was deleted last.
+    #[serde(default)]
+    deleted: bool,
 }
 
 /// How a disk is taken from a machine that runs.
@@ -142,8 +146,12 @@ pub async fn delete(
     Seg(machine): Seg<String>,
     Args(args): Args<DeleteArgs>,
 ) -> Result<Response, Failure> {
-    let DeleteArgs { preserve_storage, now } = args;
-    change(&app, move |engine| who.on(engine).delete_machine(&who.0, &machine, preserve_storage, now)).await
+    let DeleteArgs { preserve_storage, now, deleted } = args;
+    change(&app, move |engine| match deleted {
+        true => who.on(engine).discard_machine(&who.0, &machine),
+        false => who.on(engine).delete_machine(&who.0, &machine, preserve_storage, now),
+    })
+    .await
 }
 
 /// Takes a deleted machine back, stopped, with its volumes; by name, the one that was deleted last.

@@ -99,7 +99,11 @@ pub async fn delete(
     Seg(snapshot): Seg<String>,
     Args(args): Args<DeleteArgs>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| who.on(engine).delete_snapshot(&who.0, &snapshot, args.now)).await
+    change(&app, move |engine| match args.deleted {
+        true => who.on(engine).discard_snapshot(&who.0, &snapshot),
+        false => who.on(engine).delete_snapshot(&who.0, &snapshot, args.now),
+    })
+    .await
 }
 
 /// Takes a deleted snapshot back; by name, the one that was deleted last.

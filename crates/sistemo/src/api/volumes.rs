@@ -69,6 +69,10 @@ pub struct DeleteArgs {
     /// For good: the trash does not keep it, or no longer.
     #[serde(default)]
     pub now: bool,
+    /// Only what was deleted before, out of the trash and for good: what is there is refused. By name,
+    /// the one that was deleted last.
+    #[serde(default)]
+    pub deleted: bool,
 }
 
 impl ListArgs {
@@ -194,7 +198,11 @@ pub async fn delete(
     Seg(volume): Seg<String>,
     Args(args): Args<DeleteArgs>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| who.on(engine).delete_volume(&who.0, &volume, args.now)).await
+    change(&app, move |engine| match args.deleted {
+        true => who.on(engine).discard_volume(&who.0, &volume),
+        false => who.on(engine).delete_volume(&who.0, &volume, args.now),
+    })
+    .await
 }
 
 /// Takes a deleted volume back; by name, the one that was deleted last.

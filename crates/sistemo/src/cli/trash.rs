@@ -128,14 +128,18 @@ async fn empty(context: &Context, client: &Client, all: &[Gone]) -> Ended {
             Kind::Snapshot => "snapshots",
             _ => "volumes",
         };
-        let asked = client.delete::<Operation>(&[kind, &g.id.to_string()], "now=true").await;
+        let asked = client.delete::<Operation>(&[kind, &g.id.to_string()], "deleted=true").await;
         match asked {
             Ok(operation) => ended.push(wait(context, client, operation).await?),
             // It went with its machine, or somebody took it back or emptied the trash meanwhile.
             Err(p)
                 if matches!(
                     p.code,
-                    Code::VolumeNotFound | Code::MachineNotFound | Code::SnapshotNotFound | Code::Deleting
+                    Code::VolumeNotFound
+                        | Code::MachineNotFound
+                        | Code::SnapshotNotFound
+                        | Code::Deleting
+                        | Code::NotDeleted
                 ) => {}
             Err(p) => return Err(p.into()),
         }
