@@ -211,9 +211,10 @@ pub fn arrived(spec: &VolumeSpec, to: &str) -> VolumeSpec {
     }
 }
 
-/// What a volume is that stays where it was.
+/// What a volume is that stays where it was. It is newer than what [`arrived`] may have left in the other
+/// pool, which whoever makes a lost database anew compares it with.
 pub fn turned_back(spec: &VolumeSpec) -> VolumeSpec {
-    VolumeSpec { leaving: spec.moving.clone(), moving: None, generation: spec.generation + 1, ..spec.clone() }
+    VolumeSpec { leaving: spec.moving.clone(), moving: None, generation: spec.generation + 2, ..spec.clone() }
 }
 
 fn unreachable(pool: &str) -> Problem {

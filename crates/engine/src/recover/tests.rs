@@ -376,7 +376,7 @@ fn of_a_volume_on_its_way_the_one_that_was_lived_in_counts() {
         VolumeSpec { id: volume(2, "x").id, name: Name::new("moved").unwrap(), ..on_its_way.clone() };
     // It turned back and was written to, while a copy was still there.
     let back = VolumeSpec { id: volume(3, "x").id, name: Name::new("back").unwrap(), ..on_its_way.clone() };
-    let stays = VolumeSpec { generation: 6, ..crate::plan::volume::turned_back(&back) };
+    let stays = crate::plan::volume::turned_back(&back);
     let stranger = FoundVolume { pool: "big".into(), ..there(volume(4, "twice")) };
     let newer = VolumeSpec { generation: 9, ..volume(4, "twice") };
     let volumes = vec![
