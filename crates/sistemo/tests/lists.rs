@@ -138,6 +138,12 @@ fn what_is_imported_has_its_labels_and_its_role() {
     let ran = daemon.run("volume delete r -y");
     assert!(ran.err.contains("`sistemo machine delete web --preserve-storage`"), "{ran:?}");
     daemon.refused("vm deploy --volume r --pool default", "invalid-request", 2);
+    let ran = daemon.run("volume import http://127.0.0.1:9/none.raw -q");
+    assert!(
+        ran.err.starts_with("error[io-error]: it cannot be fetched: nothing answers there\nhint: "),
+        "{ran:?}"
+    );
+    assert!(!ran.err.contains("curl"), "{ran:?}");
     daemon.ok("volume snapshot r --name s");
     daemon.ok("vm deploy --volume s --pool default --name other");
 }
