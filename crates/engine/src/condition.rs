@@ -72,6 +72,18 @@ impl Engine {
         }
     }
 
+    /// What came of this request, if it was accepted before.
+    ///
+    /// # Errors
+    /// `conflict` if its key was used for another request.
+    pub fn accepted_before(&self) -> Result<Option<Operation>, Problem> {
+        match self.made_before()? {
+            Before::Operation(operation) => Ok(Some(*operation)),
+            Before::Answered => Err(Self::answered()),
+            Before::No(_) => Ok(None),
+        }
+    }
+
     /// The refusal of a repeated request whose answer is kept nowhere.
     pub(crate) fn answered() -> Problem {
         Problem::new(Code::Conflict, "this request was carried out before, under the same Idempotency-Key")
@@ -157,6 +169,10 @@ mod tests {
         assert_eq!(engine.machines().unwrap().len(), 1);
         let other = engine.under(once("k", "another")).deploy(&root, debian()).unwrap_err();
         assert_eq!(other.code, Code::Conflict);
+        let came = |key, print| engine.under(once(key, print)).accepted_before();
+        assert_eq!(came("k", "deploy").unwrap().map(|op| op.id), Some(ids[0]));
+        assert_eq!(came("k", "another").unwrap_err().code, Code::Conflict);
+        assert_eq!(came("k2", "deploy").unwrap(), None);
         assert_ne!(engine.under(once("k2", "deploy")).deploy(&root, debian()).unwrap().id, ids[0]);
         world.pass(25 * 3600 * 1000);
         assert_ne!(engine.under(once("k", "another")).deploy(&root, debian()).unwrap().id, ids[0]);

@@ -53,7 +53,6 @@ const REFUSED: &[(&[&str], &str, i32)] = &[
     (&["volume", "create"], "usage", 2),
     (&["volume", "create", "1G", "--pool", "a_b"], "invalid-name", 2),
     (&["volume", "move", "v"], "usage", 2),
-    (&["machine", "deploy", "--volume", "v", "--pool", "p"], "usage", 2),
     (&["pool", "create", "p"], "usage", 2),
     (&["pool", "create", "p", "--size", "1G", "--path", "/mnt"], "usage", 2),
     (&["pool", "create", "p", "--path", "/mnt", "--sparse"], "usage", 2),

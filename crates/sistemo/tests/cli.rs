@@ -202,6 +202,36 @@ fn an_operation_that_fails_gives_its_own_code() {
 }
 
 #[test]
+fn content_that_does_not_come_or_go_is_waited_for_no_longer_than_was_said() {
+    let never = || async {
+        std::future::pending::<()>().await;
+        StatusCode::OK
+    };
+    let stub = Stub::serve(
+        Router::new()
+            .route("/v1/volumes/appdata", one(volume("appdata", 1 << 30, None, "data")))
+            .route("/v1/volumes/{id}/export", post(never))
+            .route("/v1/volumes/import", post(never)),
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let (sent, made) = (dir.path().join("sent.raw"), dir.path().join("made.raw"));
+    std::fs::write(&sent, "x").unwrap();
+    for args in [
+        ["volume", "export", "appdata", made.to_str().unwrap(), "--timeout", "200ms"],
+        ["volume", "import", sent.to_str().unwrap(), "--name=new", "--timeout", "200ms"],
+        ["volume", "create", "--from", sent.to_str().unwrap(), "--timeout", "200ms"],
+    ] {
+        let ran = stub.run(&args);
+        assert_eq!(ran.code, 124, "{ran:?}");
+        assert!(
+            ran.err.contains("error[timed-out]: the content ") && ran.err.contains("hint: nothing "),
+            "{ran:?}"
+        );
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn help_is_what_it_was() {
     let dir = tempfile::tempdir().unwrap();
     for (name, args) in [

@@ -92,6 +92,63 @@ fn a_retried_deploy_makes_one_machine() {
 }
 
 #[test]
+fn a_retried_import_makes_one_volume_and_is_not_sent_again() {
+    let daemon = Daemon::up();
+    let token = format!("Bearer {}", daemon.token("operator"));
+    // More than the largest body that is kept.
+    let disk = "x".repeat(5 << 20);
+    let length = disk.len().to_string();
+    let post = |key: &str, query: &str, body: &str, length: &str| {
+        let mut headers = vec![("authorization", token.as_str()), ("idempotency-key", key)];
+        if body.is_empty() {
+            headers.push(("content-length", length));
+        }
+        let (status, _, answer) = daemon.tcp(&format!("POST /v1/volumes/import?{query}"), &headers, body);
+        (status, answer)
+    };
+    let query = "name=sent&label=env=prod,tier=web";
+    let (status, first) = post("k", query, &disk, &length);
+    assert_eq!(status, 202, "{first}");
+    let (status, again) = post("k", query, "", &length);
+    assert_eq!((status, &again["id"]), (202, &first["id"]));
+    let (status, other) = post("k", query, "", "7");
+    assert_eq!((status, &other["code"]), (409, &json!("conflict")));
+    let (status, other) = post("k", "name=another", "", &length);
+    assert_eq!((status, &other["code"]), (409, &json!("conflict")));
+    let sent = daemon.json("volume show sent");
+    assert_eq!(sent["labels"], json!({ "env": "prod", "tier": "web" }));
+    assert_eq!(daemon.ok("volume list -o name"), "sent\n");
+}
+
+#[test]
+fn what_is_imported_has_its_labels_and_its_role() {
+    let daemon = Daemon::up();
+    let file = daemon.dir.path().join("disk.raw");
+    std::fs::write(&file, vec![1; 9 << 20]).unwrap();
+    let file = file.display();
+    daemon.ok(&format!("volume import {file} --name a --label env=prod"));
+    daemon.ok(&format!("volume create --from {file} --name b --label env=prod --label tier=web"));
+    assert_eq!(daemon.ok("volume list -l env=prod -o name"), "a\nb\n");
+    assert_eq!(daemon.ok("volume list -l tier=web -o name"), "b\n");
+    daemon.refused(&format!("volume import {file} --name c --label nothing"), "invalid-request", 2);
+    let ran = daemon.run("vm deploy --volume a");
+    assert!(ran.err.contains("`sistemo volume import FILE --root`"), "{ran:?}");
+    daemon.ok(&format!("volume import {file} --name r --root"));
+    daemon.ok("vm deploy --volume r --name web");
+    let ran = daemon.run("volume delete r -y");
+    assert!(ran.err.contains("`sistemo machine delete web --preserve-storage`"), "{ran:?}");
+    daemon.refused("vm deploy --volume r --pool default", "invalid-request", 2);
+    let ran = daemon.run("volume import http://127.0.0.1:9/none.raw -q");
+    assert!(
+        ran.err.starts_with("error[io-error]: it cannot be fetched: nothing answers there\nhint: "),
+        "{ran:?}"
+    );
+    assert!(!ran.err.contains("curl"), "{ran:?}");
+    daemon.ok("volume snapshot r --name s");
+    daemon.ok("vm deploy --volume s --pool default --name other");
+}
+
+#[test]
 fn what_has_changed_since_is_not_changed() {
     let daemon = Daemon::up();
     create(&daemon, "v");

@@ -21,6 +21,13 @@ fn the_announcement() {
     assert_eq!(daemon.json("volume trim appdata")["trimmed_bytes"], 0);
     daemon.refused("machine volume detach web web-root", "volume-in-use", 4);
     daemon.refused("machine volume detach web appdata --force", "not-confirmed", 4);
+    let warns = |quiet: &str| {
+        let ran = daemon.run(&format!("machine volume detach web appdata --force -y{quiet}"));
+        assert_eq!(ran.code, 0, "{ran:?}");
+        daemon.ok("machine volume attach web appdata");
+        ran.err.starts_with("warning: programs in the guest")
+    };
+    assert!(warns("") && !warns(" -q"));
     daemon.ok("machine volume detach web appdata");
     daemon.refused("volume trim appdata", "volume-not-attached", 4);
     daemon.ok("machine stop web");

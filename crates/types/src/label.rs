@@ -91,6 +91,12 @@ impl Labels {
         Ok(())
     }
 
+    /// As a query has them: `env=prod,tier=web`.
+    pub fn in_query(&self) -> String {
+        let all: Vec<String> = self.0.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        all.join(",")
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

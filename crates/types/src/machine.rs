@@ -526,13 +526,14 @@ pub struct DeployMachine {
     /// Size of the root volume in bytes; 2 GiB unless given, or the size of `volume`.
     #[serde(default)]
     pub storage_bytes: Option<u64>,
-    /// The pool of the root volume; `default` unless given. Excludes `volume`.
+    /// The pool of the root volume that is made; `default`, or that of the snapshot, unless given. Excludes
+    /// a `volume` that is there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<Name>,
     /// Data volumes to attach.
     #[serde(default)]
     pub attach: Vec<AttachVolume>,
-    /// An existing volume to boot from, by id or name. Excludes `image`.
+    /// A root volume to boot from, or a snapshot of one to boot from a copy of, by id or name. Excludes `image`.
     #[serde(default)]
     pub volume: Option<String>,
     /// The network; the default one unless given.

@@ -363,6 +363,8 @@ pub struct ImportVolume {
     pub role: VolumeRole,
     /// Its size in bytes, rounded up to a MiB; without one, that of what is sent.
     pub size_bytes: Option<u64>,
+    /// What it is marked with.
+    pub labels: Labels,
 }
 
 /// Asks for an independent copy of a volume.

@@ -6,7 +6,6 @@
 use super::volume::{MIN_VOLUME, NewVolume, size};
 use super::{Draft, made_up, taken};
 use crate::{Engine, key};
-use types::label::Labels;
 use types::operation::{Kind, Target};
 use types::volume::{ImportVolume, VolumeSource};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem, Verb, VolumeId};
@@ -75,7 +74,7 @@ impl Engine {
                 fs,
                 identity: None,
                 owner: None,
-                labels: Labels::default(),
+                labels: req.labels.clone(),
                 read_only: false,
             };
             let spec = self.new_volume(draft, sent)?;

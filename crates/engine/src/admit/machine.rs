@@ -249,7 +249,7 @@ impl Engine {
         })?;
         refuse_deleting(&record)?;
         if let Some(holder) = self.holder(draft, record.spec.id)? {
-            return Err(in_use(&record.spec.name, &holder.spec.name));
+            return Err(in_use(&record.spec, &holder.spec));
         }
         refuse_lost(&record)?;
         self.refuse_held(&mut draft.change, record.spec.id.0, &record.spec.name)?;
@@ -776,6 +776,8 @@ pub(crate) fn release(change: &mut Change, record: &MachineRecord, volumes: &[Vo
 
 fn not_bootable(kind: &str, name: &Name) -> Problem {
     let text = format!("{kind} \"{name}\" is of a data volume: there is no system on it to boot");
-    Problem::new(Code::VolumeNotBootable, text)
-        .hint("give a root volume, or a snapshot of one; `sistemo volume list` shows which are")
+    Problem::new(Code::VolumeNotBootable, text).hint(
+        "give a root volume, or a snapshot of one; `sistemo volume import FILE --root` makes one of a disk with a \
+         system on it",
+    )
 }

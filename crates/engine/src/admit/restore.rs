@@ -201,7 +201,7 @@ impl Engine {
                     .hint(format!("`sistemo volume restore {old}` first")),
             ));
         } else if let Some(holder) = self.holder(draft, record.spec.id)? {
-            return Ok(Some(in_use(old, &holder.spec.name)));
+            return Ok(Some(in_use(&record.spec, &holder.spec)));
         } else {
             draft.change.on(&record.spec);
             draft.touch(Kind::Volume, disk.volume.0, old.as_str());

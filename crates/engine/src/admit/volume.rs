@@ -253,7 +253,7 @@ impl Engine {
             }
             refuse_deleting(&record)?;
             if let Some(machine) = self.holder(draft, record.spec.id)? {
-                return Err(in_use(&record.spec.name, &machine.spec.name));
+                return Err(in_use(&record.spec, &machine.spec));
             }
             self.refuse_held(&mut draft.change, record.spec.id.0, &record.spec.name)?;
             if record.spec.protected {
@@ -311,9 +311,17 @@ pub(super) fn cannot_shrink_copy(name: &Name, have: ByteSize, asked: ByteSize) -
 }
 
 /// The refusal of a volume that another machine holds.
-pub(super) fn in_use(volume: &Name, machine: &Name) -> Problem {
-    Problem::new(Code::VolumeInUse, format!("volume \"{volume}\" is attached to machine \"{machine}\""))
-        .hint(format!("`sistemo machine volume detach {machine} {volume}` first"))
+pub(super) fn in_use(volume: &VolumeSpec, holder: &MachineSpec) -> Problem {
+    let (name, machine) = (&volume.name, &holder.name);
+    let boots = holder.disks.iter().any(|d| d.volume == volume.id && d.role == VolumeRole::Root);
+    let hint = match boots {
+        true => format!(
+            "it boots from it: `sistemo machine delete {machine} --preserve-storage` keeps the volume"
+        ),
+        false => format!("`sistemo machine volume detach {machine} {name}` first"),
+    };
+    Problem::new(Code::VolumeInUse, format!("volume \"{name}\" is attached to machine \"{machine}\""))
+        .hint(hint)
 }
 
 /// Refuses a volume that is going.

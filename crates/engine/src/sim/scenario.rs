@@ -6,7 +6,7 @@
 use super::{Guests, World};
 use crate::Engine;
 use types::fs::FileSystem;
-use types::label::Edit;
+use types::label::{Edit, Labels};
 use types::machine::{
     AttachVolume, CloneMachine, DeployMachine, DetachVolume, Machine, Phase, RestartPolicy,
 };
@@ -194,7 +194,13 @@ const COPY_ROOT: Command = |e, a| clone(e, a, "web-root", "copy");
 const READ: Command = |e, a| export(e, a, "appdata");
 const READ_ROOT: Command = |e, a| export(e, a, "web-root");
 const SENT: Command = |e, a| {
-    let req = ImportVolume { name: name("sent"), pool: None, role: VolumeRole::Data, size_bytes: None };
+    let req = ImportVolume {
+        name: name("sent"),
+        pool: None,
+        role: VolumeRole::Data,
+        size_bytes: None,
+        labels: Labels::default(),
+    };
     let (id, _) = e.expect_import(a, &req)?;
     e.import_volume(a, (id, ByteSize::mib(64).bytes()), &req)
 };

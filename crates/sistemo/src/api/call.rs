@@ -63,9 +63,13 @@ pub async fn change(
     app: &Shared,
     f: impl FnOnce(&Engine) -> Result<Operation, Problem> + Send + 'static,
 ) -> Result<Response, Failure> {
-    let operation = write(app, f).await?;
+    write(app, f).await.map(accepted)
+}
+
+/// 202 with the operation and where to follow it.
+pub fn accepted(operation: Operation) -> Response {
     let place = format!("/v1/operations/{}", operation.id);
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, place)], Json(operation)).into_response())
+    (StatusCode::ACCEPTED, [(header::LOCATION, place)], Json(operation)).into_response()
 }
 
 /// Returns once the daemon stops.

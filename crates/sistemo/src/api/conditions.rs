@@ -1,7 +1,8 @@
 //! `Idempotency-Key` and `If-Match`.
 //!
 //! Invariant: a key is one caller's own, and two requests are the same only if method, address and
-//! body are; a header that makes no sense is refused and not passed over.
+//! body are. A body that is a disk is not kept to compare: there its length has to do. A header that makes
+//! no sense is refused and not passed over.
 
 use super::MAX_BODY;
 use super::access::{Caller, secret};
@@ -32,21 +33,26 @@ async fn read(mut request: Request) -> Result<Request, Failure> {
     let caller = request.extensions().get::<Caller>().map(|c| c.actor.0.clone());
     let once = match (key, caller) {
         (Some(key), Some(caller)) => {
-            let (parts, body) = request.into_parts();
-            let bytes = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
-                Problem::new(Code::InvalidRequest, "the body cannot be read: it is too large")
-                    .hint(format!("it has at most {MAX_BODY} bytes"))
-            })?;
             let mut print = Sha256::new();
-            print.update(format!("{} {}\n", parts.method, parts.uri));
-            print.update(&bytes);
+            print.update(format!("{} {}\n", request.method(), request.uri()));
+            if request.uri().path() == super::import::PATH {
+                let length = request.headers().get(header::CONTENT_LENGTH);
+                print.update(length.map_or(&b""[..], |l| l.as_bytes()));
+            } else {
+                let (parts, body) = request.into_parts();
+                let bytes = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
+                    Problem::new(Code::InvalidRequest, "the body cannot be read: it is too large")
+                        .hint(format!("it has at most {MAX_BODY} bytes"))
+                })?;
+                print.update(&bytes);
+                request = Request::from_parts(parts, Body::from(bytes));
+            }
             // From wherever they ask, it is the same caller.
             let caller = caller.split('@').next().unwrap_or_default();
             let once = Once {
                 key: secret::hash(&format!("{caller}\n{key}")),
                 print: secret::hex(&print.finalize()),
             };
-            request = Request::from_parts(parts, Body::from(bytes));
             Some(once)
         }
         _ => None,

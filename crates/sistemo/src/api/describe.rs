@@ -21,7 +21,8 @@ pub fn complete(api: &mut OpenApi) {
     api.security =
         Some(vec![SecurityRequirement::new("token", none), SecurityRequirement::new("session", none)]);
     for (path, item) in &mut api.paths.paths {
-        let about_one = ["{machine}", "{volume}", "{snapshot}", "{image}"].iter().any(|p| path.contains(p));
+        let about_one =
+            ["{machine}", "{volume}", "{snapshot}", "{image}", "{pool}"].iter().any(|p| path.contains(p));
         let session = ["/v1/login", "/v1/logout", "/v1/setup"].contains(&path.as_str());
         if let Some(post) = item.post.as_mut().filter(|_| !session && !path.ends_with("/exec")) {
             add(
@@ -33,7 +34,7 @@ pub fn complete(api: &mut OpenApi) {
                 ),
             );
         }
-        for change in [item.post.as_mut(), item.delete.as_mut()].into_iter().flatten() {
+        for change in [item.post.as_mut(), item.patch.as_mut(), item.delete.as_mut()].into_iter().flatten() {
             if about_one && !path.ends_with("/exec") {
                 add(
                     change,

@@ -83,7 +83,7 @@ pub async fn show(State(app): State<Shared>, Seg(image): Seg<String>) -> Result<
     tagged(&app, move |engine| engine.image(&image), |i| i.revision).await
 }
 
-/// Deletes an image that no volume started from.
+/// Deletes an image; volumes that started from it are whole and stay.
 #[utoipa::path(
     delete,
     path = "/v1/images/{image}",

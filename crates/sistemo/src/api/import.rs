@@ -2,8 +2,9 @@
 //!
 //! Invariant: what is not whole is nobody's volume, and is removed.
 
-use super::call::{call, change, stopped, write};
+use super::call::{accepted, call, stopped, write};
 use super::extract::{Args, Who};
+use super::pages::labels_in_query;
 use super::problem::Failure;
 use super::{ProblemBody, Shared};
 use crate::sparse::{Event, Reader};
@@ -43,6 +44,8 @@ pub struct ImportArgs {
     role: Option<VolumeRole>,
     /// Its size, rounded up to a MiB; without one, that of what is sent.
     size_bytes: Option<u64>,
+    /// Labels, such as `env=prod,tier=web`.
+    label: Option<String>,
     /// Only the data is sent, as an export with `sparse` has it.
     #[serde(default)]
     sparse: bool,
@@ -67,6 +70,11 @@ pub async fn import(
     Args(args): Args<ImportArgs>,
     request: Request,
 ) -> Result<Response, Failure> {
+    // A try of what was accepted before is answered as that was, and nothing is received.
+    let again = who.on(&app.engine);
+    if let Some(operation) = call(&app, move |_| again.accepted_before()).await? {
+        return Ok(accepted(operation));
+    }
     let _turn = WRITERS.try_acquire().map_err(|_| {
         Problem::new(Code::Busy, "as many volumes are being received as can be at once")
             .hint("try again once one of them is there")
@@ -76,6 +84,7 @@ pub async fn import(
         pool: args.pool.as_deref().map(Name::new).transpose()?,
         role: args.role.unwrap_or(VolumeRole::Data),
         size_bytes: args.size_bytes,
+        labels: labels_in_query(args.label.as_deref())?,
     };
     let (actor, expected) = (who.0.clone(), asked.clone());
     let (id, pool) = write(&app, move |engine| engine.expect_import(&actor, &expected)).await?;
@@ -86,12 +95,12 @@ pub async fn import(
         let upload = call(&app, move |_| files.receive(id)).await?;
         receive(&app, request, upload, args.sparse).await?
     };
-    let accepted =
-        change(&app, move |engine| who.on(engine).import_volume(&who.0, (id, length), &asked)).await;
-    if accepted.is_err() {
+    let made = write(&app, move |engine| who.on(engine).import_volume(&who.0, (id, length), &asked)).await;
+    // Of two tries that were sent at once, one makes the volume.
+    if !made.as_ref().is_ok_and(|operation| operation.target.id == Some(id.0)) {
         files.discard(id);
     }
-    accepted
+    made.map(accepted)
 }
 
 /// Receives the body to its end; tells how long the content is.

@@ -2,7 +2,7 @@
 
 use super::call::{call, change, tagged, view};
 use super::extract::{Args, Raw, Seg, Who};
-use super::pages::wanted_labels;
+use super::pages::labels_in_query;
 use super::problem::Failure;
 use super::{ProblemBody, Shared, pages};
 use axum::Json;
@@ -88,7 +88,7 @@ impl ListArgs {
 )]
 pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
     let deleted = args.deleted;
-    let labels = wanted_labels(args.label.as_deref())?;
+    let labels = labels_in_query(args.label.as_deref())?;
     let mut all =
         call(&app, move |engine| if deleted { engine.deleted_machines() } else { engine.machines() }).await?;
     all.retain(|m| args.want(m) && m.labels.have(&labels));
@@ -257,7 +257,7 @@ pub async fn restart(
     change(&app, move |engine| who.on(engine).restart_machine(&who.0, &machine)).await
 }
 
-/// Copies a machine that does not run, with all of its volumes, and starts the copy.
+/// Copies a machine with all of its volumes, as of one instant if it runs, and starts the copy.
 #[utoipa::path(
     post,
     path = "/v1/machines/{machine}/clone",

@@ -82,7 +82,7 @@ pub fn id(cursor: Option<&str>) -> Result<Option<uuid::Uuid>, Problem> {
 }
 
 /// The labels of a query.
-pub fn wanted_labels(asked: Option<&str>) -> Result<types::label::Labels, types::Problem> {
+pub fn labels_in_query(asked: Option<&str>) -> Result<types::label::Labels, types::Problem> {
     let each: Vec<&str> = asked.unwrap_or_default().split(',').filter(|l| !l.is_empty()).collect();
     types::label::Labels::parse(&each)
 }

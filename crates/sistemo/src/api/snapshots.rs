@@ -2,7 +2,7 @@
 
 use super::call::{call, change, tagged};
 use super::extract::{Args, Raw, Seg, Who};
-use super::pages::wanted_labels;
+use super::pages::labels_in_query;
 use super::problem::Failure;
 use super::volumes::DeleteArgs;
 use super::{ProblemBody, Shared, pages};
@@ -57,7 +57,7 @@ impl ListArgs {
     )
 )]
 pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
-    let labels = wanted_labels(args.label.as_deref())?;
+    let labels = labels_in_query(args.label.as_deref())?;
     let deleted = args.deleted;
     let listed = move |engine: &Engine| if deleted { engine.deleted_snapshots() } else { engine.snapshots() };
     let mut all = call(&app, listed).await?;
@@ -129,9 +129,9 @@ pub async fn undelete(
     change(&app, move |engine| who.on(engine).undelete_snapshot(&who.0, &snapshot, &asked)).await
 }
 
-/// Makes a volume that no running machine has what it was, or with `all` those of all snapshots that were
-/// taken together with this one. What each is now is kept in a snapshot of its own first, which comes
-/// right after the one that it becomes in the operation's `resources`. Without a body, one volume.
+/// Makes a volume that is detached, or whose machine is stopped, what it was, or with `all` those of all
+/// snapshots that were taken together with this one. What each is now is kept in a snapshot of its own first,
+/// which comes right after the one that it becomes in the operation's `resources`. Without a body, one volume.
 #[utoipa::path(
     post,
     path = "/v1/snapshots/{snapshot}/restore",

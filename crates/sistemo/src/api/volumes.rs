@@ -2,7 +2,7 @@
 
 use super::call::{call, change, tagged};
 use super::extract::{Args, Raw, Seg, Who};
-use super::pages::wanted_labels;
+use super::pages::labels_in_query;
 use super::problem::Failure;
 use super::storage::look;
 use super::{ProblemBody, Shared, body, pages};
@@ -120,7 +120,7 @@ pub async fn list(
         }
     }
     let (revision, began) = (app.events.revision(), Instant::now());
-    let labels = wanted_labels(args.label.as_deref())?;
+    let labels = labels_in_query(args.label.as_deref())?;
     let mut all =
         call(&app, move |engine| if deleted { engine.deleted_volumes() } else { engine.volumes() }).await?;
     all.retain(|v| args.want(v) && v.labels.have(&labels));
@@ -139,7 +139,7 @@ pub async fn list(
     Ok(body::whole(body))
 }
 
-/// Creates an empty data volume.
+/// Creates an empty data volume; `/v1/volumes/import` makes one of what is sent.
 #[utoipa::path(
     post,
     path = "/v1/volumes",
@@ -228,7 +228,8 @@ pub async fn restore(
     change(&app, move |engine| who.on(engine).restore_volume(&who.0, &volume, &asked)).await
 }
 
-/// Makes an independent copy of a volume that no running machine has.
+/// Makes an independent copy of a volume or a snapshot. Of a volume that a machine runs with, it is one of
+/// how the volume is at this instant.
 #[utoipa::path(
     post,
     path = "/v1/volumes/{volume}/clone",
@@ -251,7 +252,7 @@ pub async fn clone(
     change(&app, move |engine| who.on(engine).clone_volume(&who.0, &volume, asked)).await
 }
 
-/// Makes a volume larger.
+/// Makes a volume larger, also while a machine runs with it; its file system follows.
 #[utoipa::path(
     post,
     path = "/v1/volumes/{volume}/resize",

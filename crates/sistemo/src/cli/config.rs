@@ -24,11 +24,6 @@ impl Config {
             let config = context.config(Vec::new(), true)?;
             List { items: config.settings.iter().map(Setting::from).collect(), next_cursor: None }
         };
-        if context.format() == Format::Name {
-            let keys: Vec<_> =
-                list.items.iter().map(|row| format!("{}\n", render::plain(&row.key))).collect();
-            return render::print(&keys.concat());
-        }
         if context.format() != Format::Text {
             return render::one(context.format(), &list, |_| String::new());
         }

@@ -39,7 +39,7 @@ pub struct Global {
     /// Ask nothing before something goes: the answer is yes
     #[arg(short, long, global = true, help_heading = HEADING)]
     pub yes: bool,
-    /// Show no progress and no remarks, only data and errors
+    /// Show no progress, warnings or remarks, only data and errors
     #[arg(short, long, global = true, help_heading = HEADING)]
     pub quiet: bool,
     /// Return once a change is accepted, and print its operation's id
@@ -86,6 +86,11 @@ impl Context {
         if !self.quiet() {
             eprintln!("{}", super::render::plain(text));
         }
+    }
+
+    /// Warns of something.
+    pub fn warn(&self, text: &str) {
+        self.remark(&format!("warning: {text}"));
     }
 
     /// How long to wait at most.

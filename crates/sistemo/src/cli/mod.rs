@@ -170,6 +170,8 @@ fn command() -> clap::Command {
 
 fn dispatch(cli: Cli) -> Ended {
     let context = Context::new(cli.global);
+    // Nothing is asked for that could not be waited for as it is said.
+    context.timeout()?;
     match cli.verb {
         // These need no daemon, and the daemon makes a runtime of its own.
         Verb::Up(verb) => verb.run(&context),

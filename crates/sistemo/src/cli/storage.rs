@@ -23,7 +23,7 @@ impl Storage {
                 let found: List<PoolUsage> = context.client()?.get(&["storage"]).await?;
                 render::one(context.format(), &found, |list| text(&list.items))?;
                 for warning in found.items.iter().flat_map(|p| &p.warnings) {
-                    eprintln!("warning: {}", render::plain(warning));
+                    context.warn(warning);
                 }
                 Ok(())
             }

@@ -2,12 +2,13 @@
 
 use super::confirm::confirm;
 use super::context::Context;
-use super::render::{Format, Table};
-use super::wait::wait;
+use super::render::Table;
+use super::wait::{left, wait};
 use super::{Ended, render};
 use crate::client::Client;
 use clap::Subcommand;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use types::machine::Machine;
 use types::operation::Kind;
 use types::snapshot::Snapshot;
@@ -88,13 +89,9 @@ async fn gone(client: &Client) -> Result<Vec<Gone>, Problem> {
 }
 
 fn list(context: &Context, all: Vec<Gone>) -> Ended {
-    if context.format() == Format::Name {
-        let names: String = all.iter().map(|g| format!("{}\n", g.name)).collect();
-        return render::print(&names);
-    }
     render::one(context.format(), &List { items: all, next_cursor: None }, |all| {
         let time = |at: Option<Timestamp>| render::or_dash(at.map(render::time));
-        let mut table = Table::new(&["NAME", "KIND", "SIZE", "DELETED", "RESTORABLE UNTIL"]);
+        let mut table = Table::new(&["NAME", "KIND", "SIZE", "DELETED", "RESTORABLE UNTIL", "ID"]);
         for g in &all.items {
             table.row(&[
                 g.name.to_string(),
@@ -102,6 +99,7 @@ fn list(context: &Context, all: Vec<Gone>) -> Ended {
                 render::or_dash(g.size_bytes.map(ByteSize)),
                 time(g.deleted_at),
                 time(g.restorable_until),
+                g.id.to_string(),
             ]);
         }
         let mut text = String::new();
@@ -114,6 +112,40 @@ fn list(context: &Context, all: Vec<Gone>) -> Ended {
     })
 }
 
+/// What is called so in the list at `path`, or, where it is to go for good, in the trash. What was deleted
+/// has no claim on its name: several can have it.
+///
+/// # Errors
+/// What the API answered; `usage` if the name means several.
+pub async fn find<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    named: &str,
+    for_good: bool,
+    known: fn(&T) -> (&Name, Uuid),
+) -> Result<T, Problem> {
+    let missing = match client.get(&[path, named]).await {
+        Err(p) if for_good && p.code.exit() == 3 => p,
+        other => return other,
+    };
+    let mut found = vec![];
+    let mut all = client.list::<T>(&[path], "deleted=true").await?;
+    while let Some(item) = all.next().await? {
+        if known(&item).0.as_str() == named {
+            found.push(item);
+        }
+    }
+    let ids: Vec<_> = found.iter().map(|item| known(item).1.to_string()).collect();
+    match (found.pop(), ids.len()) {
+        (None, _) => Err(missing),
+        (Some(only), 1) => Ok(only),
+        (Some(_), n) => {
+            Err(Problem::new(Code::Usage, format!("the trash has {n} {path} called \"{named}\""))
+                .hint(format!("give the id of one of them: {}", ids.join(", "))))
+        }
+    }
+}
+
 async fn empty(context: &Context, client: &Client, all: &[Gone]) -> Ended {
     let mut lines: Vec<String> =
         all.iter().map(|g| format!("goes for good:  {} \"{}\"", g.kind, g.name)).collect();
@@ -121,7 +153,7 @@ async fn empty(context: &Context, client: &Client, all: &[Gone]) -> Ended {
     if !all.is_empty() {
         confirm(context.yes(), "Empty the trash", &lines)?;
     }
-    let mut ended: Vec<Operation> = vec![];
+    let (mut ended, mut refused) = (vec![], None);
     for g in all {
         let kind = match g.kind {
             Kind::Machine => "machines",
@@ -130,6 +162,8 @@ async fn empty(context: &Context, client: &Client, all: &[Gone]) -> Ended {
         };
         let asked = client.delete::<Operation>(&[kind, &g.id.to_string()], "deleted=true").await;
         match asked {
+            // All of it is asked for, and whose ids are known is told also if more is refused.
+            Ok(operation) if context.no_wait() => ended.push(operation),
             Ok(operation) => ended.push(wait(context, client, operation).await?),
             // It went with its machine, or somebody took it back or emptied the trash meanwhile.
             Err(p)
@@ -141,8 +175,16 @@ async fn empty(context: &Context, client: &Client, all: &[Gone]) -> Ended {
                         | Code::Deleting
                         | Code::NotDeleted
                 ) => {}
+            Err(p) if context.no_wait() => {
+                refused = Some(p);
+                break;
+            }
             Err(p) => return Err(p.into()),
         }
+    }
+    if context.no_wait() {
+        left(context, ended)?;
+        return refused.map_or(Ok(()), |p| Err(p.into()));
     }
     let n = all.len();
     render::one(context.format(), &List { items: ended, next_cursor: None }, |_| match n {

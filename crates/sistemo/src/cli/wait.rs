@@ -2,14 +2,14 @@
 //!
 //! Invariant: whoever stops waiting is told that the operation goes on.
 
-use super::Stop;
 use super::context::Context;
 use super::progress::Shown;
+use super::{Ended, Stop};
 use crate::client::Client;
 use std::cell::RefCell;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use types::{Code, Operation, OperationState, Problem};
+use types::{Code, List, Operation, OperationState, Problem};
 
 /// The exit code of a command that was interrupted: 128 and the signal's number, as a shell has it.
 const INTERRUPTED: u8 = 130;
@@ -19,9 +19,7 @@ const INTERRUPTED: u8 = 130;
 pub async fn wait(context: &Context, client: &Client, operation: Operation) -> Result<Operation, Stop> {
     let id = operation.id;
     if context.no_wait() {
-        for warning in &operation.warnings {
-            context.remark(&format!("warning: {warning}"));
-        }
+        warn(context, &operation);
         super::render::one(context.format(), &operation, |o| format!("{}\n", o.id))?;
         return Err(Stop::Exit(0));
     }
@@ -53,9 +51,7 @@ pub async fn wait(context: &Context, client: &Client, operation: Operation) -> R
     };
     shown.borrow().clear();
     let ended = ended?;
-    for warning in &ended.warnings {
-        eprintln!("warning: {}", super::render::plain(warning));
-    }
+    warn(context, &ended);
     match (ended.state, &ended.problem) {
         (OperationState::Failed, Some(problem)) => Err(problem.clone().into()),
         (OperationState::Failed, None) => {
@@ -63,6 +59,18 @@ pub async fn wait(context: &Context, client: &Client, operation: Operation) -> R
         }
         _ => Ok(ended),
     }
+}
+
+/// Leaves several operations to themselves: a list of data, or one id on each line.
+pub fn left(context: &Context, operations: Vec<Operation>) -> Ended {
+    operations.iter().for_each(|operation| warn(context, operation));
+    super::render::one(context.format(), &List { items: operations, next_cursor: None }, |all| {
+        all.items.iter().map(|o| format!("{}\n", o.id)).collect()
+    })
+}
+
+fn warn(context: &Context, operation: &Operation) {
+    operation.warnings.iter().for_each(|warning| context.warn(warning));
 }
 
 /// Returns at that time, if there is one.

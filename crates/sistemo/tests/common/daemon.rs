@@ -4,6 +4,7 @@ use super::Ran;
 use engine::sim::World;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use host::storage::FilePool;
 use serde_json::Value;
 use sistemo::api::{self, About, App, ExecRequest, Frames, Guests, events};
 use std::io::{Read, Write};
@@ -99,6 +100,8 @@ impl Daemon {
             news.tell(operation);
         }));
         engine.start();
+        // What is sent arrives in a real pool, of which the simulated one knows nothing.
+        let files = host::Layout::new(dir.path(), dir.path());
         let gate = api::Gate::new(rules);
         let code = gate.setup_code().unwrap();
         let app = App {
@@ -108,7 +111,7 @@ impl Daemon {
             metrics,
             guests: Arc::new(Echo),
             answers: api::Answers::default(),
-            contents: Arc::new(|_| Err(Problem::new(Code::NotYet, "simulated volumes have no content"))),
+            contents: Arc::new(move |_| Ok(Arc::new(FilePool::open(files.clone())?))),
             capacity: Arc::new(|| {
                 let warning = None;
                 let (name, total_bytes, free_bytes, committed_bytes) =

@@ -21,7 +21,7 @@ pub enum Image {
     /// Show an image
     #[command(visible_alias = "status")]
     Show(Which),
-    /// Delete an image that no volume started from
+    /// Delete an image; volumes that started from it are whole and stay
     #[command(visible_alias = "rm")]
     Delete(Delete),
 }

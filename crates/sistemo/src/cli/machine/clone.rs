@@ -16,9 +16,6 @@ pub struct Clone {
     /// The copy's name; its volumes are called NAME-root and NAME-VOLUME
     #[arg(long, value_name = "NAME")]
     name: String,
-    /// Return once the request is accepted
-    #[arg(long)]
-    no_wait: bool,
 }
 
 impl Clone {
@@ -28,11 +25,6 @@ impl Clone {
         let asked = CloneMachine { name: Name::machine(&self.name)? };
         let client = context.client()?;
         let accepted: Operation = client.post(&["machines", machine, "clone"], &asked).await?;
-        if self.no_wait {
-            return render::one(context.format(), &accepted, |o| {
-                format!("machine \"{}\" is being made, operation {}\n", o.target.name, o.id)
-            });
-        }
         let ended = wait(context, &client, accepted).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let made: Machine = client.get(&["machines", &id]).await?;

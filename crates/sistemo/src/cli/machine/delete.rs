@@ -4,6 +4,7 @@
 
 use crate::cli::confirm::confirm;
 use crate::cli::context::Context;
+use crate::cli::trash::find;
 use crate::cli::volume::delete::taken_back;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, render};
@@ -30,7 +31,8 @@ impl Delete {
         let client = context.client()?;
         let machine = input::reference(&self.machine)?;
         let query = format!("preserve_storage={}", self.preserve_storage);
-        let found: Machine = client.get(&["machines", machine]).await?;
+        let found: Machine =
+            find(&client, "machines", machine, self.now, |f: &Machine| (&f.name, f.id.0)).await?;
         // By id: between the question and the answer the name may have come to mean another.
         let id = found.id.to_string();
         let now = format!("{query}&now={}", self.now);

@@ -26,13 +26,13 @@ pub struct Deploy {
     /// Size of the root volume [default: 2GB]
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     storage: Option<String>,
-    /// The pool of the root volume [default: default]
-    #[arg(long, value_name = "POOL", conflicts_with = "volume")]
+    /// The pool of the root volume that is made [default: default, or that of the snapshot]
+    #[arg(long, value_name = "POOL")]
     pool: Option<String>,
-    /// Attach a data volume, mounted at /mnt/VOL, at PATH or, with :none, nowhere; can be repeated
+    /// Attach a data volume, mounted at /mnt/VOL or at PATH; with :none nowhere, with :ro only to be read; can be repeated
     #[arg(long, value_name = "VOL[:PATH[:ro]]")]
     attach: Vec<String>,
-    /// Boot from this volume instead of an image
+    /// Boot from this root volume, or from a copy of this snapshot of one, instead of an image
     #[arg(long, value_name = "ROOTVOL", conflicts_with = "image")]
     volume: Option<String>,
     /// The network [default: default]

@@ -38,7 +38,7 @@ pub enum Machine {
     Restart(change::Which),
     /// Take snapshots of all disks of a machine at one instant
     Snapshot(snapshot::take::OfMachine),
-    /// Copy a machine that does not run, with all of its volumes, and start the copy
+    /// Copy a machine with all of its volumes, as of one instant if it runs, and start the copy
     Clone(clone::Clone),
     /// Delete a machine; data volumes always stay
     #[command(visible_alias = "rm")]

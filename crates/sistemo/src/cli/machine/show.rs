@@ -42,7 +42,10 @@ fn text(m: &Machine) -> String {
         let place = disk.mount.as_deref().unwrap_or("not mounted");
         let read_only = if disk.read_only { ", read-only" } else { "" };
         let size = ByteSize(disk.size_bytes);
-        lines.push(("Volume", format!("{} ({}, {size}) {place}{read_only}", disk.name, disk.role)));
+        lines.push((
+            "Volume",
+            format!("{} ({}, {size}) {place}{read_only}, device {}", disk.name, disk.role, disk.device),
+        ));
     }
     lines.extend([
         ("Restart", m.restart.to_string()),

@@ -20,7 +20,7 @@ pub enum Volume {
 pub struct Attach {
     /// The machine's name or id
     machine: String,
-    /// The volume's name or id, mounted at /mnt/VOL, at PATH or, with :none, nowhere
+    /// The volume's name or id, mounted at /mnt/VOL or at PATH; with :none nowhere, with :ro only to be read
     #[arg(value_name = "VOL[:PATH[:ro]]")]
     volume: String,
 }
@@ -56,6 +56,9 @@ impl Volume {
                 let volume = input::reference(&volume)?;
                 if force {
                     let warning = "programs in the guest that use it lose what they have not written";
+                    if context.yes() {
+                        context.warn(warning);
+                    }
                     confirm(
                         context.yes(),
                         &format!("Pull volume \"{volume}\" out of machine \"{machine}\""),

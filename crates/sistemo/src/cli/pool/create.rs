@@ -3,20 +3,21 @@
 use crate::cli::context::Context;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, render};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use types::pool::{CreatePool, Pool};
 use types::{ByteSize, Name};
 
 /// What to create.
 #[derive(Args)]
+#[command(group(ArgGroup::new("place").required(true)))]
 pub struct Create {
     /// Its name
     name: String,
     /// In a file of this size in the data directory, with an XFS file system: clones there take a moment and no room
-    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, required_unless_present = "path")]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, group = "place")]
     size: Option<String>,
     /// In this directory of the daemon's host, such as where a disk is mounted
-    #[arg(long, value_name = "DIR", conflicts_with = "size")]
+    #[arg(long, value_name = "DIR", group = "place")]
     path: Option<String>,
     /// Let the file take room only as it is written to: data is lost when the host's disk is full then
     #[arg(long, requires = "size", conflicts_with = "path")]

@@ -32,8 +32,17 @@ pub fn one<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> Str
         Format::Text => text(value),
         Format::Json => serde_json::to_string_pretty(value).map_err(unprintable)? + "\n",
         Format::Yaml => serde_yaml_ng::to_string(value).map_err(unprintable)?,
-        Format::Name => name(value)? + "\n",
+        Format::Name => names(value)?,
     })
+}
+
+/// The lines that name a thing, or each of a list.
+fn names(value: &impl Serialize) -> Result<String, Problem> {
+    let value = serde_json::to_value(value).map_err(unprintable)?;
+    match value.get("items").and_then(serde_json::Value::as_array) {
+        Some(items) => items.iter().map(|item| Ok(name(item)? + "\n")).collect(),
+        None => Ok(name(&value)? + "\n"),
+    }
 }
 
 /// What a thing is called: its name, or its id if it has none.
@@ -44,6 +53,8 @@ fn name(value: &impl Serialize) -> Result<String, Problem> {
     field("name")
         .or_else(|| field("id"))
         .or_else(|| field("key"))
+        .or_else(|| field("check"))
+        .or_else(|| field("file"))
         .ok_or_else(|| Problem::new(Code::Usage, "this has no name to print").hint("use -o json or -o yaml"))
 }
 

@@ -1,8 +1,9 @@
 //! `sistemo service install`.
 
-use super::{Root, UNITS, failed, program, system, unit};
+use super::{Root, UNITS, failed, paths, program, system, unit};
 use crate::api::GROUP;
 use crate::cli::context::Context;
+use crate::cli::render::Format;
 use crate::cli::{Ended, render};
 use clap::Args;
 use serde::Serialize;
@@ -64,6 +65,9 @@ impl Install {
             todo.push(format!("systemctl {}", ENABLE.join(" ")));
         }
         let done = Done { program, units, group_made, started: start, todo };
+        if context.format() == Format::Name {
+            return paths(&done.units);
+        }
         render::one(context.format(), &done, text)
     }
 }

@@ -9,8 +9,8 @@ mod system;
 mod uninstall;
 mod unit;
 
-use super::Ended;
 use super::context::Context;
+use super::{Ended, render};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 use types::{Code, Problem};
@@ -71,6 +71,12 @@ impl Root {
     fn packaged(&self) -> bool {
         PACKAGED.iter().any(|dir| self.path(dir).join(unit::DAEMON).exists())
     }
+}
+
+/// The names of what was written or removed.
+fn paths(all: &[PathBuf]) -> Ended {
+    let lines: String = all.iter().map(|path| format!("{}\n", path.display())).collect();
+    render::print(&lines)
 }
 
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> Problem {

@@ -2,9 +2,10 @@
 //!
 //! Invariant: no data goes and no machine stops; machines that run are named before.
 
-use super::{Root, UNITS, failed, system, unit};
+use super::{Root, UNITS, failed, paths, system, unit};
 use crate::cli::confirm::confirm;
 use crate::cli::context::{self, Context};
+use crate::cli::render::Format;
 use crate::cli::{Ended, render};
 use clap::Args;
 use serde::Serialize;
@@ -67,6 +68,9 @@ impl Uninstall {
             system::run("systemctl", &["daemon-reload"])?;
         }
         let done = Done { removed, packaged: root.packaged() };
+        if context.format() == Format::Name {
+            return paths(&done.removed);
+        }
         render::one(context.format(), &done, text)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::confirm::confirm;
 use crate::cli::context::Context;
+use crate::cli::trash::find;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, render};
 use clap::Args;
@@ -22,7 +23,9 @@ impl Delete {
     /// Deletes it.
     pub async fn run(self, context: &Context) -> Ended {
         let client = context.client()?;
-        let found: Snapshot = client.get(&["snapshots", input::reference(&self.snapshot)?]).await?;
+        let named = input::reference(&self.snapshot)?;
+        let found: Snapshot =
+            find(&client, "snapshots", named, self.now, |f: &Snapshot| (&f.name, f.id.0)).await?;
         let size = ByteSize(found.size_bytes.unwrap_or(0));
         let (what, query) = if self.now { (" for good", "now=true") } else { ("", "") };
         let kept = if self.now { "this cannot be undone" } else { "the trash keeps it for a while" };

@@ -20,7 +20,7 @@ pub enum Snapshot {
     /// Show a snapshot
     #[command(visible_alias = "status")]
     Show(show::Show),
-    /// Make a volume what it was; what it is now is kept in a snapshot first
+    /// Make a volume that is detached, or whose machine is stopped, what it was; what it is now is kept in a snapshot first
     Restore(restore::Restore),
     /// Delete a snapshot, which can be taken back for a while; its volume stays
     #[command(visible_alias = "rm")]

@@ -1,11 +1,11 @@
-//! `sistemo volume create SIZE [--name N] [--fs FS] [--pool POOL]`.
+//! `sistemo volume create SIZE|--from FILE [--name N] [--fs FS] [--pool POOL]`.
 
 use super::import::{Asked, take};
 use crate::cli::context::Context;
 use crate::cli::transfer::Input;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, render};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use types::fs::FileSystem;
 use types::label::Labels;
 use types::volume::{CreateVolume, Volume, VolumeRole};
@@ -13,12 +13,13 @@ use types::{ByteSize, Name};
 
 /// What to create.
 #[derive(Args)]
+#[command(group(ArgGroup::new("content").required(true).multiple(true)))]
 pub struct Create {
-    /// How large, such as 2G; a bare number means MiB
-    #[arg(allow_negative_numbers = true, required_unless_present = "from")]
+    /// How large, such as 2G; a bare number means MiB; with --from, that of the file unless given
+    #[arg(allow_negative_numbers = true, group = "content")]
     size: Option<String>,
     /// Make it of this file or URL, as `volume import` does, and not empty
-    #[arg(long, value_name = "FILE", conflicts_with = "label")]
+    #[arg(long, value_name = "FILE", group = "content")]
     from: Option<String>,
     /// Its name [default: made up]
     #[arg(long, value_name = "NAME")]
@@ -40,8 +41,9 @@ impl Create {
         let name = self.name.as_deref().map(Name::new).transpose()?;
         let pool = self.pool.as_deref().map(Name::new).transpose()?;
         let size = self.size.as_deref().map(input::size).transpose()?;
+        let labels = Labels::parse(&self.label)?;
         if let Some(from) = &self.from {
-            let asked = Asked { name, size, pool, role: VolumeRole::Data };
+            let asked = Asked { name, size, pool, role: VolumeRole::Data, labels };
             return take(context, Input::open(from, None, false)?, &asked).await;
         }
         let asked = CreateVolume {
@@ -49,7 +51,7 @@ impl Create {
             size_bytes: size.unwrap_or_default(),
             pool,
             fs: self.fs.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
-            labels: Labels::parse(&self.label)?,
+            labels,
         };
         let client = context.client()?;
         let ended = wait(context, &client, client.post(&["volumes"], &asked).await?).await?;

@@ -6,6 +6,7 @@
 use crate::cli::context::Context;
 use crate::cli::progress::Shown;
 use crate::cli::transfer::{Kept, Out, convert, io};
+use crate::cli::wait::at;
 use crate::cli::{Ended, input, render};
 use crate::client::Client;
 use crate::sparse::{Event, Reader};
@@ -82,6 +83,24 @@ struct Made {
 impl Export {
     /// Writes it.
     pub async fn run(self, context: &Context) -> Ended {
+        let until = context.timeout()?.map(|patience| tokio::time::Instant::now() + patience);
+        if context.no_wait() {
+            return Err(Problem::new(
+                Code::Usage,
+                "an export cannot be left to the daemon: this command writes the file",
+            )
+            .hint("leave --no-wait out; a shell runs it in the background with & at its end")
+            .into());
+        }
+        tokio::select! {
+            ended = self.write(context) => ended,
+            () = at(until) => Err(Problem::new(Code::TimedOut, "the content did not come in time")
+                .hint("nothing was kept; give it more time, or leave --timeout out")
+                .into()),
+        }
+    }
+
+    async fn write(&self, context: &Context) -> Ended {
         let volume = input::reference(&self.volume)?.to_owned();
         let to_pipe = self.file.as_deref() == Some(Path::new("-"));
         if to_pipe && self.format == Kind::Qcow2 {

@@ -3,7 +3,7 @@
 use crate::cli::context::Context;
 use crate::cli::progress::Shown;
 use crate::cli::transfer::{Input, Piece, send};
-use crate::cli::wait::wait;
+use crate::cli::wait::{at, wait};
 use crate::cli::{Ended, Stop, input, render};
 use crate::client::Client;
 use clap::Args;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use types::label::Labels;
 use types::operation::Progress;
 use types::volume::{Volume, VolumeRole};
 use types::{ByteSize, Code, Name, Operation, Problem};
@@ -38,6 +39,9 @@ pub struct Import {
     /// There is a system on it: a machine can boot from it
     #[arg(long)]
     root: bool,
+    /// A label; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
     /// The checksum of the file [default: what FILE.sha256 says, if that is there]
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
@@ -56,7 +60,8 @@ impl Import {
         let size = self.storage.as_deref().map(input::size).transpose()?;
         let role = if self.root { VolumeRole::Root } else { VolumeRole::Data };
         let pool = self.pool.as_deref().map(Name::new).transpose()?;
-        let asked = Asked { name, size, pool, role };
+        let labels = Labels::parse(&self.label)?;
+        let asked = Asked { name, size, pool, role, labels };
         let input = Input::open(&self.from, self.sha256.as_deref(), self.as_is)?;
         take(context, input, &asked).await
     }
@@ -68,17 +73,29 @@ pub struct Asked {
     pub size: Option<u64>,
     pub pool: Option<Name>,
     pub role: VolumeRole,
+    pub labels: Labels,
 }
 
 /// Sends it and waits until the volume is ready.
 pub async fn take(context: &Context, input: Input, asked: &Asked) -> Ended {
+    let until = context.timeout()?.map(|patience| tokio::time::Instant::now() + patience);
     let client = context.client()?;
     let mut query = format!("sparse=true&role={}", asked.role);
     for (key, value) in [("name", &asked.name), ("pool", &asked.pool)] {
         query.extend(value.iter().map(|v| format!("&{key}={v}")));
     }
     query.extend(asked.size.iter().map(|size| format!("&size_bytes={size}")));
-    let accepted = transfer(context, &client, input, &query).await?;
+    if !asked.labels.is_empty() {
+        query.push_str(&format!("&label={}", asked.labels.in_query()));
+    }
+    let accepted = tokio::select! {
+        accepted = transfer(context, &client, input, &query) => accepted?,
+        () = at(until) => {
+            return Err(Problem::new(Code::TimedOut, "the content was not sent in time")
+                .hint("nothing was made of it; give it more time, or leave --timeout out")
+                .into());
+        }
+    };
     let ended = wait(context, &client, accepted).await?;
     let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
     let made: Volume = client.get(&["volumes", &id]).await?;

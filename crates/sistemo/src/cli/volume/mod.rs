@@ -20,13 +20,13 @@ use types::operation::Kind;
 /// The verbs.
 #[derive(Subcommand)]
 pub enum Volume {
-    /// Create an empty data volume
+    /// Create a data volume, empty or from a file
     Create(create::Create),
     /// Take a snapshot of a volume
     Snapshot(snapshot::take::OfVolume),
-    /// Make an independent copy of a snapshot, or of a volume that no running machine has
+    /// Make an independent copy of a volume, as of one instant if its machine runs, or of a snapshot
     Clone(clone::Clone),
-    /// Write the content of a volume that no running machine has to a file
+    /// Write the content of a volume, as of one instant if its machine runs, or of a snapshot to a file
     Export(export::Export),
     /// Make a volume of a file
     Import(import::Import),
@@ -36,7 +36,7 @@ pub enum Volume {
     /// Show a volume
     #[command(visible_alias = "status")]
     Show(show::Show),
-    /// Make a volume larger
+    /// Make a volume larger, also while its machine runs; its file system follows
     Resize(resize::Resize),
     /// Bring a volume that no running machine has into another pool
     Move(relocate::Move),
@@ -49,7 +49,7 @@ pub enum Volume {
     Restore(restore::Restore),
     /// Give a volume another name
     Rename(edit::Rename),
-    /// Refuse to delete a volume
+    /// Refuse to delete a volume, and to restore a snapshot of it
     Protect(edit::Which),
     /// Let a volume be deleted again
     Unprotect(edit::Which),
