@@ -6,6 +6,7 @@ use common::{ada, well};
 use engine::sim::World;
 use engine::sim::run::settle;
 use engine::{Engine, Settings};
+use types::machine::DeployMachine;
 use types::snapshot::{SnapshotState, TakeSnapshot};
 use types::volume::{CreateVolume, Restore};
 use types::{ByteSize, Code, Name};
@@ -95,4 +96,46 @@ fn the_snapshots_of_a_volume_stay_while_it_is_deleted_and_are_its_own_again() {
     assert!(!engine.snapshot("then").unwrap().volume_exists);
     well(&world, &engine, engine.restore_volume(&ada(), "data", &Restore::default()));
     well(&world, &engine, engine.restore_snapshot(&ada(), "then", false));
+}
+
+#[test]
+fn what_somebody_took_back_is_not_emptied_with_the_trash() {
+    let world = World::new();
+    let engine = world.boot(Settings::default()).unwrap();
+    create(&world, &engine, "data");
+    snapshot(&world, &engine, "data", "then");
+    let (image, name) = (Some("debian".into()), Name::new("web").ok());
+    well(&world, &engine, engine.deploy(&ada(), DeployMachine { image, name, ..DeployMachine::default() }));
+    well(&world, &engine, engine.delete_snapshot(&ada(), "then", false));
+    well(&world, &engine, engine.delete_volume(&ada(), "data", false));
+    well(&world, &engine, engine.delete_machine(&ada(), "web", false, false));
+    // As the trash lists them.
+    let id = |all: Vec<String>| all.into_iter().next().unwrap();
+    let data = id(engine
+        .deleted_volumes()
+        .unwrap()
+        .iter()
+        .filter(|v| v.name.as_str() == "data")
+        .map(|v| v.id.to_string())
+        .collect());
+    let then = id(engine.deleted_snapshots().unwrap().iter().map(|s| s.id.to_string()).collect());
+    let web = id(engine.deleted_machines().unwrap().iter().map(|m| m.id.to_string()).collect());
+
+    well(&world, &engine, engine.restore_volume(&ada(), &data, &Restore::default()));
+    well(&world, &engine, engine.undelete_snapshot(&ada(), &then, &Restore::default()));
+    well(&world, &engine, engine.restore_machine(&ada(), &web, &Restore::default()));
+    for refused in [
+        engine.discard_volume(&ada(), &data),
+        engine.discard_snapshot(&ada(), &then),
+        engine.discard_machine(&ada(), &web),
+    ] {
+        assert_eq!(refused.unwrap_err().code, Code::NotDeleted);
+    }
+    settle(&world, &engine);
+    assert_eq!((engine.volumes().unwrap().len(), engine.snapshots().unwrap().len()), (2, 1));
+
+    // What was not, goes; by name as well.
+    well(&world, &engine, engine.delete_machine(&ada(), "web", false, false));
+    well(&world, &engine, engine.discard_machine(&ada(), "web"));
+    assert!(engine.deleted_machines().unwrap().is_empty() && engine.deleted_volumes().unwrap().is_empty());
 }

@@ -4,7 +4,7 @@ use super::confirm::confirm;
 use super::context::Context;
 use super::render::Table;
 use super::wait::{left, wait};
-use super::{Ended, render};
+use super::{Ended, Stop, render};
 use crate::client::Client;
 use clap::Subcommand;
 use serde::Serialize;
@@ -153,7 +153,7 @@ async fn empty(context: &Context, client: &Client, all: &[Gone]) -> Ended {
     if !all.is_empty() {
         confirm(context.yes(), "Empty the trash", &lines)?;
     }
-    let (mut ended, mut refused) = (vec![], None);
+    let (mut ended, mut failed) = (vec![], None);
     for g in all {
         let kind = match g.kind {
             Kind::Machine => "machines",
@@ -164,7 +164,14 @@ async fn empty(context: &Context, client: &Client, all: &[Gone]) -> Ended {
         match asked {
             // All of it is asked for, and whose ids are known is told also if more is refused.
             Ok(operation) if context.no_wait() => ended.push(operation),
-            Ok(operation) => ended.push(wait(context, client, operation).await?),
+            Ok(operation) => match wait(context, client, operation).await {
+                Ok(operation) => ended.push(operation),
+                // What cannot go, as of a pool that is not there, keeps nothing else from going.
+                Err(Stop::Problem(p)) if p.code != Code::TimedOut => {
+                    failed.get_or_insert(p);
+                }
+                Err(other) => return Err(other),
+            },
             // It went with its machine, or somebody took it back or emptied the trash meanwhile.
             Err(p)
                 if matches!(
@@ -175,16 +182,18 @@ async fn empty(context: &Context, client: &Client, all: &[Gone]) -> Ended {
                         | Code::Deleting
                         | Code::NotDeleted
                 ) => {}
-            Err(p) if context.no_wait() => {
-                refused = Some(p);
+            Err(p) => {
+                failed = Some(p);
                 break;
             }
-            Err(p) => return Err(p.into()),
         }
     }
     if context.no_wait() {
         left(context, ended)?;
-        return refused.map_or(Ok(()), |p| Err(p.into()));
+        return failed.map_or(Ok(()), |p| Err(p.into()));
+    }
+    if let Some(p) = failed {
+        return Err(p.into());
     }
     let n = all.len();
     render::one(context.format(), &List { items: ended, next_cursor: None }, |_| match n {

@@ -39,7 +39,9 @@ impl Delete {
         if self.now && found.restorable_until.is_some() {
             let lines = ["it was deleted, and its volumes with it; this cannot be undone".to_owned()];
             confirm(context.yes(), &format!("Delete machine \"{}\" for good", found.name), &lines)?;
-            let ended = wait(context, &client, client.delete(&["machines", &id], &now).await?).await?;
+            // One that somebody takes back meanwhile stays.
+            let operation = client.delete(&["machines", &id], "deleted=true").await?;
+            let ended = wait(context, &client, operation).await?;
             return render::one(context.format(), &ended, |_| {
                 format!("machine \"{}\" is deleted for good\n", found.name)
             });

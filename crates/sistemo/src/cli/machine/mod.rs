@@ -47,9 +47,9 @@ pub enum Machine {
     Restore(restore::Restore),
     /// Give a machine another name
     Rename(edit::Rename),
-    /// Refuse to delete a machine
+    /// Refuse to delete a machine and to restore its disks from snapshots
     Protect(edit::Which),
-    /// Let a machine be deleted again
+    /// Let a machine be deleted, and its disks be restored, again
     Unprotect(edit::Which),
     /// Set and remove labels
     Label(edit::Label),

@@ -27,7 +27,12 @@ impl Delete {
         let found: Snapshot =
             find(&client, "snapshots", named, self.now, |f: &Snapshot| (&f.name, f.id.0)).await?;
         let size = ByteSize(found.size_bytes.unwrap_or(0));
-        let (what, query) = if self.now { (" for good", "now=true") } else { ("", "") };
+        let (what, query) = match (self.now, found.restorable_until) {
+            (false, _) => ("", ""),
+            (true, None) => (" for good", "now=true"),
+            // What somebody takes back meanwhile stays.
+            (true, Some(_)) => (" for good", "deleted=true"),
+        };
         let kept = if self.now { "this cannot be undone" } else { "the trash keeps it for a while" };
         let lines = [
             format!("goes:   {} ({size} of volume {}); {kept}", found.name, found.volume),

@@ -26,7 +26,12 @@ impl Delete {
         let named = input::reference(&self.volume)?;
         let found: Volume = find(&client, "volumes", named, self.now, |f: &Volume| (&f.name, f.id.0)).await?;
         let size = ByteSize(found.size_bytes);
-        let (what, query) = if self.now { ("for good", "now=true") } else { ("", "") };
+        let (what, query) = match (self.now, found.restorable_until) {
+            (false, _) => ("", ""),
+            (true, None) => ("for good", "now=true"),
+            // What somebody takes back meanwhile stays.
+            (true, Some(_)) => ("for good", "deleted=true"),
+        };
         let kept = if self.now { "this cannot be undone" } else { "the trash keeps it for a while" };
         confirm(
             context.yes(),
