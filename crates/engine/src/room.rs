@@ -6,7 +6,7 @@
 
 use crate::Engine;
 use crate::admit::{DEFAULT_POOL, Draft};
-use crate::port::{Capacity, Fault, Fresh, Pool};
+use crate::port::{Capacity, Fault, FileObs, Fresh, Pool};
 use std::sync::{Arc, PoisonError};
 use types::pool::PoolSpec;
 use types::{ByteSize, Code, Problem, SnapshotId, VolumeId};
@@ -100,30 +100,35 @@ impl Engine {
     pub(crate) fn refuse_full_copy(
         &self,
         draft: &mut Draft,
-        (pool, name): (&str, &str),
+        to: (&str, &str),
         (from, of): (&str, VolumeId),
     ) -> Result<(), Problem> {
-        if pool == from && self.pool(pool).is_ok_and(|pool| pool.shares()) {
-            return self.refuse_less(draft, (pool, name), ByteSize::default());
-        }
-        let seen = self.pool(from).and_then(|pool| pool.observe(of));
-        let takes = seen.ok().and_then(|seen| seen.file).map_or(0, |file| file.allocated.bytes());
-        self.refuse_less(draft, (pool, name), ByteSize(takes))
+        self.refuse_copy(draft, to, from, |pool| pool.observe(of).map(|seen| seen.file))
     }
 
     /// Refuses a copy of a snapshot, which lives in the pool `from`, for which there certainly is no room.
     pub(crate) fn refuse_full_snapshot_copy(
         &self,
         draft: &mut Draft,
-        (pool, name): (&str, &str),
+        to: (&str, &str),
         (from, of): (&str, SnapshotId),
     ) -> Result<(), Problem> {
-        if pool == from && self.pool(pool).is_ok_and(|pool| pool.shares()) {
-            return self.refuse_less(draft, (pool, name), ByteSize::default());
-        }
-        let seen = self.pool(from).and_then(|pool| pool.observe_snapshot(of));
-        let takes = seen.ok().and_then(|seen| seen.file).map_or(0, |file| file.allocated.bytes());
-        self.refuse_less(draft, (pool, name), ByteSize(takes))
+        self.refuse_copy(draft, to, from, |pool| pool.observe_snapshot(of).map(|seen| seen.file))
+    }
+
+    /// Where blocks are shared a copy takes none; elsewhere what its original has, as far as that can be seen.
+    fn refuse_copy(
+        &self,
+        draft: &mut Draft,
+        (pool, name): (&str, &str),
+        from: &str,
+        look: impl FnOnce(&dyn Pool) -> Result<Option<FileObs>, Fault>,
+    ) -> Result<(), Problem> {
+        let shared = pool == from && self.pool(pool).is_ok_and(|pool| pool.shares());
+        let original =
+            if shared { None } else { self.pool(from).and_then(|pool| look(&*pool)).ok().flatten() };
+        let takes = original.map_or_else(ByteSize::default, |file| file.allocated);
+        self.refuse_less(draft, (pool, name), takes)
     }
 
     /// What is to be said where a copy costs as much as what is copied.

@@ -103,7 +103,7 @@ impl Engine {
         if let Some(holder) = holder {
             names.holders.insert(record.spec.id, holder);
         }
-        for id in holder.into_iter().chain(record.spec.owner) {
+        for id in holder.into_iter().chain(record.spec.goes_with()) {
             if let Some(m) = self.0.db.record::<MachineSpec>(id.0)? {
                 self.growing_in(&m, &mut names);
                 names.machine(&m, |_| Some(record.spec.name.clone()));
@@ -420,7 +420,7 @@ fn volume(r: &VolumeRecord, names: &Names) -> Volume {
         size_bytes: spec.size.bytes(),
         fs: spec.file_system(),
         node: spec.node.clone(),
-        owner: spec.owner.and_then(|o| names.machines.get(&o).cloned()),
+        owner: spec.goes_with().and_then(|o| names.machines.get(&o).cloned()),
         image: match spec.source.image() {
             Some(image) => names.images.get(&image).cloned(),
             None => None,

@@ -157,11 +157,24 @@ fn names_labels_and_protection_change_nothing_else() {
     daemon.ok("volume protect web-root");
     daemon.refused("machine delete web -y", "protected", 4);
     daemon.ok("volume unprotect web-root");
+    daemon.ok("machine stop web");
+    daemon.ok("volume snapshot web-root --name before");
     daemon.ok("machine protect web");
     daemon.refused("machine delete web -y", "protected", 4);
+    daemon.refused("snapshot restore before", "protected", 4);
     daemon.ok("machine rename web site");
     daemon.ok("machine unprotect site");
+    daemon.ok("snapshot restore before");
     assert_eq!(daemon.json("machine list -l env=prod")["items"][0]["name"], "site");
+    // What stays when a machine is deleted is in nobody's way.
+    daemon.ok("volume create 1G --name data");
+    daemon.ok("machine volume attach site data");
+    daemon.ok("machine clone site --name copy");
+    daemon.ok("volume protect copy-data");
+    assert!(daemon.json("volume show copy-data")["owner"].is_null());
+    assert_eq!(daemon.json("volume show copy-root")["owner"], "copy");
+    daemon.ok("machine delete copy -y");
+    assert_eq!(daemon.json("volume show copy-data")["status"], "detached");
     daemon.ok("machine delete site -y");
 }
 

@@ -151,7 +151,8 @@ pub struct VolumeSpec {
     /// try comes to the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Uuid>,
-    /// The machine whose deploy made it and with which it goes.
+    /// The machine whose deploy or clone made it, and with which it goes if that fails; see
+    /// [`VolumeSpec::goes_with`].
     pub owner: Option<MachineId>,
     /// It is only read: it shares its file with the snapshot that it is of, and no guest may write to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -184,6 +185,12 @@ impl VolumeSpec {
             VolumeSource::Blank { .. } => Some(FileSystem::Ext4),
             source => source.image().map(|_| FileSystem::Ext4),
         })
+    }
+
+    /// The machine with which it goes when that is deleted without `--preserve-storage`: its root volume
+    /// does, data stays.
+    pub fn goes_with(&self) -> Option<MachineId> {
+        self.owner.filter(|_| self.role == VolumeRole::Root)
     }
 }
 

@@ -540,7 +540,7 @@ impl Engine {
         }
         for disk in record.spec.disks.iter().filter(|_| !preserve_storage) {
             let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
-            if volume.spec.owner != Some(record.spec.id) {
+            if volume.spec.goes_with() != Some(record.spec.id) {
                 continue;
             }
             if volume.spec.protected {
@@ -578,7 +578,7 @@ impl Engine {
     /// What would go and what would stay.
     ///
     /// # Errors
-    /// `machine-not-found`, `being-deleted`.
+    /// `machine-not-found`, `being-deleted`, `protected`.
     pub fn plan_delete(&self, machine: &str, preserve_storage: bool) -> Result<DeletePlan, Problem> {
         let record = self.0.db.find::<MachineSpec>(machine)?;
         refuse_going(&record)?;
@@ -593,8 +593,10 @@ impl Engine {
         };
         for disk in &record.spec.disks {
             let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
-            let owned = volume.spec.owner == Some(record.spec.id) && volume.spec.role == VolumeRole::Root;
-            let goes = owned && !preserve_storage;
+            let goes = volume.spec.goes_with() == Some(record.spec.id) && !preserve_storage;
+            if goes && volume.spec.protected {
+                return Err(protected(Kind::Volume, &volume.spec.name));
+            }
             if goes { &mut plan.goes } else { &mut plan.stays }.push(volume.spec.name.clone());
         }
         Ok(plan)

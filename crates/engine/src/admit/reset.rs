@@ -92,6 +92,9 @@ impl Engine {
             None => _ = draft.change.check(key::attach(of.id), Check::Absent),
             // The claim stays as long as the machine's spec, on which the draft then depends, does.
             Some(claim) => match self.0.db.record::<MachineSpec>(claim.value.0)? {
+                Some(machine) if machine.spec.protected => {
+                    return Err(protected(Kind::Machine, &machine.spec.name));
+                }
                 Some(machine) => refuse_running(draft, &machine, "restore its volume")?,
                 None => return Err(crate::hold::held(&of.name)),
             },
