@@ -32,6 +32,9 @@ impl Engine {
             let id = PoolId(self.0.ports.clock.new_id());
             self.take_name(draft, Kind::Pool, &req.name, id.0)?;
             let on = self.0.ports.pools.probe(&req.name, &wanted)?;
+            if let PoolOn::Loop { size, sparse: false } = &on {
+                self.refuse_file_of_pool(&req.name, *size)?;
+            }
             if let PoolOn::Directory { path } = &on {
                 let claim = key::pool_path(path);
                 if self.0.db.0.get(&claim)?.is_some() {
@@ -82,6 +85,7 @@ impl Engine {
                 if !sparse {
                     let by = ByteSize(wanted.bytes() - have.bytes());
                     self.0.ports.pools.probe_growth(&record.spec.name, by)?;
+                    self.refuse_file_of_pool(&record.spec.name, by)?;
                 }
                 new.on = PoolOn::Loop { size: wanted, sparse };
                 new.generation += 1;

@@ -1,6 +1,6 @@
 //! Which pools there are, and how they come and go.
 
-use super::{Fault, OnProgress, Pool, Space};
+use super::{Capacity, Fault, OnProgress, Pool, Space};
 use std::sync::Arc;
 use types::pool::{PoolOn, PoolSpec};
 use types::{ByteSize, Name, Problem};
@@ -44,6 +44,9 @@ pub trait Pools: Send + Sync {
     /// # Errors
     /// `pool-full`.
     fn probe_growth(&self, pool: &Name, by: ByteSize) -> Result<(), Problem>;
+
+    /// Room in the file system that the files of pools are in; `None` if it cannot be looked at.
+    fn room_for_files(&self) -> Option<Capacity>;
 
     /// Looks at a pool; never at its volumes.
     ///

@@ -2,7 +2,7 @@
 
 use super::World;
 use super::ports::InPool;
-use crate::port::{Fault, Footprint, Kept, OnProgress, Pool, PoolObs, Pools, Sharing, Space};
+use crate::port::{Capacity, Fault, Footprint, Kept, OnProgress, Pool, PoolObs, Pools, Sharing, Space};
 use std::sync::Arc;
 use types::operation::Progress;
 use types::pool::{DEFAULT_POOL, PoolOn, PoolSpec};
@@ -67,6 +67,10 @@ impl Pools for World {
 
     fn probe_growth(&self, _: &Name, by: ByteSize) -> Result<(), Problem> {
         self.probe_room(by)
+    }
+
+    fn room_for_files(&self) -> Option<Capacity> {
+        Pools::get(self, DEFAULT_POOL).ok()?.capacity().ok()
     }
 
     fn observe(&self, pool: &PoolSpec) -> Result<PoolObs, Fault> {

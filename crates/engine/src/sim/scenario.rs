@@ -195,8 +195,8 @@ const READ: Command = |e, a| export(e, a, "appdata");
 const READ_ROOT: Command = |e, a| export(e, a, "web-root");
 const SENT: Command = |e, a| {
     let req = ImportVolume { name: name("sent"), pool: None, role: VolumeRole::Data, size_bytes: None };
-    let (id, _) = e.expect_import(a, &req)?;
-    e.import_volume(a, (id, ByteSize::mib(64).bytes()), &req)
+    let expected = e.expect_import(a, &req, None)?;
+    e.import_volume(a, (expected.id, ByteSize::mib(64).bytes()), &req)
 };
 const AWAY: Command = |e, a| e.delete_volume(a, "sent", false);
 const TWIN: Command = |e, a| {

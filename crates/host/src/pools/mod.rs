@@ -15,7 +15,7 @@ pub mod place;
 use crate::space::Spaces;
 use crate::storage::FilePool;
 use crate::{Layout, durable, fault};
-use engine::port::{Fault, OnProgress, Pool, PoolObs, Pools, Space};
+use engine::port::{Capacity, Fault, OnProgress, Pool, PoolObs, Pools, Space};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -114,6 +114,10 @@ impl Pools for HostPools {
 
     fn probe_growth(&self, pool: &Name, by: ByteSize) -> Result<(), Problem> {
         image::refuse_full(&self.layout, pool, by)
+    }
+
+    fn room_for_files(&self) -> Option<Capacity> {
+        fault::room(&self.layout.pools())
     }
 
     fn observe(&self, pool: &PoolSpec) -> Result<PoolObs, Fault> {

@@ -7,7 +7,9 @@ use super::extract::{Args, Who};
 use super::problem::Failure;
 use super::{ProblemBody, Shared};
 use crate::sparse::{Event, Reader};
+use ::engine::Expected;
 use ::host::storage::Upload;
+use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
@@ -78,12 +80,15 @@ pub async fn import(
         size_bytes: args.size_bytes,
     };
     let (actor, expected) = (who.0.clone(), asked.clone());
-    let (id, pool) = write(&app, move |engine| engine.expect_import(&actor, &expected)).await?;
+    // What is packed is of another length than its content.
+    let length = request.body().size_hint().exact().filter(|_| !args.sparse);
+    let Expected { id, pool, bounds } =
+        write(&app, move |engine| engine.expect_import(&actor, &expected, length)).await?;
     let contents = app.contents.clone();
     let files = call(&app, move |_| contents(&pool)).await?;
     let length = {
         let files = files.clone();
-        let upload = call(&app, move |_| files.receive(id)).await?;
+        let upload = call(&app, move |_| files.receive(id, bounds)).await?;
         receive(&app, request, upload, args.sparse).await?
     };
     let accepted =
