@@ -86,8 +86,10 @@ pub trait Pools: Send + Sync {
     fn write_record(&self, pool: &PoolSpec) -> Result<(), Fault>;
 
     /// Removes all that Sistemo has made of the pool, its record last; what else is in a directory stays.
+    /// Of one that was once whole (`made`) nothing goes that was not looked at.
     ///
     /// # Errors
-    /// `pool-in-use` if something is in it that Sistemo does not know of, `busy` (passing), `io-error`.
-    fn remove(&self, pool: &PoolSpec) -> Result<(), Fault>;
+    /// `pool-in-use` if something is in it that Sistemo does not know of, `pool-offline` if its file is there
+    /// and nobody can see what is in it, `busy` (passing), `io-error`.
+    fn remove(&self, pool: &PoolSpec, made: bool) -> Result<(), Fault>;
 }

@@ -55,7 +55,7 @@ impl Engine {
                 change.commit(&self.0.db)?;
             }
             Step::WriteRecord => pools.write_record(spec)?,
-            Step::Remove => pools.remove(spec)?,
+            Step::Remove => pools.remove(spec, record.status.made)?,
             Step::Forget => return self.forget_pool(record),
         }
         Ok(Next::Again)
@@ -117,7 +117,7 @@ impl Engine {
         let Some(record) = self.0.db.record::<PoolSpec>(id.0)? else { return Ok(false) };
         let (spec, status) = (&record.spec, &record.status);
         if let Some(going) = &spec.deleting {
-            if going.because.is_none() && problem.code == Code::PoolInUse {
+            if going.because.is_none() && matches!(problem.code, Code::PoolInUse | Code::PoolOffline) {
                 let mut new = spec.value.clone();
                 new.deleting = None;
                 return self.change_pool(&record, new, Verb::PoolDelete, problem).map(|()| true);

@@ -149,7 +149,7 @@ impl Pools for World {
         Ok(())
     }
 
-    fn remove(&self, pool: &PoolSpec) -> Result<(), Fault> {
+    fn remove(&self, pool: &PoolSpec, _: bool) -> Result<(), Fault> {
         self.begin("remove pool")?;
         let name = pool.name.as_str();
         let mut s = self.state();

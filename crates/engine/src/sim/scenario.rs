@@ -865,6 +865,11 @@ pub fn all() -> Vec<Scenario> {
         ),
         plain("snapshot, only read", vec![web, appdata, SNAP, VIEW, JOIN_VIEW, SNAP_AWAY, RESTART]),
         plain("snapshot, booted", vec![web, stop, SNAP_ROOT, BOOT_SNAP, SNAP_AWAY]),
+        Scenario {
+            fault: Some(("remove pool", Code::PoolOffline)),
+            holds: Some(|_, e| expect(e, "it stays, and is of use", |_, v| v[0].pool == "fast")),
+            ..plain("pool that cannot be looked into", vec![POOL, POOL_AWAY, FAST_DATA])
+        },
         plain("snapshots of a machine", vec![web, appdata, stop, join, SNAP_ALL, start, SNAP_AWAY]),
         Scenario {
             holds: Some(was_reset),

@@ -168,11 +168,11 @@ impl Pools for HostPools {
             .map_err(|e| fault::io(&format!("write the record of pool \"{}\"", pool.name), &path, &e))
     }
 
-    fn remove(&self, pool: &PoolSpec) -> Result<(), Fault> {
+    fn remove(&self, pool: &PoolSpec, made: bool) -> Result<(), Fault> {
         self.opened().remove(&pool.id);
         match &pool.on {
             PoolOn::Directory { path } => directory::remove(Path::new(path), pool)?,
-            PoolOn::Loop { .. } => looped::remove(&self.layout, pool)?,
+            PoolOn::Loop { .. } => looped::remove(&self.layout, pool, made)?,
         }
         let path = self.layout.pool_record(pool.name.as_str());
         durable::remove(&path)
