@@ -292,3 +292,36 @@ fn what_nobody_knows_does_not_go_with_a_pool_that_is_not_mounted() {
     pools.remove(&spec, false).unwrap();
     assert_eq!(names(&layout.pools()), ["default"]);
 }
+
+#[test]
+fn a_pool_that_is_lost_is_forgotten_and_its_disk_is_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Mount::new("ext4", 64);
+    let layout = layout(dir.path());
+    let pools = HostPools::open(layout.clone()).unwrap();
+    let path = disk.path().to_str().unwrap().to_owned();
+    let spec = spec("big", PoolOn::Directory { path: path.clone() });
+    let (big, volume) = (ensure(&pools, &spec), VolumeId(Uuid::now_v7()));
+    let with = (FileSystem::Ext4, Uuid::now_v7());
+    big.create_blank(volume, ByteSize::mib(8), with, br#"{"generation":1}"#, &|_| ()).unwrap();
+    tool("umount", &["-l", &path]);
+    for _ in 0..2 {
+        pools.abandon(&spec).unwrap();
+        assert_eq!(pools.observe(&spec).unwrap().record, None);
+    }
+    assert_eq!(pools.get("big").map(drop).unwrap_err().problem.code, Code::PoolNotFound);
+    tool("mount", &["-o", "loop", disk.path().with_file_name("file").to_str().unwrap(), &path]);
+    assert!(layout.in_pool(disk.path()).volume(volume).exists());
+
+    // The file of one that is in a file, too.
+    let fast = in_file("fast", ByteSize::mib(320));
+    ensure(&pools, &fast);
+    let (image, at) = (layout.pool_image("fast"), layout.pool_mount("fast"));
+    tool("umount", &[at.to_str().unwrap()]);
+    tool(
+        "losetup",
+        &["--detach", said("losetup", &["-n", "-O", "NAME", "-j", image.to_str().unwrap()]).trim()],
+    );
+    pools.abandon(&fast).unwrap();
+    assert_eq!(names(&layout.pools()), ["default", "fast.img"]);
+}

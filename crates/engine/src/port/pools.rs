@@ -92,4 +92,10 @@ pub trait Pools: Send + Sync {
     /// `pool-in-use` if something is in it that Sistemo does not know of, `pool-offline` if its file is there
     /// and nobody can see what is in it, `busy` (passing), `io-error`.
     fn remove(&self, pool: &PoolSpec, made: bool) -> Result<(), Fault>;
+
+    /// Removes the record of a pool that is lost, and nothing else: what it is on is left as it is.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn abandon(&self, pool: &PoolSpec) -> Result<(), Fault>;
 }

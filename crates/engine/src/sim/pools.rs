@@ -26,6 +26,11 @@ pub struct Made {
 }
 
 impl Made {
+    /// It was told lost, and is nobody's any more.
+    pub(super) fn left_behind(&self) -> bool {
+        self.unplugged && self.record.is_none()
+    }
+
     fn online(&self) -> bool {
         self.whole && self.mounted && !self.unplugged
     }
@@ -161,6 +166,13 @@ impl Pools for World {
         self.tick("pool half removed");
         self.state().pools.remove(name);
         self.tick("pool removed");
+        Ok(())
+    }
+
+    fn abandon(&self, pool: &PoolSpec) -> Result<(), Fault> {
+        self.begin("abandon pool")?;
+        self.made(pool, |made| made.record = None);
+        self.tick("pool abandoned");
         Ok(())
     }
 }

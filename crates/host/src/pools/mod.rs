@@ -61,6 +61,13 @@ impl HostPools {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn remove_record(&self, pool: &PoolSpec) -> Result<(), Fault> {
+        let path = self.layout.pool_record(pool.name.as_str());
+        durable::remove(&path)
+            .and_then(|()| durable::sync_dir(&self.layout.pools()))
+            .map_err(|e| fault::io(&format!("remove the record of pool \"{}\"", pool.name), &path, &e))
+    }
+
     /// The pool in a place that has its mark.
     fn at(&self, place: &place::Place) -> Result<Arc<FilePool>, Fault> {
         if let Some(open) = self.opened().get(&place.id) {
@@ -174,9 +181,15 @@ impl Pools for HostPools {
             PoolOn::Directory { path } => directory::remove(Path::new(path), pool)?,
             PoolOn::Loop { .. } => looped::remove(&self.layout, pool, made)?,
         }
-        let path = self.layout.pool_record(pool.name.as_str());
-        durable::remove(&path)
-            .and_then(|()| durable::sync_dir(&self.layout.pools()))
-            .map_err(|e| fault::io(&format!("remove the record of pool \"{}\"", pool.name), &path, &e))
+        self.remove_record(pool)
+    }
+
+    fn abandon(&self, pool: &PoolSpec) -> Result<(), Fault> {
+        self.opened().remove(&pool.id);
+        if pool.on.size().is_some() {
+            // Only an empty directory goes, at which nothing is mounted.
+            let _ = std::fs::remove_dir(self.layout.pool_mount(pool.name.as_str()));
+        }
+        self.remove_record(pool)
     }
 }
