@@ -29,7 +29,7 @@ pub mod store;
 mod sum;
 mod view;
 
-pub use admit::{Export, Reading};
+pub use admit::{Expected, Export, Reading};
 pub use condition::{Conditions, Once};
 pub use db::Rev;
 pub use history::HistoryQuery;

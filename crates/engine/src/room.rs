@@ -6,10 +6,10 @@
 
 use crate::Engine;
 use crate::admit::{DEFAULT_POOL, Draft};
-use crate::port::{Capacity, Fault, FileObs, Fresh, Pool};
+use crate::port::{Capacity, Fault, FileObs, Fresh, Pool, no_room_to_receive};
 use std::sync::{Arc, PoisonError};
 use types::pool::PoolSpec;
-use types::{ByteSize, Code, Problem, SnapshotId, VolumeId};
+use types::{ByteSize, Code, Name, Problem, SnapshotId, VolumeId};
 
 /// What has to be left: for sidecars and whatever else is written on the way.
 const LEFT: ByteSize = ByteSize::mib(8);
@@ -190,13 +190,46 @@ impl Engine {
         self.room_warning(pool).into_iter().chain(self.promise_warning(pool)).collect()
     }
 
-    /// What the pool lacks to its reserve: what is set, and at least a hundredth of it, of which 1 GiB is
-    /// enough. `None` if it has it.
+    /// The reserve of a file system of this size: what is set, and at least a hundredth of it, of which
+    /// 1 GiB is enough. With less free than that its trash goes.
+    fn reserve(&self, total: ByteSize) -> ByteSize {
+        let least = (total.bytes() / 100).min(ByteSize::gib(1).bytes());
+        ByteSize(self.0.settings.pool_reserve.of(total).bytes().max(least))
+    }
+
+    /// What the pool lacks to its reserve. `None` if it has it.
     pub(crate) fn below_reserve(&self, pool: &str) -> Option<ByteSize> {
         let room = self.room(pool).ok()?;
-        let least = (room.total.bytes() / 100).min(ByteSize::gib(1).bytes());
-        let reserve = self.0.settings.pool_reserve.of(room.total).bytes().max(least);
+        let reserve = self.reserve(room.total).bytes();
         reserve.checked_sub(room.free.bytes()).filter(|short| *short > 0).map(ByteSize)
+    }
+
+    /// What has to stay free in a pool while something is received into it, so that none of its trash goes
+    /// for what may be refused in the end; refuses where there is not even that. How much room what is sent
+    /// takes, nobody knows before: zeros take none.
+    pub(crate) fn room_to_receive(&self, pool: &str) -> Result<ByteSize, Problem> {
+        // A pool that cannot be asked is told of by whoever tries.
+        let Ok(room) = self.room(pool) else { return Ok(LEFT) };
+        let keep = ByteSize(self.reserve(room.total).bytes().saturating_add(LEFT.bytes()));
+        if room.free <= keep { Err(no_room_to_receive(room.free, keep)) } else { Ok(keep) }
+    }
+
+    /// Refuses a file of a pool that takes so much of the host's own file system, which keeps its reserve.
+    pub(crate) fn refuse_file_of_pool(&self, pool: &Name, takes: ByteSize) -> Result<(), Problem> {
+        let Some(room) = self.0.ports.pools.room_for_files() else { return Ok(()) };
+        let reserve = self.reserve(room.total);
+        if room.free.bytes() >= takes.bytes().saturating_add(reserve.bytes()) {
+            return Ok(());
+        }
+        let text = format!(
+            "no room to make the file of pool \"{pool}\": it takes {takes}, {} are free, and {reserve} of that \
+             stay so",
+            room.free
+        );
+        Err(Problem::new(Code::PoolFull, text).hint(
+            "ask for less, make room on the disk of the data directory, set a smaller pool.reserve, or make the \
+             pool in a directory of another disk with --path",
+        ))
     }
 
     /// Says so in the log, once.
@@ -234,9 +267,10 @@ mod tests {
     use crate::sim::World;
     use crate::sim::run::settle;
     use types::machine::{AttachVolume, CloneMachine, DeployMachine};
+    use types::pool::{CreatePool, ResizePool};
     use types::snapshot::TakeSnapshot;
-    use types::volume::{CloneVolume, CreateVolume};
-    use types::{Actor, Name, Operation};
+    use types::volume::{CloneVolume, CreateVolume, ImportVolume, VolumeRole};
+    use types::{Actor, Operation};
 
     fn create(engine: &Engine) -> Result<Operation, Problem> {
         engine.create_volume(
@@ -328,6 +362,90 @@ mod tests {
             if let Err(p) = made {
                 assert_eq!(p.code, Code::PoolFull);
                 assert!(p.message.contains("pool.reserve"), "{p}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_sent_never_costs_the_trash() {
+        let world = World::new();
+        let ada = Actor("ada".into());
+        let asked = ImportVolume {
+            name: None,
+            pool: None,
+            role: VolumeRole::Data,
+            size_bytes: None,
+            labels: types::label::Labels::default(),
+        };
+        // 500 of 1000 GiB are free; whatever is set, at least 1 GiB stays so, and what is written on the way.
+        for (reserve, keep) in [(0, Some(1)), (499, Some(499)), (500, None), (600, None)] {
+            let pool_reserve = crate::Reserve::Bytes(ByteSize::gib(reserve));
+            let engine = world.boot(Settings { pool_reserve, ..Settings::default() }).unwrap();
+            let expected = engine.expect_import(&ada, &asked, None);
+            match keep {
+                Some(gib) => {
+                    let bounds = expected.unwrap().bounds;
+                    assert_eq!(bounds.keep, ByteSize(ByteSize::gib(gib).bytes() + LEFT.bytes()));
+                }
+                None => {
+                    let refused = expected.unwrap_err();
+                    assert_eq!(refused.code, Code::PoolFull);
+                    assert!(refused.hint.is_some() && refused.message.contains("stay so"), "{refused}");
+                }
+            }
+        }
+        let max_storage = ByteSize::gib(4);
+        let engine = world.boot(Settings { max_storage, ..Settings::default() }).unwrap();
+        let limited = |size_bytes, length| {
+            let asked = ImportVolume { size_bytes, ..asked.clone() };
+            engine.expect_import(&ada, &asked, length).map(|e| e.bounds.most).map_err(|p| p.code)
+        };
+        let gib = |n| Some(ByteSize::gib(n).bytes());
+        assert_eq!(limited(gib(4), gib(4)), Ok(max_storage));
+        assert_eq!(limited(gib(5), None), Err(Code::LimitExceeded));
+        assert_eq!(limited(None, gib(5)), Err(Code::LimitExceeded));
+    }
+
+    #[test]
+    fn a_pool_in_a_file_leaves_the_host_its_reserve() {
+        let world = World::new();
+        let ada = Actor("ada".into());
+        let pool_reserve = crate::Reserve::Bytes(ByteSize::gib(480));
+        let engine = world.boot(Settings { pool_reserve, ..Settings::default() }).unwrap();
+        let create = |name: &str, gib, sparse| {
+            let (name, size_bytes) = (Name::new(name).unwrap(), Some(ByteSize::gib(gib).bytes()));
+            engine.create_pool(&ada, &CreatePool { name, path: None, size_bytes, sparse }).map_err(|p| p.code)
+        };
+        assert_eq!(create("large", 21, false).unwrap_err(), Code::PoolFull);
+        create("sparse", 21, true).unwrap();
+        create("fast", 20, false).unwrap();
+        settle(&world, &engine);
+        let grow = |gib| {
+            let asked = ResizePool { size_bytes: ByteSize::gib(gib).bytes() };
+            engine.resize_pool(&ada, "fast", &asked).map_err(|p| p.code)
+        };
+        assert_eq!(grow(41).unwrap_err(), Code::PoolFull);
+        grow(40).unwrap();
+    }
+
+    #[test]
+    fn a_restored_snapshot_needs_room_for_what_is_kept_and_for_what_comes() {
+        let ada = Actor("ada".into());
+        // 500 GiB are free; what is there is kept in 100 of them, and what was is copied to 100 more.
+        for (reserve, refused) in [(310, true), (290, false)] {
+            let world = World::new();
+            let engine = world.boot(Settings::default()).unwrap();
+            let (name, size_bytes) = (Name::new("a").ok(), ByteSize::gib(100).bytes());
+            engine.create_volume(&ada, CreateVolume { name, size_bytes, ..CreateVolume::default() }).unwrap();
+            settle(&world, &engine);
+            engine.snapshot_volume(&ada, "a", &TakeSnapshot { name: Name::new("was").ok() }).unwrap();
+            settle(&world, &engine);
+            let pool_reserve = crate::Reserve::Bytes(ByteSize::gib(reserve));
+            let engine = world.boot(Settings { pool_reserve, ..Settings::default() }).unwrap();
+            let restored = engine.restore_snapshot(&ada, "was", false);
+            assert_eq!(restored.as_ref().err().map(|p| p.code), refused.then_some(Code::PoolFull));
+            if !refused {
+                settle(&world, &engine);
             }
         }
     }

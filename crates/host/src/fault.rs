@@ -3,7 +3,7 @@
 //! Invariant: one sentence that names the thing concerned, never a tool's output; full is
 //! `pool-full`, the rest `io-error`; only what can pass by itself is passing.
 
-use engine::port::{Fault, MAKE_ROOM};
+use engine::port::{Capacity, Fault, MAKE_ROOM};
 use std::io;
 use std::path::Path;
 use types::{ByteSize, Code};
@@ -57,8 +57,14 @@ pub fn full(doing: &str, place: &Path, needed: Option<ByteSize>) -> Fault {
 
 /// What is free in the file system of `place`.
 pub fn free(place: &Path) -> Option<ByteSize> {
+    room(place).map(|room| room.free)
+}
+
+/// Room in the file system of `place`.
+pub fn room(place: &Path) -> Option<Capacity> {
     let stat = rustix::fs::statvfs(place).ok()?;
-    Some(ByteSize(stat.f_bavail.saturating_mul(stat.f_frsize)))
+    let bytes = |blocks: u64| ByteSize(blocks.saturating_mul(stat.f_frsize));
+    Some(Capacity { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod common;
 mod mount;
 
 use common::{names, tool};
-use engine::port::Pool;
+use engine::port::{Bounds, Pool};
 use host::Layout;
 use host::storage::FilePool;
 use mount::Mount;
@@ -366,4 +366,29 @@ fn a_kill_at_any_instant_leaves_nothing_or_the_whole() {
         pool.remove(volume).unwrap();
     }
     assert!(halves > 0, "no kill came in time");
+}
+
+#[test]
+fn what_is_received_stops_before_what_has_to_stay_free() {
+    let disk = Mount::new("ext4", 200);
+    let layout = layout(&disk.path());
+    let pool = FilePool::open(layout.clone()).unwrap();
+    let before = pool.capacity().unwrap().free;
+    let bounds = Bounds { keep: ByteSize::mib(60), most: ByteSize::MAX };
+    let mut sent = pool.receive(id(), bounds).unwrap();
+    let mut at = 0;
+    let refused = loop {
+        // Zeros take no room.
+        sent.data(at + (1 << 30), &[0; 1 << 16]).unwrap();
+        match sent.data(at, &[7; 1_000_000]) {
+            Ok(()) => at += 1_000_000,
+            Err(problem) => break problem,
+        }
+        assert!(pool.capacity().unwrap().free >= bounds.keep, "{at}");
+    };
+    assert_eq!(refused.code, Code::PoolFull);
+    assert!(refused.hint.is_some() && at > 50_000_000, "{at}: {refused}");
+    drop(sent);
+    assert_eq!(names(&layout.volumes()), [""; 0]);
+    assert!(pool.capacity().unwrap().free.bytes() + (1 << 20) > before.bytes());
 }

@@ -115,14 +115,14 @@ fn a_pool_in_a_file_is_fast_and_comes_back_and_leaves_nothing() {
     assert!(more > 190 << 20, "{more}");
 
     // While somebody has something open, it does not go; nor with what nobody knows.
-    let busy = pools.remove(&spec).unwrap_err();
+    let busy = pools.remove(&spec, true).unwrap_err();
     assert_eq!(busy.problem.code, Code::PoolInUse, "{busy}");
     fast.remove(first).unwrap();
     fast.remove(copy).unwrap();
     fs::write(at.pool().join("notes.txt"), "mine").unwrap();
-    assert_eq!(pools.remove(&spec).unwrap_err().problem.code, Code::PoolInUse);
+    assert_eq!(pools.remove(&spec, true).unwrap_err().problem.code, Code::PoolInUse);
     fs::remove_file(at.pool().join("notes.txt")).unwrap();
-    let busy = pools.remove(&spec).unwrap_err();
+    let busy = pools.remove(&spec, true).unwrap_err();
     assert!(busy.problem.code == Code::Busy && busy.passing, "{busy}");
     drop(held);
 
@@ -134,8 +134,8 @@ fn a_pool_in_a_file_is_fast_and_comes_back_and_leaves_nothing() {
     assert!(again.get("fast").is_ok());
     assert_eq!(devices(&layout, "fast").trim(), "1", "still one device");
 
-    again.remove(&spec).unwrap();
-    again.remove(&spec).unwrap();
+    again.remove(&spec, true).unwrap();
+    again.remove(&spec, true).unwrap();
     assert!(!again.observe(&spec).unwrap().any);
     assert_eq!(names(&layout.pools()), ["default"]);
     assert!(!said("losetup", &["-n", "-O", "BACK-FILE"]).contains(dir.path().to_str().unwrap()));
@@ -160,13 +160,13 @@ fn a_full_disk_makes_no_pool_and_grows_none() {
     let seen = layout.pool_image("fast").metadata().unwrap();
     assert_eq!(seen.len(), 320 << 20);
     assert!(seen.blocks() * 512 < 330 << 20, "what it had found is free again");
-    pools.remove(&small).unwrap();
+    pools.remove(&small, true).unwrap();
     // One without its room can be larger than the disk: that was asked for.
     let sparse = spec("fast", PoolOn::Loop { size: ByteSize::gib(2), sparse: true });
     pools.probe(&sparse.name, &sparse.on).unwrap();
     let pool = ensure(&pools, &sparse);
     assert!(pool.capacity().unwrap().total > ByteSize::gib(1));
-    pools.remove(&sparse).unwrap();
+    pools.remove(&sparse, true).unwrap();
     assert_eq!(names(&layout.pools()), ["default"]);
 }
 
@@ -187,7 +187,7 @@ fn what_was_cut_short_is_begun_anew() {
     assert!(pool.capacity().unwrap().total > ByteSize::mib(200));
     // Unmounted, and the device still there.
     tool("umount", &[layout.pool_mount("fast").to_str().unwrap()]);
-    pools.remove(&spec).unwrap();
+    pools.remove(&spec, true).unwrap();
     assert_eq!(names(&layout.pools()), ["default"]);
     assert_eq!(devices(&layout, "fast"), "");
 }
@@ -240,9 +240,88 @@ fn a_disk_that_is_not_there_is_not_written_to() {
     let found = host::recover::list(&layout).unwrap();
     assert_eq!((found.pools.len(), found.volumes.len()), (1, 1));
     assert_eq!((found.volumes[0].id, found.volumes[0].pool.as_str()), (volume, "big"));
-    assert_eq!(pools.remove(&spec).unwrap_err().problem.code, Code::PoolInUse);
+    assert_eq!(pools.remove(&spec, true).unwrap_err().problem.code, Code::PoolInUse);
     pools.get("big").unwrap().remove(volume).unwrap();
-    pools.remove(&spec).unwrap();
+    pools.remove(&spec, true).unwrap();
     assert_eq!(names(Path::new(&path)), ["lost+found", "mine.txt"]);
     assert!(probe(&path).is_ok());
+}
+
+#[test]
+fn what_nobody_knows_does_not_go_with_a_pool_that_is_not_mounted() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(dir.path());
+    let pools = HostPools::open(layout.clone()).unwrap();
+    let spec = in_file("fast", ByteSize::mib(320));
+    ensure(&pools, &spec);
+    let (image, at) = (layout.pool_image("fast"), layout.pool_mount("fast"));
+    fs::write(at.join("notes.txt"), "mine").unwrap();
+    tool("umount", &[at.to_str().unwrap()]);
+    let refused = pools.remove(&spec, true).unwrap_err();
+    assert_eq!(refused.problem.code, Code::PoolInUse, "{refused}");
+    assert!(refused.problem.hint.as_ref().unwrap().contains("notes.txt"), "{refused}");
+    assert_eq!(fs::read(at.join("notes.txt")).unwrap(), b"mine");
+
+    // A file system that cannot be mounted may hold anything.
+    tool("umount", &[at.to_str().unwrap()]);
+    tool(
+        "losetup",
+        &["--detach", said("losetup", &["-n", "-O", "NAME", "-j", image.to_str().unwrap()]).trim()],
+    );
+    let file = File::options().read(true).write(true).open(&image).unwrap();
+    let mut head = [0; 4096];
+    file.read_exact_at(&mut head, 0).unwrap();
+    file.write_all_at(&[0; 4096], 0).unwrap();
+    file.sync_all().unwrap();
+    let refused = pools.remove(&spec, true).unwrap_err();
+    assert!(refused.problem.code == Code::PoolOffline && !refused.passing, "{refused}");
+    assert!(refused.problem.hint.as_ref().unwrap().contains("--lost"), "{refused}");
+    assert!(image.exists() && pools.observe(&spec).unwrap().record.is_some());
+    file.write_all_at(&head, 0).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+
+    ensure(&pools, &spec);
+    fs::remove_file(at.join("notes.txt")).unwrap();
+    tool("umount", &[at.to_str().unwrap()]);
+    pools.remove(&spec, true).unwrap();
+    assert_eq!(names(&layout.pools()), ["default"]);
+
+    // What never was a pool has nothing in it.
+    fs::write(&image, "half").unwrap();
+    pools.remove(&spec, false).unwrap();
+    assert_eq!(names(&layout.pools()), ["default"]);
+}
+
+#[test]
+fn a_pool_that_is_lost_is_forgotten_and_its_disk_is_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Mount::new("ext4", 64);
+    let layout = layout(dir.path());
+    let pools = HostPools::open(layout.clone()).unwrap();
+    let path = disk.path().to_str().unwrap().to_owned();
+    let spec = spec("big", PoolOn::Directory { path: path.clone() });
+    let (big, volume) = (ensure(&pools, &spec), VolumeId(Uuid::now_v7()));
+    let with = (FileSystem::Ext4, Uuid::now_v7());
+    big.create_blank(volume, ByteSize::mib(8), with, br#"{"generation":1}"#, &|_| ()).unwrap();
+    tool("umount", &["-l", &path]);
+    for _ in 0..2 {
+        pools.abandon(&spec).unwrap();
+        assert_eq!(pools.observe(&spec).unwrap().record, None);
+    }
+    assert_eq!(pools.get("big").map(drop).unwrap_err().problem.code, Code::PoolNotFound);
+    tool("mount", &["-o", "loop", disk.path().with_file_name("file").to_str().unwrap(), &path]);
+    assert!(layout.in_pool(disk.path()).volume(volume).exists());
+
+    // The file of one that is in a file, too.
+    let fast = in_file("fast", ByteSize::mib(320));
+    ensure(&pools, &fast);
+    let (image, at) = (layout.pool_image("fast"), layout.pool_mount("fast"));
+    tool("umount", &[at.to_str().unwrap()]);
+    tool(
+        "losetup",
+        &["--detach", said("losetup", &["-n", "-O", "NAME", "-j", image.to_str().unwrap()]).trim()],
+    );
+    pools.abandon(&fast).unwrap();
+    assert_eq!(names(&layout.pools()), ["default", "fast.img"]);
 }

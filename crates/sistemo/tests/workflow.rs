@@ -222,6 +222,7 @@ fn pools_and_volumes_that_move_between_them() {
     daemon.refused("pool resize big 1TB", "invalid-request", 2);
     daemon.refused("pool resize fast 10GB", "cannot-shrink", 4);
     daemon.ok("pool resize fast 30GB");
+    daemon.refused("pool delete big --lost -y", "conflict", 4);
     daemon.refused("pool delete fast", "not-confirmed", 4);
     daemon.ok("pool delete fast -y");
     daemon.refused("pool show fast", "pool-not-found", 3);

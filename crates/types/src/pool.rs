@@ -56,6 +56,9 @@ pub struct PoolDeletion {
     /// Set when it goes because it could not be made: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<Problem>,
+    /// What it is on is gone for good: what was in it is forgotten with it, and nothing there is touched.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
 }
 
 /// What is wanted of a pool.

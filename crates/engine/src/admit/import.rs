@@ -5,36 +5,58 @@
 
 use super::volume::{MIN_VOLUME, NewVolume, size};
 use super::{Draft, made_up, taken};
+use crate::port::{Bounds, beyond};
 use crate::{Engine, key};
 use types::operation::{Kind, Target};
 use types::volume::{ImportVolume, VolumeSource};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem, Verb, VolumeId};
 
+/// Where something shall be received.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Expected {
+    /// The id that its volume will have.
+    pub id: VolumeId,
+    /// The pool that it will live in.
+    pub pool: String,
+    /// How far it can be received.
+    pub bounds: Bounds,
+}
+
 impl Engine {
-    /// Judges a request before anything is sent; tells the id that the volume will have, and its pool.
+    /// Judges a request before anything is sent, of which `length` is how long it is, if that is known;
+    /// tells where it shall be received.
     ///
     /// # Errors
-    /// `name-taken`, `pool-not-found`, `pool-offline`, `invalid-size`, `limit-exceeded`.
-    pub fn expect_import(&self, actor: &Actor, req: &ImportVolume) -> Result<(VolumeId, String), Problem> {
-        let judged = self.judge(req);
+    /// `name-taken`, `pool-not-found`, `pool-offline`, `pool-full`, `invalid-size`, `limit-exceeded`.
+    pub fn expect_import(
+        &self,
+        actor: &Actor,
+        req: &ImportVolume,
+        length: Option<u64>,
+    ) -> Result<Expected, Problem> {
+        let id = VolumeId(self.0.ports.clock.new_id());
+        let judged = self.judge(req, length);
         if let Err(problem) = &judged {
             let name = req.name.as_ref().map_or("", Name::as_str).to_owned();
             self.refused(actor, Verb::VolumeImport, Target { kind: Kind::Volume, id: None, name }, problem);
         }
-        judged.map(|pool| (VolumeId(self.0.ports.clock.new_id()), pool))
+        judged.map(|(pool, bounds)| Expected { id, pool, bounds })
     }
 
-    fn judge(&self, req: &ImportVolume) -> Result<String, Problem> {
+    fn judge(&self, req: &ImportVolume, length: Option<u64>) -> Result<(String, Bounds), Problem> {
         let pool = self.pool_for(req.pool.as_ref())?;
         if let Some(name) = &req.name {
             if self.0.db.0.get(&key::name(Kind::Volume, name.as_str()))?.is_some() {
                 return Err(taken(Kind::Volume, name.as_str()));
             }
         }
-        if let Some(bytes) = req.size_bytes {
-            size(bytes, MIN_VOLUME)?;
+        let most = self.0.settings.max_storage;
+        let asked = req.size_bytes.map(|bytes| size(bytes, MIN_VOLUME)).transpose()?;
+        if let Some(too_much) = asked.into_iter().chain(length.map(ByteSize)).find(|size| *size > most) {
+            return Err(beyond(too_much, most));
         }
-        Ok(pool)
+        let bounds = Bounds { keep: self.room_to_receive(&pool)?, most };
+        Ok((pool, bounds))
     }
 
     /// Accepts a volume of what was sent under this id: so many bytes.

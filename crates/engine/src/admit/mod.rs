@@ -19,6 +19,7 @@ mod snapshot;
 mod volume;
 
 pub use export::{Export, Reading};
+pub use import::Expected;
 pub(crate) use machine::{
     FIRST_UID, UIDS, abandon as abandon_machine, forget as forget_machine, mount, release as release_machine,
 };

@@ -1,17 +1,19 @@
 //! Requests about pools.
 //!
 //! Invariant: a pool goes only while nothing is in it. Who puts a volume in changes the pool's sum, and who
-//! removes the pool holds only while that stays as it was when nothing was found.
+//! removes the pool holds only while that stays as it was when nothing was found. One that is lost goes with the
+//! records of what was in it, and with nothing else.
 
 use super::volume::size;
 use super::{Draft, taken};
 use crate::db::{PoolRecord, VolumeRecord};
 use crate::{Engine, key};
+use types::machine::MachineSpec;
 use types::operation::Kind;
 use types::pool::{CreatePool, DEFAULT_POOL, MIN_POOL, PoolDeletion, PoolOn, PoolSpec, ResizePool};
 use types::snapshot::SnapshotSpec;
 use types::volume::VolumeSpec;
-use types::{Actor, ByteSize, Code, Name, Operation, PoolId, Problem, Verb};
+use types::{Actor, ByteSize, Code, MachineId, Name, Operation, PoolId, Problem, Verb};
 
 /// What is to be said of a pool whose file is not preallocated.
 const SPARSE: &str = "its file takes room only as it is written to: when the host's disk is full, writes that the \
@@ -32,6 +34,9 @@ impl Engine {
             let id = PoolId(self.0.ports.clock.new_id());
             self.take_name(draft, Kind::Pool, &req.name, id.0)?;
             let on = self.0.ports.pools.probe(&req.name, &wanted)?;
+            if let PoolOn::Loop { size, sparse: false } = &on {
+                self.refuse_file_of_pool(&req.name, *size)?;
+            }
             if let PoolOn::Directory { path } = &on {
                 let claim = key::pool_path(path);
                 if self.0.db.0.get(&claim)?.is_some() {
@@ -82,6 +87,7 @@ impl Engine {
                 if !sparse {
                     let by = ByteSize(wanted.bytes() - have.bytes());
                     self.0.ports.pools.probe_growth(&record.spec.name, by)?;
+                    self.refuse_file_of_pool(&record.spec.name, by)?;
                 }
                 new.on = PoolOn::Loop { size: wanted, sparse };
                 new.generation += 1;
@@ -94,21 +100,27 @@ impl Engine {
         })
     }
 
-    /// Accepts the end of a pool that nothing is in.
+    /// Accepts the end of a pool that nothing is in; or, if it is `lost`, of one that is offline: the records
+    /// of what is in it go with it, and nothing that it is on is touched.
     ///
     /// # Errors
-    /// `pool-not-found`, `pool-in-use`, `being-deleted`.
-    pub fn delete_pool(&self, actor: &Actor, pool: &str) -> Result<Operation, Problem> {
+    /// `pool-not-found`, `pool-in-use`, `being-deleted`; if it is `lost`: `conflict` while it is there,
+    /// `volume-in-use`, `protected`, `busy`.
+    pub fn delete_pool(&self, actor: &Actor, pool: &str, lost: bool) -> Result<Operation, Problem> {
         self.admit(actor, Verb::PoolDelete, (Kind::Pool, pool), |draft| {
             let record = self.own_pool(pool, "is the data directory's own")?;
             refuse_pool_going(&record)?;
             // Read before it is looked whether anything is in it.
             crate::sum::hold(&mut draft.change, &self.0.db, record.spec.name.as_str())?;
-            self.refuse_used(&record)?;
+            if lost {
+                self.refuse_needed(draft, &record)?;
+            } else {
+                self.refuse_used(&record)?;
+            }
             let mut new = record.spec.value.clone();
             new.generation += 1;
             new.deleting =
-                Some(PoolDeletion { at: self.now(), operation: draft.operation.id, because: None });
+                Some(PoolDeletion { at: self.now(), operation: draft.operation.id, because: None, lost });
             draft.change.update(&record.spec, &new);
             draft.about(Kind::Pool, new.id.0, new.name.as_str(), new.generation);
             Ok(())
@@ -149,6 +161,58 @@ impl Engine {
         let what = if n == 1 { format!("snapshot \"{name}\"") } else { format!("{n} snapshots") };
         Err(Problem::new(Code::PoolInUse, format!("pool \"{pool}\" has {what}"))
             .hint(format!("`sistemo snapshot delete {name}`; `sistemo snapshot list` shows them")))
+    }
+
+    /// Refuses to forget a pool that is there, or that something needs; says what is forgotten with it.
+    fn refuse_needed(&self, draft: &mut Draft, record: &PoolRecord) -> Result<(), Problem> {
+        let pool = record.spec.name.as_str();
+        let offline = self.pool(pool).is_err_and(|fault| fault.problem.code == Code::PoolOffline);
+        if !record.status.made || !offline {
+            let text = format!("pool \"{pool}\" is not offline, so it is not lost");
+            return Err(Problem::new(Code::Conflict, text)
+                .hint(format!("delete what is in it, then `sistemo pool delete {pool}`")));
+        }
+        let mut used = vec![];
+        let mut volumes = 0;
+        for volume in self.0.db.records::<VolumeSpec>()? {
+            let spec = &volume.spec;
+            if spec.moving.as_deref() == Some(pool) || (spec.pool == pool && spec.moving.is_some()) {
+                let text = format!("volume \"{}\" is being moved", spec.name);
+                return Err(Problem::new(Code::Busy, text).hint("try again once that has ended"));
+            }
+            if spec.pool != pool {
+                continue;
+            }
+            volumes += 1;
+            if let Some(machine) = self.0.db.get::<MachineId>(&key::attach(spec.id))? {
+                let machine = self.0.db.record::<MachineSpec>(machine.value.0)?;
+                let machine = machine.map_or_else(String::new, |m| m.spec.name.as_str().to_owned());
+                used.push((spec.name.clone(), machine));
+            } else if spec.protected {
+                return Err(super::edit::protected(Kind::Volume, &spec.name));
+            }
+        }
+        if let Some((volume, machine)) = used.first() {
+            let all: Vec<_> = used.iter().map(|(v, m)| format!("\"{v}\" (machine \"{m}\")")).collect();
+            let text = format!("volumes of pool \"{pool}\" are attached: {}", all.join(", "));
+            return Err(Problem::new(Code::VolumeInUse, text).hint(format!(
+                "`sistemo machine volume detach {machine} {volume}` first; a machine goes with its root volume: \
+                 `sistemo machine delete {machine}`"
+            )));
+        }
+        for machine in self.0.db.records::<MachineSpec>()? {
+            let there = |value: &serde_json::Value| value.get("pool").is_some_and(|p| p == pool);
+            if machine.spec.making.values().any(there) {
+                let text = format!("machine \"{}\" is being made there", machine.spec.name);
+                return Err(Problem::new(Code::Busy, text).hint("try again once that has ended"));
+            }
+        }
+        let snapshots = self.0.db.records::<SnapshotSpec>()?.iter().filter(|s| s.spec.pool == pool).count();
+        draft.warn(format!(
+            "{volumes} volumes and {snapshots} snapshots of pool \"{pool}\" are forgotten; nothing on its disk is \
+             touched"
+        ));
+        Ok(())
     }
 
     /// A pool that has a record.

@@ -126,6 +126,9 @@ impl Engine {
         draft.touch(Kind::Snapshot, to.spec.id.0, to.spec.name.as_str());
         // Whoever asks learns what it is called: it comes right after what it is kept for.
         self.new_snapshot(draft, (before, name_of(&of.name, before)?), volume, kept, false)?;
+        // What comes is a copy, too, and what it replaces goes only after it.
+        let from = (to.spec.pool.as_str(), to.spec.id);
+        self.refuse_full_snapshot_copy(draft, (&of.pool, of.name.as_str()), from)?;
         let holds = [(Kind::Snapshot, before.0), (Kind::Volume, of.id.0)];
         self.take_holds(&mut draft.change, of.id.0, &holds)?;
         let mut new = of.value.clone();

@@ -10,6 +10,7 @@ mod images;
 mod net;
 mod pool;
 mod pools;
+mod receive;
 mod space;
 mod vmm;
 
@@ -19,6 +20,7 @@ pub use images::{ImageObs, Images};
 pub use net::{Net, NicPlan};
 pub use pool::{Capacity, FileObs, Fresh, FromSnapshot, Pool, SnapshotObs, VolumeObs};
 pub use pools::{PoolObs, Pools};
+pub use receive::{Bounds, beyond, no_room_to_receive};
 pub use space::{Footprint, Kept, Sharing, Space};
 pub use vmm::{Backup, DiskObs, Health, ProcessObs, RunDisk, RunPlan, Vmm};
 

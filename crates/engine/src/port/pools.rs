@@ -1,6 +1,6 @@
 //! Which pools there are, and how they come and go.
 
-use super::{Fault, OnProgress, Pool, Space};
+use super::{Capacity, Fault, OnProgress, Pool, Space};
 use std::sync::Arc;
 use types::pool::{PoolOn, PoolSpec};
 use types::{ByteSize, Name, Problem};
@@ -45,6 +45,9 @@ pub trait Pools: Send + Sync {
     /// `pool-full`.
     fn probe_growth(&self, pool: &Name, by: ByteSize) -> Result<(), Problem>;
 
+    /// Room in the file system that the files of pools are in; `None` if it cannot be looked at.
+    fn room_for_files(&self) -> Option<Capacity>;
+
     /// Looks at a pool; never at its volumes.
     ///
     /// # Errors
@@ -83,8 +86,16 @@ pub trait Pools: Send + Sync {
     fn write_record(&self, pool: &PoolSpec) -> Result<(), Fault>;
 
     /// Removes all that Sistemo has made of the pool, its record last; what else is in a directory stays.
+    /// Of one that was once whole (`made`) nothing goes that was not looked at.
     ///
     /// # Errors
-    /// `pool-in-use` if something is in it that Sistemo does not know of, `busy` (passing), `io-error`.
-    fn remove(&self, pool: &PoolSpec) -> Result<(), Fault>;
+    /// `pool-in-use` if something is in it that Sistemo does not know of, `pool-offline` if its file is there
+    /// and nobody can see what is in it, `busy` (passing), `io-error`.
+    fn remove(&self, pool: &PoolSpec, made: bool) -> Result<(), Fault>;
+
+    /// Removes the record of a pool that is lost, and nothing else: what it is on is left as it is.
+    ///
+    /// # Errors
+    /// `io-error`.
+    fn abandon(&self, pool: &PoolSpec) -> Result<(), Fault>;
 }

@@ -9,6 +9,7 @@ mod ending;
 mod export;
 mod grow;
 mod image;
+mod lost;
 mod machine;
 mod moving;
 mod named;

@@ -7,7 +7,7 @@ use super::{Broken, Next};
 use crate::Engine;
 use crate::db::{Change, PoolRecord};
 use crate::plan::Answer;
-use crate::plan::pool::{Step, plan};
+use crate::plan::pool::{Inside, Step, plan};
 use types::operation::{Kind, Progress};
 use types::pool::{PoolDeletion, PoolOn, PoolSpec, PoolStatus};
 use types::volume::VolumeSpec;
@@ -20,7 +20,11 @@ impl Engine {
             return Ok(Next::Idle);
         };
         let seen = self.0.ports.pools.observe(&record.spec)?;
-        match plan(&record.spec, &record.status, &seen) {
+        let inside = match &record.spec.deleting {
+            Some(going) if going.lost => self.inside(record.spec.name.as_str())?,
+            _ => Inside::default(),
+        };
+        match plan(&record.spec, &record.status, &seen, &inside) {
             Answer::Do(step) => self.do_pool(&record, &step),
             Answer::Settled => {
                 let status = PoolStatus {
@@ -55,7 +59,9 @@ impl Engine {
                 change.commit(&self.0.db)?;
             }
             Step::WriteRecord => pools.write_record(spec)?,
-            Step::Remove => pools.remove(spec)?,
+            Step::Remove => pools.remove(spec, record.status.made)?,
+            Step::LetGo => self.let_go_of_lost(record)?,
+            Step::Abandon => pools.abandon(spec)?,
             Step::Forget => return self.forget_pool(record),
         }
         Ok(Next::Again)
@@ -117,7 +123,8 @@ impl Engine {
         let Some(record) = self.0.db.record::<PoolSpec>(id.0)? else { return Ok(false) };
         let (spec, status) = (&record.spec, &record.status);
         if let Some(going) = &spec.deleting {
-            if going.because.is_none() && problem.code == Code::PoolInUse {
+            let kept = matches!(problem.code, Code::PoolInUse | Code::PoolOffline) && !going.lost;
+            if going.because.is_none() && kept {
                 let mut new = spec.value.clone();
                 new.deleting = None;
                 return self.change_pool(&record, new, Verb::PoolDelete, problem).map(|()| true);
@@ -136,6 +143,7 @@ impl Engine {
                 at: self.0.ports.clock.now(),
                 operation: op.id,
                 because: Some(problem.clone()),
+                lost: false,
             });
             let mut change = Change::system();
             change.update(spec, &new).on(status);

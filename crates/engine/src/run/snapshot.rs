@@ -9,7 +9,7 @@ use crate::admit::{go_for_good, going_snapshot, restorable};
 use crate::db::{Change, MachineRecord, SnapshotRecord, encode};
 use crate::plan::Answer;
 use crate::plan::snapshot::{Look, Source, Step, plan, too_late};
-use crate::port::{Backup, Fault, Held, ProcessObs};
+use crate::port::{Backup, Fault, Held, ProcessObs, SnapshotObs};
 use crate::store::Check;
 use crate::{Engine, key};
 use std::cell::{Cell, RefCell};
@@ -50,7 +50,12 @@ impl Engine {
 
     fn snapshot_look(&self, record: &SnapshotRecord) -> Result<Look, Broken> {
         let spec = &record.spec;
-        let pool = self.pool(&spec.pool)?.observe_snapshot(spec.id)?;
+        let for_good = spec.deleting.as_ref().is_some_and(|d| d.keep_until.is_none());
+        let pool = if for_good && self.is_lost(&spec.pool)? {
+            SnapshotObs::default()
+        } else {
+            self.pool(&spec.pool)?.observe_snapshot(spec.id)?
+        };
         let held = (spec.deleting.is_some() && self.is_for_reset(&mut Change::system(), record)?)
             || ((spec.deleting.is_some() || spec.passing) && self.needed(record)?);
         let source = match (&record.status.taken, &spec.deleting) {
@@ -147,13 +152,13 @@ impl Engine {
 
     fn do_snapshot(&self, record: &SnapshotRecord, step: &Step) -> Result<Next, Broken> {
         let spec = &record.spec;
-        let pool = self.pool(&spec.pool)?;
+        let pool = || self.pool(&spec.pool);
         match step {
             Step::Take => self.take(record)?,
             Step::WriteSidecar => {
                 let Some(taken) = record.status.taken else { return Err(Broken::Raced) };
                 let sidecar = SnapshotSidecar { spec: spec.value.clone(), taken };
-                pool.write_snapshot_sidecar(spec.id, &encode(&sidecar))?;
+                pool()?.write_snapshot_sidecar(spec.id, &encode(&sidecar))?;
             }
             Step::Expire => {
                 let mut change = Change::system();
@@ -161,7 +166,7 @@ impl Engine {
                 go_for_good(&mut change, record);
                 change.commit(&self.0.db)?;
             }
-            Step::Discard => pool.remove_snapshot(spec.id)?,
+            Step::Discard => pool()?.remove_snapshot(spec.id)?,
             Step::LetGo => {
                 let going = SnapshotDeletion {
                     at: self.now(),
@@ -314,8 +319,10 @@ impl Engine {
 
     fn forget_snapshot(&self, record: &SnapshotRecord) -> Result<Next, Broken> {
         let spec = &record.spec;
-        // Nothing is published, so what is left are temporaries of one that was cut short.
-        self.pool(&spec.pool)?.remove_snapshot(spec.id)?;
+        if !self.is_lost(&spec.pool)? {
+            // Nothing is published, so what is left are temporaries of one that was cut short.
+            self.pool(&spec.pool)?.remove_snapshot(spec.id)?;
+        }
         let mut change = Change::system();
         change.on(spec).on(&record.status).delete(spec.key.clone()).delete(record.status.key.clone());
         self.untaken(&mut change, record)?;

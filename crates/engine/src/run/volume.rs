@@ -7,7 +7,7 @@ use crate::admit::{go_for_good, mark_deleting, restorable};
 use crate::db::{Change, VolumeRecord, encode};
 use crate::plan::Answer;
 use crate::plan::volume::{ImageLook, Look, ResetLook, Step, plan};
-use crate::port::FromSnapshot;
+use crate::port::{FromSnapshot, VolumeObs};
 use crate::{Engine, key};
 use types::operation::{Kind, Progress};
 use types::snapshot::{Consistency, SnapshotSpec};
@@ -55,7 +55,12 @@ impl Engine {
 
     fn volume_look(&self, record: &VolumeRecord) -> Result<Look, Broken> {
         let spec = &record.spec;
-        let pool = self.pool(&spec.pool)?.observe(spec.id)?;
+        let for_good = spec.deleting.as_ref().is_some_and(|d| d.keep_until.is_none());
+        let pool = if for_good && self.is_lost(&spec.pool)? {
+            VolumeObs::default()
+        } else {
+            self.pool(&spec.pool)?.observe(spec.id)?
+        };
         let image = match spec.source {
             VolumeSource::Image { image } if pool.file.is_none() => self.image_look(image)?,
             VolumeSource::Volume { volume, .. } if pool.file.is_none() => {
@@ -121,22 +126,22 @@ impl Engine {
 
     fn do_volume(&self, record: &VolumeRecord, step: &Step) -> Result<Next, Broken> {
         let spec = &record.spec;
-        let pool = self.pool(&spec.pool)?;
+        let pool = || self.pool(&spec.pool);
         let tell = |p: Progress| self.tell_volume(spec.id, &p);
         match step {
             Step::CreateBlank { size, fs, fs_uuid } => {
-                pool.create_blank(spec.id, *size, (*fs, *fs_uuid), &encode(&spec.value), &tell)?;
+                pool()?.create_blank(spec.id, *size, (*fs, *fs_uuid), &encode(&spec.value), &tell)?;
             }
             Step::TakeUpload { size } => {
-                pool.create_from_upload(spec.id, *size, &encode(&spec.value))?;
+                pool()?.create_from_upload(spec.id, *size, &encode(&spec.value))?;
             }
             Step::Clone { image, size } => {
-                pool.create_from_image(spec.id, *image, *size, &encode(&spec.value), &tell)?;
+                pool()?.create_from_image(spec.id, *image, *size, &encode(&spec.value), &tell)?;
             }
             Step::Copy { from, size } => {
                 let source = self.0.db.record::<VolumeSpec>(from.0)?.ok_or(Broken::Raced)?;
                 let from = (source.spec.pool.as_str(), *from);
-                pool.create_copy(spec.id, from, *size, &encode(&spec.value), &tell)?;
+                pool()?.create_copy(spec.id, from, *size, &encode(&spec.value), &tell)?;
             }
             Step::CopySnapshot { from, size } => {
                 let source = self.0.db.record::<SnapshotSpec>(from.0)?.ok_or(Broken::Raced)?;
@@ -145,14 +150,14 @@ impl Engine {
                     id: *from,
                     same_file: source.spec.passing || spec.read_only,
                 };
-                pool.create_from_snapshot(spec.id, from, *size, &encode(&spec.value), &tell)?;
+                pool()?.create_from_snapshot(spec.id, from, *size, &encode(&spec.value), &tell)?;
             }
             Step::Reset { to, size } => {
                 let Some(reset) = spec.reset.as_ref().filter(|r| r.to == *to) else {
                     return Err(Broken::Raced);
                 };
                 let source = self.0.db.record::<SnapshotSpec>(to.0)?.ok_or(Broken::Raced)?;
-                pool.reset(spec.id, (&source.spec.pool, *to), *size, &tell)?;
+                pool()?.reset(spec.id, (&source.spec.pool, *to), *size, &tell)?;
                 self.end_reset(record, reset)?;
             }
             Step::DropReset => {
@@ -160,8 +165,8 @@ impl Engine {
                 let text = format!("volume \"{}\" was deleted meanwhile", spec.name);
                 self.give_up_reset(record, reset, &Problem::new(Code::Superseded, text))?;
             }
-            Step::Grow { to } => pool.grow(spec.id, *to)?,
-            Step::WriteSidecar => pool.write_sidecar(spec.id, &encode(&spec.value))?,
+            Step::Grow { to } => pool()?.grow(spec.id, *to)?,
+            Step::WriteSidecar => pool()?.write_sidecar(spec.id, &encode(&spec.value))?,
             Step::AdoptSize { size } => {
                 let mut new = spec.value.clone();
                 new.size = *size;
@@ -171,8 +176,8 @@ impl Engine {
                 change.commit(&self.0.db)?;
                 tracing::warn!(volume = %new.name, size = %size, "the file was made larger by hand");
             }
-            Step::Discard { keep_until: Some(t) } => pool.trash(spec.id, *t)?,
-            Step::Discard { keep_until: None } => pool.remove(spec.id)?,
+            Step::Discard { keep_until: Some(t) } => pool()?.trash(spec.id, *t)?,
+            Step::Discard { keep_until: None } => pool()?.remove(spec.id)?,
             Step::Expire => {
                 let mut change = Change::system();
                 change.on(&record.status);
@@ -182,7 +187,7 @@ impl Engine {
             Step::Carry { .. } | Step::Arrive { .. } | Step::TurnBack { .. } | Step::Leave { .. } => {
                 return self.do_move(record, step);
             }
-            Step::Restore => pool.restore(spec.id, &encode(&spec.value))?,
+            Step::Restore => pool()?.restore(spec.id, &encode(&spec.value))?,
             Step::Forget => return self.forget_volume(record),
         }
         Ok(Next::Again)
@@ -195,7 +200,8 @@ impl Engine {
 
     fn forget_volume(&self, record: &VolumeRecord) -> Result<Next, Broken> {
         let spec = &record.spec;
-        if spec.deleting.as_ref().is_some_and(|d| d.keep_until.is_none()) {
+        let for_good = spec.deleting.as_ref().is_some_and(|d| d.keep_until.is_none());
+        if for_good && !self.is_lost(&spec.pool)? {
             // Nothing is published, so what is left are temporaries of a fill that was cut short.
             self.pool(&spec.pool)?.remove(spec.id)?;
         }

@@ -107,13 +107,18 @@ fn pools_agree(world: &World, wrong: &mut Vec<String>) {
             None => wrong.push(format!("pool {name} is not there")),
         }
     }
-    for name in s.pools.keys().filter(|name| !pools.iter().any(|(p, _)| p.name.as_str() == *name)) {
+    let nobodys = s.pools.iter().filter(|(_, made)| !made.left_behind()).map(|(name, _)| name);
+    for name in nobodys.filter(|name| !pools.iter().any(|(p, _)| p.name.as_str() == *name)) {
         wrong.push(format!("there is something of pool {name}, and no record"));
     }
 }
 
 fn unplugged(s: &super::State, pool: &str) -> bool {
     s.pools.get(pool).is_some_and(|made| made.unplugged)
+}
+
+fn left_behind(s: &super::State, pool: &str) -> bool {
+    s.pools.get(pool).is_some_and(super::pools::Made::left_behind)
 }
 
 fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &mut Vec<String>) {
@@ -178,7 +183,8 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
     // What is left goes once both pools can be reached.
     let left = |at: &super::Place| {
         let of = |v: &VolumeSpec| v.id == at.1 && v.leaving.as_ref() == Some(&at.0);
-        volumes.iter().any(|(v, _)| of(v) && (unplugged(&s, &at.0) || unplugged(&s, &v.pool)))
+        left_behind(&s, &at.0)
+            || volumes.iter().any(|(v, _)| of(v) && (unplugged(&s, &at.0) || unplugged(&s, &v.pool)))
     };
     for (pool, id) in s.files.keys().chain(s.sidecars.keys()).chain(&s.parts) {
         if left(&(pool.clone(), *id)) {
@@ -195,7 +201,7 @@ fn volumes_agree(world: &World, volumes: &[(VolumeSpec, VolumeStatus)], wrong: &
     {
         wrong.push(format!("{at:?} is half made or half deleted"));
     }
-    for at in s.trash.keys().filter(|at| !known.contains(*at)) {
+    for at in s.trash.keys().filter(|at| !known.contains(*at) && !left_behind(&s, &at.0)) {
         wrong.push(format!("{at:?} is in the trash and has no record"));
     }
 }
@@ -230,6 +236,8 @@ fn snapshots_agree(world: &World, snapshots: &[(SnapshotSpec, SnapshotStatus)], 
         }
     }
     let strangers = s.snapshots.keys().chain(s.snapshot_sidecars.keys()).filter(|id| !known.contains(id));
+    // Those of a pool that was told lost are still there.
+    let strangers = strangers.filter(|_| !s.pools.values().any(super::pools::Made::left_behind));
     for id in strangers.chain(&s.snapshot_parts) {
         wrong.push(format!("{id:?} is half made, or has no record"));
     }

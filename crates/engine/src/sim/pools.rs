@@ -2,7 +2,7 @@
 
 use super::World;
 use super::ports::InPool;
-use crate::port::{Fault, Footprint, Kept, OnProgress, Pool, PoolObs, Pools, Sharing, Space};
+use crate::port::{Capacity, Fault, Footprint, Kept, OnProgress, Pool, PoolObs, Pools, Sharing, Space};
 use std::sync::Arc;
 use types::operation::Progress;
 use types::pool::{DEFAULT_POOL, PoolOn, PoolSpec};
@@ -26,6 +26,11 @@ pub struct Made {
 }
 
 impl Made {
+    /// It was told lost, and is nobody's any more.
+    pub(super) fn left_behind(&self) -> bool {
+        self.unplugged && self.record.is_none()
+    }
+
     fn online(&self) -> bool {
         self.whole && self.mounted && !self.unplugged
     }
@@ -67,6 +72,10 @@ impl Pools for World {
 
     fn probe_growth(&self, _: &Name, by: ByteSize) -> Result<(), Problem> {
         self.probe_room(by)
+    }
+
+    fn room_for_files(&self) -> Option<Capacity> {
+        Pools::get(self, DEFAULT_POOL).ok()?.capacity().ok()
     }
 
     fn observe(&self, pool: &PoolSpec) -> Result<PoolObs, Fault> {
@@ -145,7 +154,7 @@ impl Pools for World {
         Ok(())
     }
 
-    fn remove(&self, pool: &PoolSpec) -> Result<(), Fault> {
+    fn remove(&self, pool: &PoolSpec, _: bool) -> Result<(), Fault> {
         self.begin("remove pool")?;
         let name = pool.name.as_str();
         let mut s = self.state();
@@ -157,6 +166,13 @@ impl Pools for World {
         self.tick("pool half removed");
         self.state().pools.remove(name);
         self.tick("pool removed");
+        Ok(())
+    }
+
+    fn abandon(&self, pool: &PoolSpec) -> Result<(), Fault> {
+        self.begin("abandon pool")?;
+        self.made(pool, |made| made.record = None);
+        self.tick("pool abandoned");
         Ok(())
     }
 }

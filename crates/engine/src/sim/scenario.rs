@@ -201,8 +201,8 @@ const SENT: Command = |e, a| {
         size_bytes: None,
         labels: Labels::default(),
     };
-    let (id, _) = e.expect_import(a, &req)?;
-    e.import_volume(a, (id, ByteSize::mib(64).bytes()), &req)
+    let expected = e.expect_import(a, &req, None)?;
+    e.import_volume(a, (expected.id, ByteSize::mib(64).bytes()), &req)
 };
 const AWAY: Command = |e, a| e.delete_volume(a, "sent", false);
 const TWIN: Command = |e, a| {
@@ -229,20 +229,27 @@ const BOOT_SNAP: Command = |e, a| {
     e.deploy(a, DeployMachine { volume, name: name("web2"), ..DeployMachine::default() })
 };
 const POOL: Command = |e, a| {
-    let Some(name) = name("fast") else { return e.delete_pool(a, "fast") };
+    let Some(name) = name("fast") else { return e.delete_pool(a, "fast", false) };
     e.create_pool(
         a,
         &CreatePool { name, path: None, size_bytes: Some(ByteSize::gib(20).bytes()), sparse: false },
     )
 };
 const DISK: Command = |e, a| {
-    let Some(name) = name("big") else { return e.delete_pool(a, "big") };
+    let Some(name) = name("big") else { return e.delete_pool(a, "big", false) };
     e.create_pool(a, &CreatePool { name, path: Some("/mnt/big".into()), size_bytes: None, sparse: false })
 };
 const POOL_GROW: Command =
     |e, a| e.resize_pool(a, "fast", &ResizePool { size_bytes: ByteSize::gib(40).bytes() });
-const POOL_AWAY: Command = |e, a| e.delete_pool(a, "fast");
-const DISK_AWAY: Command = |e, a| e.delete_pool(a, "big");
+const POOL_AWAY: Command = |e, a| e.delete_pool(a, "fast", false);
+const DISK_AWAY: Command = |e, a| e.delete_pool(a, "big", false);
+const DISK_LOST: Command = |e, a| e.delete_pool(a, "big", true);
+const ON_DISK: Command = |e, a| {
+    let (name, pool) = (name("old"), name("big"));
+    let size_bytes = ByteSize::gib(2).bytes();
+    e.create_volume(a, CreateVolume { name, size_bytes, pool, ..CreateVolume::default() })
+};
+const OLD_AWAY: Command = |e, a| e.delete_volume(a, "old", false);
 const FAST: Command = |e, a| {
     let (image, pool) = (Some("debian".into()), name("fast"));
     e.deploy(a, DeployMachine { image, pool, name: name("web"), ..DeployMachine::default() })
@@ -539,6 +546,14 @@ pub fn surprises() -> Vec<Scenario> {
             v[0].condition == Some(Condition::PoolOffline) && v[0].fault.is_some()
         })
     };
+    let forgotten: Holds = |w, e| {
+        let kept = w.state().files.keys().any(|(pool, _)| pool == "big");
+        let gone = e.pools().is_ok_and(|pools| pools.len() == 1) && e.snapshots().is_ok_and(|s| s.is_empty());
+        let trash = e.deleted_volumes().is_ok_and(|v| v.is_empty());
+        expect(e, "it is forgotten, and its disk untouched", |_, v| {
+            kept && gone && trash && v.len() == 1 && v[0].pool == "default"
+        })
+    };
     let whole: Holds = |_, e| expect(e, "it is whole again", |_, v| v[0].fault.is_none());
     let running: Holds = |_, e| expect(e, "it runs", |m, _| m[0].phase == Phase::Running);
     let adopted: Holds = |_, e| {
@@ -593,6 +608,12 @@ pub fn surprises() -> Vec<Scenario> {
                 Act::Ask(START),
             ],
             running,
+        ),
+        of(
+            "pool on a disk that is lost",
+            vec![DISK, ON_DISK, OLD_AWAY, APPDATA, DISK_MOVE, SNAP, SNAP_AWAY, SNAP],
+            vec![Act::World(|w| w.unplug_pools(true)), Act::Ask(DISK_LOST), Act::Ask(APPDATA)],
+            forgotten,
         ),
         of("file grown by hand", vec![APPDATA], vec![Act::World(enlarge)], adopted),
         of("bridge removed", vec![WEB], vec![Act::World(unplug)], running),
@@ -849,6 +870,11 @@ pub fn all() -> Vec<Scenario> {
         Scenario {
             fault: Some(("grow pool", Code::PoolFull)),
             ..plain("no room to grow a pool", vec![POOL, POOL_GROW, FAST_DATA])
+        },
+        Scenario {
+            fault: Some(("remove pool", Code::PoolOffline)),
+            holds: Some(|_, e| expect(e, "it stays, and is of use", |_, v| v[0].pool == "fast")),
+            ..plain("pool that cannot be looked into", vec![POOL, POOL_AWAY, FAST_DATA])
         },
         plain("restart", vec![web, RESTART, delete]),
         plain("renamed", vec![web, appdata, RENAME_DATA, appdata, RENAME, web]),

@@ -162,6 +162,16 @@ pub fn bring(layout: &Layout, pool: &PoolSpec) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The fault of a pool that is to go, and of which nobody can see what is in it.
+fn unseen(name: &str, file: &Path, why: &Fault) -> Fault {
+    let text = format!("what is in the file of pool \"{name}\" cannot be looked at: {}", why.problem.message);
+    let first = why.problem.hint.as_ref().map(|hint| format!("{hint}; ")).unwrap_or_default();
+    Fault::lasting(Code::PoolOffline, text).hint(format!(
+        "{first}if nothing in it is needed, `sistemo pool delete {name} --lost` forgets the pool and leaves {} to you",
+        file.display()
+    ))
+}
+
 /// Makes the file at least so long, and its device and file system as long as it.
 pub fn grow(layout: &Layout, pool: &PoolSpec, to: ByteSize, sparse: bool) -> Result<(), Fault> {
     let name = pool.name.as_str();
@@ -177,11 +187,15 @@ pub fn grow(layout: &Layout, pool: &PoolSpec, to: ByteSize, sparse: bool) -> Res
     Ok(())
 }
 
-/// Unmounts the pool, and removes its device and its file.
-pub fn remove(layout: &Layout, pool: &PoolSpec) -> Result<(), Fault> {
+/// Unmounts the pool, and removes its device and its file. What is in the file of one that was once whole
+/// (`made`) is looked at first, and for that it is mounted: nothing that is not known goes with it.
+pub fn remove(layout: &Layout, pool: &PoolSpec, made: bool) -> Result<(), Fault> {
     let name = pool.name.as_str();
     let (file, at) = (layout.pool_image(name), layout.pool_mount(name));
     let failed = |e: io::Error| fault::io(&format!("remove pool \"{name}\""), &at, &e);
+    if made && file.try_exists().map_err(failed)? && mount::device_at(&at).map_err(failed)?.is_none() {
+        bring(layout, pool).map_err(|fault| unseen(name, &file, &fault))?;
+    }
     let own = devices(&file)?;
     match mount::device_at(&at).map_err(failed)? {
         Some(number) if own.iter().any(|d| d.number == number) => {

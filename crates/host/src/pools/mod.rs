@@ -15,7 +15,7 @@ pub mod place;
 use crate::space::Spaces;
 use crate::storage::FilePool;
 use crate::{Layout, durable, fault};
-use engine::port::{Fault, OnProgress, Pool, PoolObs, Pools, Space};
+use engine::port::{Capacity, Fault, OnProgress, Pool, PoolObs, Pools, Space};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,6 +59,13 @@ impl HostPools {
 
     fn opened(&self) -> MutexGuard<'_, HashMap<PoolId, Arc<FilePool>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remove_record(&self, pool: &PoolSpec) -> Result<(), Fault> {
+        let path = self.layout.pool_record(pool.name.as_str());
+        durable::remove(&path)
+            .and_then(|()| durable::sync_dir(&self.layout.pools()))
+            .map_err(|e| fault::io(&format!("remove the record of pool \"{}\"", pool.name), &path, &e))
     }
 
     /// The pool in a place that has its mark.
@@ -116,6 +123,10 @@ impl Pools for HostPools {
         image::refuse_full(&self.layout, pool, by)
     }
 
+    fn room_for_files(&self) -> Option<Capacity> {
+        fault::room(&self.layout.pools())
+    }
+
     fn observe(&self, pool: &PoolSpec) -> Result<PoolObs, Fault> {
         let record = place::record(&self.layout, pool.name.as_str());
         let there = record.is_ok() || self.layout.pool_record(pool.name.as_str()).symlink_metadata().is_ok();
@@ -164,15 +175,21 @@ impl Pools for HostPools {
             .map_err(|e| fault::io(&format!("write the record of pool \"{}\"", pool.name), &path, &e))
     }
 
-    fn remove(&self, pool: &PoolSpec) -> Result<(), Fault> {
+    fn remove(&self, pool: &PoolSpec, made: bool) -> Result<(), Fault> {
         self.opened().remove(&pool.id);
         match &pool.on {
             PoolOn::Directory { path } => directory::remove(Path::new(path), pool)?,
-            PoolOn::Loop { .. } => looped::remove(&self.layout, pool)?,
+            PoolOn::Loop { .. } => looped::remove(&self.layout, pool, made)?,
         }
-        let path = self.layout.pool_record(pool.name.as_str());
-        durable::remove(&path)
-            .and_then(|()| durable::sync_dir(&self.layout.pools()))
-            .map_err(|e| fault::io(&format!("remove the record of pool \"{}\"", pool.name), &path, &e))
+        self.remove_record(pool)
+    }
+
+    fn abandon(&self, pool: &PoolSpec) -> Result<(), Fault> {
+        self.opened().remove(&pool.id);
+        if pool.on.size().is_some() {
+            // Only an empty directory goes, at which nothing is mounted.
+            let _ = std::fs::remove_dir(self.layout.pool_mount(pool.name.as_str()));
+        }
+        self.remove_record(pool)
     }
 }

@@ -1,11 +1,12 @@
 //! What somebody sends, before it is a volume.
 //!
 //! Invariant: it lies beside the volumes as `.<id>.upload`, under the id that its volume will have; what is
-//! broken off is removed by whoever received it, or an hour after the last byte came.
+//! broken off is removed by whoever received it, or an hour after the last byte came. It takes no room that
+//! the trash would have to go for: whether there is enough is known only once all of it came.
 
 use super::{FilePool, fill};
 use crate::{Layout, durable, fault};
-use engine::port::Fault;
+use engine::port::{Bounds, Fault, beyond, no_room_to_receive};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -18,6 +19,9 @@ use types::{ByteSize, Code, Problem, Timestamp, VolumeId};
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// Zeros in pieces of this size are left out.
 const BLOCK: usize = 4096;
+/// So much is written at most before it is looked again how much is free: all that are received at once stay
+/// within what is added to the reserve.
+const LOOK: u64 = 1 << 20;
 
 /// Where it is.
 pub fn path(layout: &Layout, volume: VolumeId) -> PathBuf {
@@ -28,6 +32,11 @@ pub fn path(layout: &Layout, volume: VolumeId) -> PathBuf {
 pub struct Upload {
     file: File,
     path: PathBuf,
+    bounds: Bounds,
+    /// What can still be written, as far as is known.
+    room: u64,
+    /// What was written since it was looked how much is free.
+    unseen: u64,
     whole: bool,
 }
 
@@ -35,11 +44,14 @@ impl Upload {
     /// These bytes belong there.
     ///
     /// # Errors
-    /// `pool-full`, `invalid-size` beyond what a volume can have, `io-error`.
+    /// `pool-full`, `limit-exceeded`, `invalid-size` beyond what a volume can have, `io-error`.
     pub fn data(&mut self, at: u64, bytes: &[u8]) -> Result<(), Problem> {
-        let end = at.checked_add(bytes.len() as u64).filter(|end| *end <= ByteSize::MAX.bytes());
-        if end.is_none() {
-            return Err(Problem::new(Code::InvalidSize, format!("the most is {}", ByteSize::MAX)));
+        match at.checked_add(bytes.len() as u64).filter(|end| *end <= ByteSize::MAX.bytes()) {
+            None => return Err(Problem::new(Code::InvalidSize, format!("the most is {}", ByteSize::MAX))),
+            Some(end) if end > self.bounds.most.bytes() => {
+                return Err(beyond(ByteSize(end), self.bounds.most));
+            }
+            Some(_) => {}
         }
         let mut written = Ok(());
         let mut at = at;
@@ -58,12 +70,37 @@ impl Upload {
                 n = next;
             }
             if !zeros {
+                self.take_room(n as u64)?;
                 written = self.file.write_all_at(&rest[..n], at);
             }
             at += n as u64;
             rest = &rest[n..];
         }
         written.map_err(|e| fault::io("receive a volume", &self.path, &e).problem)
+    }
+
+    /// Refuses to write so much more where what has to stay free would not.
+    fn take_room(&mut self, n: u64) -> Result<(), Problem> {
+        // What is written to the middle of a block takes the whole of it.
+        let n = n.next_multiple_of(BLOCK as u64);
+        if self.room < n || self.unseen + n > LOOK {
+            let (mut free, keep) = (fault::free(&self.path).unwrap_or_default(), self.bounds.keep);
+            let room = |free: ByteSize| free.bytes().saturating_sub(keep.bytes());
+            if self.room < n {
+                // Some file systems count what was written only once it is on disk.
+                self.file.sync_data().map_err(|e| fault::io("receive a volume", &self.path, &e).problem)?;
+                free = fault::free(&self.path).unwrap_or_default();
+                self.room = room(free);
+            }
+            self.room = self.room.min(room(free));
+            if self.room < n {
+                return Err(no_room_to_receive(free, keep));
+            }
+            self.unseen = 0;
+        }
+        self.room -= n;
+        self.unseen += n;
+        Ok(())
     }
 
     /// It is whole, of this size, and durable; its volume may be asked for.
@@ -91,11 +128,11 @@ impl FilePool {
     ///
     /// # Errors
     /// `pool-full`, `io-error`.
-    pub fn receive(&self, volume: VolumeId) -> Result<Upload, Problem> {
+    pub fn receive(&self, volume: VolumeId, bounds: Bounds) -> Result<Upload, Problem> {
         let path = path(&self.layout, volume);
         let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(|e| fault::io("receive a volume", &path, &e).problem)?;
-        Ok(Upload { file, path, whole: false })
+        Ok(Upload { file, path, bounds, room: 0, unseen: 0, whole: false })
     }
 
     /// Removes what was received for a volume that is not to be.
@@ -161,6 +198,8 @@ mod tests {
     use engine::port::Pool;
     use std::os::unix::fs::MetadataExt;
 
+    const ANY: Bounds = Bounds { keep: ByteSize(0), most: ByteSize::MAX };
+
     fn id(n: u128) -> VolumeId {
         VolumeId(uuid::Uuid::from_u128(n))
     }
@@ -188,7 +227,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path(), dir.path());
         let pool = FilePool::open(layout.clone()).unwrap();
-        let mut sent = pool.receive(id(1)).unwrap();
+        let mut sent = pool.receive(id(1), ANY).unwrap();
         let mut bytes = vec![0; 3 << 20];
         bytes[(1 << 20) + 5] = 7;
         for (n, piece) in bytes.chunks(100_001).enumerate() {
@@ -207,13 +246,16 @@ mod tests {
         assert!(std::fs::read(&file).unwrap() == bytes);
         assert!(!path(&layout, id(1)).exists());
 
-        drop(pool.receive(id(2)).unwrap());
+        let mut large = pool.receive(id(2), Bounds { most: ByteSize::mib(1), ..ANY }).unwrap();
+        large.data((1 << 20) - 5, &[0; 5]).unwrap();
+        assert_eq!(large.data((1 << 20) - 4, &[0; 5]).unwrap_err().code, Code::LimitExceeded);
+        drop(large);
         assert!(!path(&layout, id(2)).exists());
         let fault = pool.create_from_upload(id(2), size, b"{}").unwrap_err();
         assert_eq!(fault.problem.code, Code::Superseded);
         assert_eq!(pool.observe(id(2)).unwrap().file, None);
 
-        pool.receive(id(3)).unwrap().finish(5).unwrap();
+        pool.receive(id(3), ANY).unwrap().finish(5).unwrap();
         let hours = |n: i64| {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
             Timestamp::from_millis(now.as_millis() as i64 + n * 3_600_000)

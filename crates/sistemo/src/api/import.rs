@@ -8,7 +8,9 @@ use super::pages::labels_in_query;
 use super::problem::Failure;
 use super::{ProblemBody, Shared};
 use crate::sparse::{Event, Reader};
+use ::engine::Expected;
 use ::host::storage::Upload;
+use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
@@ -87,12 +89,15 @@ pub async fn import(
         labels: labels_in_query(args.label.as_deref())?,
     };
     let (actor, expected) = (who.0.clone(), asked.clone());
-    let (id, pool) = write(&app, move |engine| engine.expect_import(&actor, &expected)).await?;
+    // What is packed is of another length than its content.
+    let length = request.body().size_hint().exact().filter(|_| !args.sparse);
+    let Expected { id, pool, bounds } =
+        write(&app, move |engine| engine.expect_import(&actor, &expected, length)).await?;
     let contents = app.contents.clone();
     let files = call(&app, move |_| contents(&pool)).await?;
     let length = {
         let files = files.clone();
-        let upload = call(&app, move |_| files.receive(id)).await?;
+        let upload = call(&app, move |_| files.receive(id, bounds)).await?;
         receive(&app, request, upload, args.sparse).await?
     };
     let made = write(&app, move |engine| who.on(engine).import_volume(&who.0, (id, length), &asked)).await;

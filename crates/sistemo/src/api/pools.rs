@@ -80,13 +80,24 @@ pub async fn show(State(app): State<Shared>, Seg(pool): Seg<String>) -> Result<R
     tagged(&app, move |engine| engine.show_pool(&pool), |p| p.revision).await
 }
 
-/// Deletes a pool that nothing is in.
+/// How a pool goes.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteArgs {
+    /// It is offline and will not come back: forget it with the volumes and snapshots in it; nothing it is on is
+    /// touched.
+    #[serde(default)]
+    lost: bool,
+}
+
+/// Deletes a pool that nothing is in, or forgets one that is lost.
 #[utoipa::path(
     delete,
     path = "/v1/pools/{pool}",
     tag = "pools",
     operation_id = "pools_delete",
-    params(("pool" = String, Path, description = "Id or name")),
+    params(("pool" = String, Path, description = "Id or name"), DeleteArgs),
     responses(
         (status = 202, description = "Accepted", body = Operation),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
@@ -96,8 +107,9 @@ pub async fn delete(
     State(app): State<Shared>,
     who: Who,
     Seg(pool): Seg<String>,
+    Args(args): Args<DeleteArgs>,
 ) -> Result<Response, Failure> {
-    change(&app, move |engine| who.on(engine).delete_pool(&who.0, &pool)).await
+    change(&app, move |engine| who.on(engine).delete_pool(&who.0, &pool, args.lost)).await
 }
 
 /// Makes a pool that is in a file larger.

@@ -22,7 +22,7 @@ pub enum Pool {
     Show(Show),
     /// Make a pool that is in a file larger
     Resize(resize::Resize),
-    /// Delete a pool that nothing is in
+    /// Delete a pool that nothing is in, or forget one that is lost
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
 }
