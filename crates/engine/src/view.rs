@@ -9,9 +9,10 @@ use std::collections::{HashMap, HashSet};
 use types::image::{Image, ImageSpec};
 use types::machine::{Machine, MachineDisk, MachineSpec, Mount, Phase, Run, StallReason, phase};
 use types::network::{Network, NetworkSpec};
-
+use types::operation::Kind;
 use types::volume::{AttachStatus, Condition, Volume, VolumeRole, VolumeSource, VolumeSpec};
 use types::{ByteSize, Code, ImageId, MachineId, Name, Operation, OperationId, Problem, RunId, VolumeId};
+use uuid::Uuid;
 
 /// Names by id, as far as a view needs them.
 #[derive(Default)]
@@ -115,6 +116,23 @@ impl Engine {
             }
         }
         Ok(volume(&record, &names))
+    }
+
+    /// What the machine, image or network that is asked for is called; as it was asked for if that is no
+    /// id, or of nothing that there is.
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn called(&self, kind: Kind, asked: &str) -> Result<String, Problem> {
+        let Ok(id) = Uuid::parse_str(asked) else { return Ok(asked.to_owned()) };
+        let db = &self.0.db;
+        let name = match kind {
+            Kind::Machine => db.record::<MachineSpec>(id)?.map(|r| r.spec.value.name),
+            Kind::Image => db.record::<ImageSpec>(id)?.map(|r| r.spec.value.name),
+            Kind::Network => db.record::<NetworkSpec>(id)?.map(|r| r.spec.value.name),
+            _ => None,
+        };
+        Ok(name.map_or_else(|| asked.to_owned(), |name| name.as_str().to_owned()))
     }
 
     /// All machines but those that were deleted, by name.

@@ -103,9 +103,7 @@ impl Ask {
             ),
             Self::DeleteVolume(v) => e.delete_volume(&who, VOLUMES[v], false),
             Self::RestoreVolume(v) => e.restore_volume(&who, VOLUMES[v], &Restore::default()),
-            Self::Move(v, p) => {
-                e.move_volume(&who, VOLUMES[v], &MoveVolume { pool: Name::new(POOLS[p]).unwrap() })
-            }
+            Self::Move(v, p) => e.move_volume(&who, VOLUMES[v], &MoveVolume { pool: POOLS[p].into() }),
             Self::Snap(v, s) => {
                 e.snapshot_volume(&who, VOLUMES[v], &TakeSnapshot { name: name(SNAPSHOTS[s]) })
             }

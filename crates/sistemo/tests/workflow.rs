@@ -208,8 +208,15 @@ fn pools_and_volumes_that_move_between_them() {
     );
     daemon.refused("volume create 1G --pool none", "pool-not-found", 3);
     daemon.ok("volume create 1G --name data --pool fast");
-    daemon.ok("volume clone data --name copy --pool big");
+    let big = daemon.json("pool show big")["id"].as_str().unwrap().to_owned();
+    daemon.ok(&format!("volume clone data --name copy --pool {big}"));
     daemon.ok("machine deploy debian --name web --attach data");
+    let web = daemon.json("machine show web")["id"].as_str().unwrap().to_owned();
+    daemon.ok("machine snapshot web --name first");
+    let of = |machine: &str| daemon.json(&format!("snapshot list --machine {machine}"))["items"].clone();
+    assert_eq!((of("web").as_array().unwrap().len(), of(&web)), (2, of("web")));
+    daemon.ok("snapshot delete first --now -y");
+    daemon.ok("snapshot delete first-data --now -y");
     daemon.refused("volume move data --pool big", "machine-running", 4);
     daemon.ok("machine stop web");
     assert_eq!(daemon.ok("volume move data --pool big"), "volume \"data\" lives in pool \"big\"\n");

@@ -529,7 +529,7 @@ pub struct DeployMachine {
     /// The pool of the root volume that is made; `default`, or that of the snapshot, unless given. Excludes
     /// a `volume` that is there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Name>,
+    pub pool: Option<String>,
     /// Data volumes to attach.
     #[serde(default)]
     pub attach: Vec<AttachVolume>,

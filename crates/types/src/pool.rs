@@ -204,6 +204,6 @@ pub struct ResizePool {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MoveVolume {
-    /// The pool, by its name.
-    pub pool: Name,
+    /// The pool, by id or name.
+    pub pool: String,
 }

@@ -341,9 +341,9 @@ pub struct CreateVolume {
     pub name: Option<Name>,
     /// Its size in bytes, rounded up to a MiB.
     pub size_bytes: u64,
-    /// The pool it shall live in; `default` unless given.
+    /// The pool it shall live in, by id or name; `default` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Name>,
+    pub pool: Option<String>,
     /// The file system it shall have; ext4 unless given.
     #[serde(default, skip_serializing_if = "FileSystem::is_usual")]
     pub fs: FileSystem,
@@ -357,8 +357,8 @@ pub struct CreateVolume {
 pub struct ImportVolume {
     /// Its name; without one, Sistemo makes one up.
     pub name: Option<Name>,
-    /// The pool it shall live in; `default` unless given.
-    pub pool: Option<Name>,
+    /// The pool it shall live in, by id or name; `default` unless given.
+    pub pool: Option<String>,
     /// What it is for.
     pub role: VolumeRole,
     /// Its size in bytes, rounded up to a MiB; without one, that of what is sent.
@@ -377,9 +377,9 @@ pub struct CloneVolume {
     /// Its size in bytes, rounded up to a MiB; without one, that of what is copied.
     #[serde(default)]
     pub size_bytes: Option<u64>,
-    /// The pool it shall live in; that of what is copied unless given.
+    /// The pool it shall live in, by id or name; that of what is copied unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Name>,
+    pub pool: Option<String>,
     /// It is only to be read; of a snapshot in the same pool it then takes no room and a moment,
     /// whatever the file system.
     #[serde(default)]

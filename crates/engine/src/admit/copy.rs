@@ -35,7 +35,7 @@ impl Engine {
                 Some(name) => name.clone(),
                 None => Name::new(&made_up("vol", id.0))?,
             };
-            let asked = (req.size_bytes, req.pool.as_ref());
+            let asked = (req.size_bytes, req.pool.as_deref());
             let spec = match found {
                 Original::Snapshot(source) => {
                     self.new_copy_of_snapshot(draft, (id, name), &source, asked, None, req.read_only)?
@@ -84,7 +84,7 @@ impl Engine {
         draft: &mut Draft,
         (id, name): (VolumeId, Name),
         source: &SnapshotRecord,
-        asked: (Option<u64>, Option<&Name>),
+        asked: (Option<u64>, Option<&str>),
         owner: Option<MachineId>,
         read_only: bool,
     ) -> Result<VolumeSpec, Problem> {
@@ -120,7 +120,7 @@ impl Engine {
         id: VolumeId,
         name: Name,
         source: &VolumeRecord,
-        asked: (Option<u64>, Option<&Name>),
+        asked: (Option<u64>, Option<&str>),
         owner: Option<MachineId>,
     ) -> Result<VolumeSpec, Problem> {
         let from = &source.spec;
@@ -142,7 +142,7 @@ impl Engine {
         name: Name,
         source: &VolumeRecord,
         (passing, group): (SnapshotId, Option<Group>),
-        asked: (Option<u64>, Option<&Name>),
+        asked: (Option<u64>, Option<&str>),
         owner: Option<MachineId>,
     ) -> Result<VolumeSpec, Problem> {
         let from = &source.spec;
@@ -163,14 +163,14 @@ impl Engine {
         draft: &mut Draft,
         (id, name): (VolumeId, Name),
         from: &Origin<'_>,
-        (bytes, pool): (Option<u64>, Option<&Name>),
+        (bytes, pool): (Option<u64>, Option<&str>),
         owner: Option<MachineId>,
     ) -> Result<VolumeSpec, Problem> {
         let wanted = bytes.map(|bytes| size(bytes, ByteSize::mib(1))).transpose()?.unwrap_or(from.size);
         if wanted < from.size {
             return Err(cannot_shrink_copy(from.name, from.size, wanted));
         }
-        let pool = self.usable_pool(draft, pool.or(Name::new(from.pool).ok().as_ref()))?;
+        let pool = self.usable_pool(draft, pool.or(Some(from.pool)))?;
         let slow = self.slow_copy_warning(&pool).filter(|_| !(from.read_only && pool == from.pool));
         for warning in self.room_warnings(&pool).into_iter().chain(slow) {
             draft.warn(warning);

@@ -44,7 +44,7 @@ impl Engine {
     }
 
     fn judge(&self, req: &ImportVolume, length: Option<u64>) -> Result<(String, Bounds), Problem> {
-        let pool = self.pool_for(req.pool.as_ref())?;
+        let pool = self.pool_for(req.pool.as_deref())?;
         if let Some(name) = &req.name {
             if self.0.db.0.get(&key::name(Kind::Volume, name.as_str()))?.is_some() {
                 return Err(taken(Kind::Volume, name.as_str()));
@@ -83,7 +83,7 @@ impl Engine {
                 None => Name::new(&made_up("vol", id.0))?,
             };
             draft.change.claim(key::tail(&id.short()), &id);
-            let pool = self.usable_pool(draft, req.pool.as_ref())?;
+            let pool = self.usable_pool(draft, req.pool.as_deref())?;
             let fs = self.pool(&pool).map_err(|fault| fault.problem)?.recognise(id)?;
             draft.operation.warnings.extend(self.room_warnings(&pool));
             let sent = NewVolume {

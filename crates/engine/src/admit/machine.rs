@@ -77,12 +77,12 @@ impl Engine {
         let (image, root) = match (&req.image, &req.volume) {
             (Some(image), None) => {
                 let (image, root) =
-                    self.new_root(draft, id, &name, image, (req.storage_bytes, req.pool.as_ref()))?;
+                    self.new_root(draft, id, &name, image, (req.storage_bytes, req.pool.as_deref()))?;
                 (Some(image), root)
             }
             (None, Some(from)) => match self.only_snapshot(from)? {
                 Some(snapshot) => {
-                    let asked = (req.storage_bytes, req.pool.as_ref());
+                    let asked = (req.storage_bytes, req.pool.as_deref());
                     self.root_of_snapshot(draft, id, &name, &snapshot, asked)?
                 }
                 None if req.pool.is_some() => {
@@ -142,7 +142,7 @@ impl Engine {
         machine: MachineId,
         name: &Name,
         image: &str,
-        (storage, pool): (Option<u64>, Option<&Name>),
+        (storage, pool): (Option<u64>, Option<&str>),
     ) -> Result<(ImageId, VolumeId), Problem> {
         let image = self.resolve_image(draft, image)?;
         // Without a wish, an image that is larger than the default still fits.
@@ -186,7 +186,7 @@ impl Engine {
         machine: MachineId,
         name: &Name,
         source: &SnapshotRecord,
-        asked: (Option<u64>, Option<&Name>),
+        asked: (Option<u64>, Option<&str>),
     ) -> Result<(Option<ImageId>, VolumeId), Problem> {
         if source.spec.role != VolumeRole::Root {
             return Err(not_bootable("snapshot", &source.spec.name));

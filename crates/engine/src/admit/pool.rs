@@ -13,7 +13,7 @@ use types::operation::Kind;
 use types::pool::{CreatePool, DEFAULT_POOL, MIN_POOL, PoolDeletion, PoolOn, PoolSpec, ResizePool};
 use types::snapshot::SnapshotSpec;
 use types::volume::VolumeSpec;
-use types::{Actor, ByteSize, Code, MachineId, Name, Operation, PoolId, Problem, Verb};
+use types::{Actor, ByteSize, Code, MachineId, Operation, PoolId, Problem, Verb};
 
 /// What is to be said of a pool whose file is not preallocated.
 const SPARSE: &str = "its file takes room only as it is written to: when the host's disk is full, writes that the \
@@ -208,8 +208,10 @@ impl Engine {
             }
         }
         let snapshots = self.0.db.records::<SnapshotSpec>()?.iter().filter(|s| s.spec.pool == pool).count();
+        let some = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let (volumes, snapshots) = (some(volumes, "volume"), some(snapshots, "snapshot"));
         draft.warn(format!(
-            "{volumes} volumes and {snapshots} snapshots of pool \"{pool}\" are forgotten; nothing on its disk is \
+            "{volumes} and {snapshots} of pool \"{pool}\" are forgotten; nothing on its disk is \
              touched"
         ));
         Ok(())
@@ -224,22 +226,23 @@ impl Engine {
     }
 
     /// The pool that something new shall live in; the draft holds only while that can be.
-    pub(super) fn usable_pool(&self, draft: &mut Draft, asked: Option<&Name>) -> Result<String, Problem> {
+    pub(super) fn usable_pool(&self, draft: &mut Draft, asked: Option<&str>) -> Result<String, Problem> {
         let Some(record) = self.find_pool(asked)? else { return Ok(DEFAULT_POOL.into()) };
         draft.change.on(&record.spec);
         Ok(record.spec.name.as_str().into())
     }
 
     /// The name of a pool that can be used just now.
-    pub(super) fn pool_for(&self, asked: Option<&Name>) -> Result<String, Problem> {
+    pub(super) fn pool_for(&self, asked: Option<&str>) -> Result<String, Problem> {
         let found = self.find_pool(asked)?;
         Ok(found.map_or(DEFAULT_POOL.into(), |record| record.spec.name.as_str().into()))
     }
 
     /// The record of a pool that can be used; the default one has none.
-    fn find_pool(&self, asked: Option<&Name>) -> Result<Option<PoolRecord>, Problem> {
-        let Some(name) = asked.filter(|name| name.as_str() != DEFAULT_POOL) else { return Ok(None) };
-        let record = self.0.db.find::<PoolSpec>(name.as_str())?;
+    fn find_pool(&self, asked: Option<&str>) -> Result<Option<PoolRecord>, Problem> {
+        let Some(asked) = asked.filter(|asked| *asked != DEFAULT_POOL) else { return Ok(None) };
+        let record = self.0.db.find::<PoolSpec>(asked)?;
+        let name = &record.spec.name;
         refuse_pool_going(&record)?;
         if !record.status.made {
             return Err(Problem::new(Code::PoolOffline, format!("pool \"{name}\" is being made"))

@@ -67,7 +67,7 @@ impl Engine {
                 Some(name) => name.clone(),
                 None => Name::new(&made_up("vol", id.0))?,
             };
-            let pool = self.usable_pool(draft, req.pool.as_ref())?;
+            let pool = self.usable_pool(draft, req.pool.as_deref())?;
             self.pool(&pool).map_err(|fault| fault.problem)?.can_make(req.fs)?;
             self.refuse_full(draft, (&pool, name.as_str()), size, Fresh::Blank(req.fs))?;
             draft.operation.warnings.extend(self.room_warnings(&pool));

@@ -134,7 +134,7 @@ mod tests {
     use types::{Actor, ByteSize, Code, Name};
 
     fn volume(engine: &Engine, name: &str, pool: &str) {
-        let (name, pool) = (Name::new(name).ok(), Name::new(pool).ok());
+        let (name, pool) = (Name::new(name).ok(), Some(pool.to_owned()));
         let size_bytes = ByteSize::gib(1).bytes();
         let asked = CreateVolume { name, pool, size_bytes, ..CreateVolume::default() };
         engine.create_volume(&Actor("ada".into()), asked).unwrap();
@@ -181,7 +181,7 @@ mod tests {
 
         let files = world.state().files.len();
         let op = lose().unwrap();
-        assert!(op.warnings[0].contains("70 volumes and 1 snapshots"), "{:?}", op.warnings);
+        assert!(op.warnings[0].contains("70 volumes and 1 snapshot of"), "{:?}", op.warnings);
         settle(&world, &engine);
         assert_eq!(engine.operation(op.id).unwrap().state, OperationState::Succeeded);
         let left: Vec<_> = engine.volumes().unwrap().into_iter().map(|v| v.name.to_string()).collect();

@@ -141,10 +141,7 @@ fn detach(e: &Engine, who: &Actor, machine: &str, volume: &str) -> Result<Operat
 }
 
 fn move_to(e: &Engine, who: &Actor, volume: &str, pool: &str) -> Result<Operation, Problem> {
-    match name(pool) {
-        Some(pool) => e.move_volume(who, volume, &MoveVolume { pool }),
-        None => e.delete_volume(who, volume, false),
-    }
+    e.move_volume(who, volume, &MoveVolume { pool: pool.into() })
 }
 
 const TOUGH: Command = |e, a| {
@@ -245,18 +242,18 @@ const POOL_AWAY: Command = |e, a| e.delete_pool(a, "fast", false);
 const DISK_AWAY: Command = |e, a| e.delete_pool(a, "big", false);
 const DISK_LOST: Command = |e, a| e.delete_pool(a, "big", true);
 const ON_DISK: Command = |e, a| {
-    let (name, pool) = (name("old"), name("big"));
+    let (name, pool) = (name("old"), Some("big".into()));
     let size_bytes = ByteSize::gib(2).bytes();
     e.create_volume(a, CreateVolume { name, size_bytes, pool, ..CreateVolume::default() })
 };
 const OLD_AWAY: Command = |e, a| e.delete_volume(a, "old", false);
 const FAST: Command = |e, a| {
-    let (image, pool) = (Some("debian".into()), name("fast"));
+    let (image, pool) = (Some("debian".into()), Some("fast".into()));
     e.deploy(a, DeployMachine { image, pool, name: name("web"), ..DeployMachine::default() })
 };
 const FAST_DATA: Command = |e, a| {
     let size_bytes = ByteSize::gib(2).bytes();
-    let (name, pool) = (name("appdata"), name("fast"));
+    let (name, pool) = (name("appdata"), Some("fast".into()));
     e.create_volume(a, CreateVolume { name, size_bytes, pool, ..CreateVolume::default() })
 };
 const MOVE: Command = |e, a| move_to(e, a, "appdata", "fast");
@@ -268,7 +265,7 @@ const COPY_ACROSS: Command = |e, a| {
     e.clone_volume(
         a,
         "appdata",
-        CloneVolume { name: name("copy"), pool: name("fast"), ..CloneVolume::default() },
+        CloneVolume { name: name("copy"), pool: Some("fast".into()), ..CloneVolume::default() },
     )
 };
 const HALT: Command = |e, a| e.shut_down_host(a);

@@ -7,6 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use tokio::sync::Semaphore;
+use types::operation::Kind;
 use types::{Code, Operation, Problem};
 
 /// How many changes are decided at once; the rest wait in order, without a thread.
@@ -78,4 +79,15 @@ pub async fn stopped(stopping: &mut tokio::sync::watch::Receiver<bool>) {
         // Nobody is left who could stop it; whoever waits does so beside something else.
         std::future::pending::<()>().await;
     }
+}
+
+/// What a filter of a list names: by name, whether it was asked for by id or name.
+pub async fn called(app: &Shared, kind: Kind, asked: &mut Option<String>) -> Result<(), Failure> {
+    if let Some(text) = asked.take() {
+        *asked = Some(match types::id::looks_like_id(&text) {
+            true => call(app, move |engine| engine.called(kind, &text)).await?,
+            false => text,
+        });
+    }
+    Ok(())
 }

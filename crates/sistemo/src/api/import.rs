@@ -83,7 +83,7 @@ pub async fn import(
     })?;
     let asked = ImportVolume {
         name: args.name.as_deref().map(Name::new).transpose()?,
-        pool: args.pool.as_deref().map(Name::new).transpose()?,
+        pool: args.pool.clone(),
         role: args.role.unwrap_or(VolumeRole::Data),
         size_bytes: args.size_bytes,
         labels: labels_in_query(args.label.as_deref())?,

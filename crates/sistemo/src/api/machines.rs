@@ -1,6 +1,6 @@
 //! Machines.
 
-use super::call::{call, change, tagged, view};
+use super::call::{call, called, change, tagged, view};
 use super::extract::{Args, Raw, Seg, Who};
 use super::pages::labels_in_query;
 use super::problem::Failure;
@@ -86,7 +86,9 @@ impl ListArgs {
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
+pub async fn list(State(app): State<Shared>, Args(mut args): Args<ListArgs>) -> Result<Response, Failure> {
+    called(&app, Kind::Image, &mut args.image).await?;
+    called(&app, Kind::Network, &mut args.network).await?;
     let deleted = args.deleted;
     let labels = labels_in_query(args.label.as_deref())?;
     let mut all =

@@ -1,6 +1,6 @@
 //! Snapshots.
 
-use super::call::{call, change, tagged};
+use super::call::{call, called, change, tagged};
 use super::extract::{Args, Raw, Seg, Who};
 use super::pages::labels_in_query;
 use super::problem::Failure;
@@ -28,7 +28,7 @@ pub struct ListArgs {
     cursor: Option<String>,
     /// The volume they are of, by name or id.
     volume: Option<String>,
-    /// The machine whose disks they are of, as it was called.
+    /// The machine whose disks they are of, by id or as it was called.
     machine: Option<String>,
     /// Those that were deleted and can be taken back, instead of those that are there.
     #[serde(default)]
@@ -56,7 +56,8 @@ impl ListArgs {
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Result<Response, Failure> {
+pub async fn list(State(app): State<Shared>, Args(mut args): Args<ListArgs>) -> Result<Response, Failure> {
+    called(&app, Kind::Machine, &mut args.machine).await?;
     let labels = labels_in_query(args.label.as_deref())?;
     let deleted = args.deleted;
     let listed = move |engine: &Engine| if deleted { engine.deleted_snapshots() } else { engine.snapshots() };

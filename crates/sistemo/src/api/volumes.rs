@@ -1,6 +1,6 @@
 //! Volumes.
 
-use super::call::{call, change, tagged};
+use super::call::{call, called, change, tagged};
 use super::extract::{Args, Raw, Seg, Who};
 use super::pages::labels_in_query;
 use super::problem::Failure;
@@ -102,7 +102,7 @@ impl ListArgs {
 )]
 pub async fn list(
     State(app): State<Shared>,
-    Args(args): Args<ListArgs>,
+    Args(mut args): Args<ListArgs>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
     let deleted = args.deleted;
@@ -121,6 +121,7 @@ pub async fn list(
     }
     let (revision, began) = (app.events.revision(), Instant::now());
     let labels = labels_in_query(args.label.as_deref())?;
+    called(&app, Kind::Image, &mut args.image).await?;
     let mut all =
         call(&app, move |engine| if deleted { engine.deleted_volumes() } else { engine.volumes() }).await?;
     all.retain(|v| args.want(v) && v.labels.have(&labels));

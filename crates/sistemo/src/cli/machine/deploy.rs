@@ -76,7 +76,7 @@ impl Deploy {
             vcpus: self.vcpus,
             memory_bytes: size(self.memory)?,
             storage_bytes: size(self.storage)?,
-            pool: self.pool.as_deref().map(Name::new).transpose()?,
+            pool: self.pool.as_deref().map(input::reference).transpose()?.map(str::to_owned),
             attach: self.attach.iter().map(|a| input::attach(a)).collect::<Result<_, _>>()?,
             volume: match self.volume {
                 Some(volume) => Some(input::reference(&volume)?.to_owned()),

@@ -31,7 +31,9 @@ impl Delete {
             let pool = found.name.as_str();
             let volumes = count(&client, "volumes", |v: &Volume| v.pool == pool).await?;
             let snapshots = count(&client, "snapshots", |s: &Snapshot| s.pool == pool).await?;
-            let forgotten = format!("{volumes} volumes and {snapshots} snapshots, the deleted ones too");
+            let some = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+            let (volumes, snapshots) = (some(volumes, "volume"), some(snapshots, "snapshot"));
+            let forgotten = format!("{volumes} and {snapshots}, the deleted ones too");
             let goes = format!("goes:  what is known of {forgotten}; this cannot be undone");
             let stays = format!("stays: what is on its disk ({}), which is not touched", found.path);
             (vec![goes, stays], "lost=true", format!("forgotten, with {forgotten}"))

@@ -33,7 +33,7 @@ impl Clone {
         let asked = CloneVolume {
             name: self.name.as_deref().map(Name::new).transpose()?,
             size_bytes: self.storage.as_deref().map(input::size).transpose()?,
-            pool: self.pool.as_deref().map(Name::new).transpose()?,
+            pool: self.pool.as_deref().map(input::reference).transpose()?.map(str::to_owned),
             read_only: self.read_only,
         };
         let client = context.client()?;

@@ -39,7 +39,7 @@ impl Create {
     /// Creates it and waits until it is ready.
     pub async fn run(self, context: &Context) -> Ended {
         let name = self.name.as_deref().map(Name::new).transpose()?;
-        let pool = self.pool.as_deref().map(Name::new).transpose()?;
+        let pool = self.pool.as_deref().map(input::reference).transpose()?.map(str::to_owned);
         let size = self.size.as_deref().map(input::size).transpose()?;
         let labels = Labels::parse(&self.label)?;
         if let Some(from) = &self.from {

@@ -59,7 +59,7 @@ impl Import {
         };
         let size = self.storage.as_deref().map(input::size).transpose()?;
         let role = if self.root { VolumeRole::Root } else { VolumeRole::Data };
-        let pool = self.pool.as_deref().map(Name::new).transpose()?;
+        let pool = self.pool.as_deref().map(input::reference).transpose()?.map(str::to_owned);
         let labels = Labels::parse(&self.label)?;
         let asked = Asked { name, size, pool, role, labels };
         let input = Input::open(&self.from, self.sha256.as_deref(), self.as_is)?;
@@ -71,7 +71,7 @@ impl Import {
 pub struct Asked {
     pub name: Option<Name>,
     pub size: Option<u64>,
-    pub pool: Option<Name>,
+    pub pool: Option<String>,
     pub role: VolumeRole,
     pub labels: Labels,
 }
@@ -81,9 +81,8 @@ pub async fn take(context: &Context, input: Input, asked: &Asked) -> Ended {
     let until = context.timeout()?.map(|patience| tokio::time::Instant::now() + patience);
     let client = context.client()?;
     let mut query = format!("sparse=true&role={}", asked.role);
-    for (key, value) in [("name", &asked.name), ("pool", &asked.pool)] {
-        query.extend(value.iter().map(|v| format!("&{key}={v}")));
-    }
+    query.extend(asked.name.iter().map(|name| format!("&name={name}")));
+    query.extend(asked.pool.iter().map(|pool| format!("&pool={pool}")));
     query.extend(asked.size.iter().map(|size| format!("&size_bytes={size}")));
     if !asked.labels.is_empty() {
         query.push_str(&format!("&label={}", asked.labels.in_query()));

@@ -4,7 +4,6 @@ use crate::cli::context::Context;
 use crate::cli::wait::wait;
 use crate::cli::{Ended, input, render};
 use clap::Args;
-use types::Name;
 use types::pool::MoveVolume;
 use types::volume::Volume;
 
@@ -22,7 +21,7 @@ impl Move {
     /// Moves it and waits until it lives there.
     pub async fn run(self, context: &Context) -> Ended {
         let volume = input::reference(&self.volume)?;
-        let asked = MoveVolume { pool: Name::new(&self.pool)? };
+        let asked = MoveVolume { pool: input::reference(&self.pool)?.to_owned() };
         let client = context.client()?;
         wait(context, &client, client.post(&["volumes", volume, "move"], &asked).await?).await?;
         let now: Volume = client.get(&["volumes", volume]).await?;
