@@ -147,6 +147,14 @@ pub trait Vmm: Send + Sync {
     /// `guest-unreachable` (passing).
     fn resume(&self, machine: MachineId, run: RunId) -> Result<(), Fault>;
 
+    /// Does `then` while the guest's processors stand and all that they asked of its disks is done. Whether
+    /// or not this succeeds, the guest goes on; one whose daemon dies meanwhile does once the next looks at
+    /// its health.
+    ///
+    /// # Errors
+    /// `guest-unreachable` (passing): `then` may not have been done.
+    fn while_paused(&self, machine: MachineId, run: RunId, then: &dyn Fn()) -> Result<(), Fault>;
+
     /// The volumes' files that the process of a run that is alive has open, however far they have
     /// come as disks.
     ///

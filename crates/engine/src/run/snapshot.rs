@@ -254,23 +254,28 @@ impl Engine {
         if sharing {
             hold();
         }
-        // Several are shared one after the other, which is one instant only if nothing writes to any.
-        let alone = all.len() == 1;
+        // Several are shared one after the other, which is one instant only if nothing writes to any: where
+        // a guest that is held still cannot see to that, it is stopped.
         let quiet = held.borrow().as_ref().is_some_and(|still| still.len() == all.len());
-        let share = sharing && (quiet || alone);
-        let copied = match share {
-            true => {
+        let at_once = all.len() == 1 || !sharing || !quiet;
+        let copied = match sharing {
+            true if quiet || all.len() == 1 => {
                 let copied = self.copy_all(all, true);
                 thaw();
                 copied
             }
-            // One that was asked once is not asked again.
-            false if sharing => self.backup(all, (machine, run), &|| (), &thaw),
+            true => {
+                let copied = Cell::new(Ok(()));
+                let then = || copied.set(self.copy_all(all, true));
+                let paused = self.0.ports.vmm.while_paused(machine, run, &then);
+                thaw();
+                paused.and(copied.into_inner())
+            }
             false => self.backup(all, (machine, run), &hold, &thaw),
         };
         match copied {
             Ok(()) if thawed.get() => Ok(held.take().unwrap_or_default()),
-            Ok(()) if alone || !share => Ok(BTreeSet::new()),
+            Ok(()) if at_once => Ok(BTreeSet::new()),
             Ok(()) => Err(not_at_once().into()),
             Err(fault) => {
                 // Else it would only go on by itself in a while.

@@ -675,6 +675,14 @@ impl Vmm for World {
         Ok(())
     }
 
+    fn while_paused(&self, machine: MachineId, run: RunId, then: &dyn Fn()) -> Result<(), Fault> {
+        self.begin("pause")?;
+        self.tick("paused");
+        then();
+        self.tick("goes on");
+        self.state().alive(machine, run).map(drop)
+    }
+
     fn backup(&self, machine: MachineId, run: RunId, backup: &Backup<'_>) -> Result<(), Fault> {
         self.begin("backup")?;
         self.state().snapshot_parts.extend(backup.disks.iter().map(|(_, _, id)| *id));

@@ -29,13 +29,16 @@ pub struct Known {
     disks: Mutex<Option<Vec<Seen>>>,
     /// How often something has happened.
     events: AtomicU64,
+    /// This daemon has stopped it for a moment.
+    paused: AtomicBool,
 }
 
 impl Default for Known {
     /// A daemon that has just come knows nothing.
     fn default() -> Self {
         let (last, disks) = (Mutex::default(), Mutex::default());
-        Self { stale: AtomicBool::new(true), last, disks, events: AtomicU64::default() }
+        let paused = AtomicBool::new(false);
+        Self { stale: AtomicBool::new(true), last, disks, events: AtomicU64::default(), paused }
     }
 }
 
@@ -66,7 +69,7 @@ impl Known {
     /// What the guest does; asks if something has happened. Without an answer, what was so before.
     pub fn look(&self, qmp: &Qmp) -> Health {
         // Before the question: what happens meanwhile is asked about again.
-        if self.stale.swap(false, Ordering::SeqCst) {
+        if !self.paused.load(Ordering::SeqCst) && self.stale.swap(false, Ordering::SeqCst) {
             match ask(qmp) {
                 Ok(health) => *super::lock(&self.last) = health,
                 Err(e) => {
@@ -78,6 +81,20 @@ impl Known {
         *super::lock(&self.last)
     }
 
+    /// Does `then` while the guest is stopped, which it is only once what it asked of its disks is done.
+    pub fn while_paused(&self, qmp: &Qmp, then: &dyn Fn()) -> Result<(), Failed> {
+        self.paused.store(true, Ordering::SeqCst);
+        let stopped = qmp.execute("stop", Value::Null, ANSWER);
+        if stopped.is_ok() {
+            then();
+        }
+        // Also when nothing answered: it may have heard all the same.
+        let on = qmp.execute("cont", Value::Null, ANSWER);
+        self.paused.store(false, Ordering::SeqCst);
+        self.forget();
+        stopped.and(on).map(drop)
+    }
+
     /// Lets the guest go on.
     pub fn resume(&self, qmp: &Qmp) -> Result<(), Failed> {
         let done = qmp.execute("cont", Value::Null, ANSWER).map(drop);
@@ -87,10 +104,15 @@ impl Known {
 }
 
 fn ask(qmp: &Qmp) -> Result<Health, Failed> {
-    if status(qmp, SOON)? != "io-error" {
-        return Ok(Health::Running);
+    match status(qmp, SOON)?.as_str() {
+        "io-error" => Ok(judge(&qmp.execute("query-block", Value::Null, SOON)?)),
+        // A daemon stopped it for a moment, and did not live to let it go on.
+        "paused" => {
+            tracing::warn!("a guest stands that nobody has a use for standing: it goes on");
+            qmp.execute("cont", Value::Null, SOON).map(|_| Health::Running)
+        }
+        _ => Ok(Health::Running),
     }
-    Ok(judge(&qmp.execute("query-block", Value::Null, SOON)?))
 }
 
 /// The first disk that could not be written; a failure that waits for a person counts more.

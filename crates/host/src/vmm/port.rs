@@ -50,6 +50,12 @@ impl Vmm for Qemu {
         known.resume(&qmp).map_err(unreachable)
     }
 
+    fn while_paused(&self, machine: MachineId, run: RunId, then: &dyn Fn()) -> Result<(), Fault> {
+        let at = self.run(machine, run)?;
+        let (qmp, known) = self.hold(run, &at);
+        known.while_paused(&qmp, then).map_err(unreachable)
+    }
+
     fn disks(&self, machine: MachineId, run: RunId) -> Result<Vec<DiskObs>, Fault> {
         let at = self.run(machine, run)?;
         let (qmp, known) = self.hold(run, &at);
