@@ -131,6 +131,18 @@ fn stands(host: &Host) -> bool {
     })
 }
 
+/// Gives blocks to what are holes of a file, here and there: it reads as before.
+fn in_pieces(file: &Path) {
+    let file = File::options().read(true).write(true).open(file).unwrap();
+    let mut block = [0; 4096];
+    for at in (0..PIECES).map(|n| n * 8192) {
+        file.read_exact_at(&mut block, at).unwrap();
+        if block == [0; 4096] {
+            file.write_all_at(&block, at).unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_guest_that_is_held_when_the_daemon_dies_goes_on() {
     let place = Place::new().unwrap();
@@ -140,9 +152,8 @@ fn a_guest_that_is_held_when_the_daemon_dies_goes_on() {
     let mut scene = Scene { host, _mounted: mounted, place };
     let host = &scene.host;
     host.ok("volume create 256M --name data");
-    host.ok("volume create 256M --fs none --name pieces");
-    let pieces = File::options().write(true).open(host.file_of("pieces")).unwrap();
-    (0..PIECES).for_each(|n| pieces.write_all_at(&[1; 4096], n * 8192).unwrap());
+    host.ok("volume create 256M --name pieces");
+    in_pieces(&host.file_of("pieces"));
     host.ok("machine deploy debian --name web --attach data --attach pieces");
     host.sh(
         "web",
@@ -169,6 +180,17 @@ fn a_guest_that_is_held_when_the_daemon_dies_goes_on() {
     scene.ended(child);
     scene.is_what_it_says("anew");
     scene.writes(&file);
+
+    // With a disk that no guest holds still it is stopped, until a daemon is back that lets it go on.
+    scene.host.ok("volume create 64M --fs none --name bare");
+    scene.host.ok("machine volume attach web bare:none");
+    let (child, _) = scene.while_held("machine snapshot web --name stopped", Host::crash);
+    scene.host.up();
+    scene.ended(child);
+    scene.is_what_it_says("stopped");
+    scene.writes(&file);
+    assert_eq!(scene.host.json("snapshot show stopped-bare")["consistency"], "crash");
+    scene.host.ok("machine volume detach web bare");
 
     // The daemon stands for longer than a guest waits: what it kept may be of a guest that wrote.
     let (child, _) = scene.while_held("volume snapshot pieces --name late", |host| {
