@@ -11,6 +11,12 @@ const LONGEST_SERIAL: usize = 20;
 /// Between looks into sysfs. Disks appear a few milliseconds after their driver.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// The kernel's names (`vda`) of all disks that are there.
+pub fn all() -> impl Iterator<Item = String> {
+    let disks = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    disks.filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.starts_with("vd"))
+}
+
 /// The kernel's name (`vda`) of the disk with this serial.
 pub fn find(serial: &str) -> Option<String> {
     find_in(Path::new("/sys/block"), serial)

@@ -150,10 +150,8 @@ fn still_disks(held: &[Held]) -> String {
         let stack = mounted::stack(name);
         stack.iter().any(|dev| on.contains(dev.as_str())) || mounted::shares_btrfs(name, &on)
     };
-    let disks = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let disks = disks.filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.starts_with("vd"));
     let serial = |name: String| disk::serial(&std::path::Path::new("/sys/block").join(name));
-    disks.filter(still).filter_map(serial).map(|serial| format!(" {serial}")).collect()
+    disk::all().filter(still).filter_map(serial).map(|serial| format!(" {serial}")).collect()
 }
 
 /// Lets go in the opposite order; whether all of it had been held.

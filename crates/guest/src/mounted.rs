@@ -54,15 +54,18 @@ pub fn stack(disk: &str) -> BTreeSet<String> {
     all
 }
 
+/// Whether a device is a disk itself or a partition of it.
+fn is_of(name: &str, disk: &str) -> bool {
+    name.strip_prefix(disk).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// Whether a disk, or a partition of it, is of the same Btrfs as one of these sources.
 pub fn shares_btrfs(disk: &str, sources: &BTreeSet<&str>) -> bool {
     let all = std::fs::read_dir("/sys/fs/btrfs").into_iter().flatten().flatten();
     all.filter_map(|fs| std::fs::read_dir(fs.path().join("devices")).ok()).any(|devices| {
         let names: Vec<String> = devices.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
-        let ours = |name: &String| {
-            name.strip_prefix(disk).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
-        };
-        names.iter().any(ours) && names.iter().any(|name| sources.contains(format!("/dev/{name}").as_str()))
+        names.iter().any(|name| is_of(name, disk))
+            && names.iter().any(|name| sources.contains(format!("/dev/{name}").as_str()))
     })
 }
 
@@ -81,8 +84,7 @@ fn parse(mountinfo: &str, disk: &str, devices: &BTreeSet<String>) -> Vec<Point> 
         let mount: Vec<&str> = mount.split(' ').collect();
         let source = fs.split(' ').nth(1)?;
         // Btrfs has device numbers of its own.
-        let ours = source.strip_prefix("/dev/").and_then(|s| s.strip_prefix(disk));
-        let ours = ours.is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
+        let ours = source.strip_prefix("/dev/").is_some_and(|name| is_of(name, disk));
         (ours || devices.contains(*mount.get(2)?)).then_some(())?;
         Some(Point {
             path: unescape(mount.get(4)?),

@@ -47,9 +47,7 @@ pub fn run(serial: Option<&str>) -> io::Result<ExitCode> {
 }
 
 fn round(inside: &Inside) -> u64 {
-    let disks = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let disks = disks.filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.starts_with("vd"));
-    let trimmed = disks.filter_map(|disk| {
+    let trimmed = disk::all().filter_map(|disk| {
         let bytes = one(inside, &disk).ok()?;
         log::say(&format!("trimmed {disk}: {} MiB", bytes >> 20));
         Some(bytes)

@@ -4,7 +4,7 @@
 //! one of the guest's own may hang.
 
 use crate::inside::Inside;
-use crate::mounted;
+use crate::{disk, mounted};
 use proto::{DiskUsage, UsedDisk};
 use rustix::fs::{Mode, OFlags, fstatvfs};
 use std::collections::BTreeSet;
@@ -12,9 +12,7 @@ use std::path::Path;
 
 /// Asks the file systems of all disks.
 pub fn all(inside: &Inside) -> DiskUsage {
-    let disks = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let disks = disks.filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.starts_with("vd"));
-    DiskUsage { disks: disks.filter_map(|disk| one(inside, &disk)).collect() }
+    DiskUsage { disks: disk::all().filter_map(|disk| one(inside, &disk)).collect() }
 }
 
 fn one(inside: &Inside, disk: &str) -> Option<UsedDisk> {
