@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use types::Code;
 
@@ -21,6 +22,8 @@ const TAIL: usize = 40;
 const LINE: usize = 4096;
 /// How often it is looked whether the tool is still there, while it says nothing.
 const TICK: Duration = Duration::from_millis(500);
+/// How long a tool may take to tell its version.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// Makes `command` die with the thread that starts it, lead a process group of its own, speak
 /// English, and be found where administrators' tools are, which a user's `PATH` may lack.
@@ -173,6 +176,36 @@ impl Lines {
     }
 }
 
+/// A version, as far as it matters; (0, 0) is older than all that is known.
+pub type Version = (u32, u32);
+
+/// The version that a tool (its name, and the package that has it) tells of itself after these words; asked
+/// once.
+///
+/// # Errors
+/// `tool-missing`, `code`.
+pub fn version(
+    (name, package): (&str, &str),
+    question: &str,
+    words: &str,
+    code: Code,
+    known: &OnceLock<Version>,
+) -> Result<Version, Fault> {
+    if let Some(known) = known.get() {
+        return Ok(*known);
+    }
+    let mut found = (0, 0);
+    let mut heard = |line: &str| found = parse_version(line, words).unwrap_or(found);
+    run(Command::new(name).arg(question), package, code, ANSWER, &mut heard).map_err(|f| f.fault)?;
+    Ok(*known.get_or_init(|| found))
+}
+
+/// `mke2fs 1.47.0 (5-Feb-2023)`, `mke2fs 1.47.0-rc1 (…)`, `mke2fs 1.46.5 (…)`.
+fn parse_version(line: &str, words: &str) -> Option<Version> {
+    let mut numbers = line.strip_prefix(words)?.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +217,14 @@ mod tests {
         command.args(["-c", script]);
         let ended = run(&mut command, "dash", Code::ImageFailed, quiet, &mut heard);
         (ended, lines)
+    }
+
+    #[test]
+    fn versions_are_read() {
+        let mke2fs = |line| parse_version(line, "mke2fs ");
+        assert_eq!(mke2fs("mke2fs 1.47.0 (5-Feb-2023)"), Some((1, 47)));
+        assert_eq!(mke2fs("mke2fs 1.46-WIP (20-Mar-2020)"), Some((1, 46)));
+        assert_eq!(mke2fs("\tUsing EXT2FS Library version 1.47.0"), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 mod btrfs;
 mod xfs;
 
-use crate::child::{self, Failed};
+use crate::child::{self, Failed, Version};
 use crate::{copy, fault, tool};
 use engine::port::Fault;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -185,50 +185,16 @@ fn judge(failed: Failed, file: &Path, doing: &str) -> Fault {
     failed.fault
 }
 
-/// A version, as far as it matters.
-type Version = (u32, u32);
-
 /// The version of e2fsprogs.
 fn version() -> Result<Version, Fault> {
     static KNOWN: OnceLock<Version> = OnceLock::new();
-    version_of(("mkfs.ext4", "e2fsprogs"), "-V", "mke2fs ", &KNOWN)
-}
-
-/// The version that a tool tells of itself after these words; asked once.
-fn version_of(
-    (name, package): (&str, &str),
-    question: &str,
-    words: &str,
-    known: &OnceLock<Version>,
-) -> Result<Version, Fault> {
-    if let Some(known) = known.get() {
-        return Ok(*known);
-    }
-    let mut found = (0, 0);
-    let mut heard = |line: &str| found = parse_version(line, words).unwrap_or(found);
-    let mut command = Command::new(name);
-    child::run(command.arg(question), package, Code::FormatFailed, QUIET, &mut heard).map_err(|f| f.fault)?;
-    Ok(*known.get_or_init(|| found))
-}
-
-/// `mke2fs 1.47.0 (5-Feb-2023)`, `mke2fs 1.47.0-rc1 (…)`, `mke2fs 1.46.5 (…)`.
-fn parse_version(line: &str, words: &str) -> Option<Version> {
-    let mut numbers = line.strip_prefix(words)?.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    child::version(("mkfs.ext4", "e2fsprogs"), "-V", "mke2fs ", Code::FormatFailed, &KNOWN)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs::File;
-
-    #[test]
-    fn versions_are_read() {
-        let parse_version = |line| parse_version(line, "mke2fs ");
-        assert_eq!(parse_version("mke2fs 1.47.0 (5-Feb-2023)"), Some((1, 47)));
-        assert_eq!(parse_version("mke2fs 1.46-WIP (20-Mar-2020)"), Some((1, 46)));
-        assert_eq!(parse_version("\tUsing EXT2FS Library version 1.47.0"), None);
-    }
 
     #[test]
     fn made_in_memory_or_in_place_it_is_the_same_file_system() {

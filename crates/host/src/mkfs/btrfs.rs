@@ -3,8 +3,8 @@
 //! Invariant: every feature is one that kernels since 5.10 mount, whatever newer tools prefer; data is there
 //! once and metadata twice.
 
-use super::{QUIET, Version, judge, version_of};
-use crate::child;
+use super::{QUIET, judge};
+use crate::child::{self, Version};
 use engine::port::Fault;
 use std::path::Path;
 use std::process::Command;
@@ -23,7 +23,7 @@ pub const NEEDS: ByteSize = ByteSize::mib(5);
 /// `tool-missing`, `pool-full`, `code`.
 pub fn make(path: &Path, uuid: Uuid, doing: &str, code: Code) -> Result<(), Fault> {
     static KNOWN: OnceLock<Version> = OnceLock::new();
-    let version = version_of(TOOL, "--version", "mkfs.btrfs, part of btrfs-progs v", &KNOWN)?;
+    let version = child::version(TOOL, "--version", "mkfs.btrfs, part of btrfs-progs v", code, &KNOWN)?;
     let mut command = Command::new(TOOL.0);
     command.args(["-q", "-f", "-K", "-d", "single", "-m", "dup", "-n", "16384", "-s", "4096"]);
     command.args(["--csum", "crc32c", "-U", &uuid.to_string()]);

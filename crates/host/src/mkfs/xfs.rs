@@ -3,8 +3,9 @@
 //! Invariant: every feature is one that kernels since 5.10 mount, whatever newer tools prefer; the log takes
 //! no room until it is used.
 
-use super::{QUIET, Version, judge, version_of};
-use crate::{child, copy, fault};
+use super::{QUIET, judge};
+use crate::child::{self, Version};
+use crate::{copy, fault};
 use engine::port::Fault;
 use std::fs::File;
 use std::path::Path;
@@ -24,7 +25,7 @@ pub const NEEDS: ByteSize = ByteSize::mib(65);
 /// `tool-missing`, `pool-full`, `code`.
 pub fn make((file, path): (&File, &Path), uuid: Uuid, doing: &str, code: Code) -> Result<(), Fault> {
     static KNOWN: OnceLock<Version> = OnceLock::new();
-    let version = version_of(TOOL, "-V", "mkfs.xfs version ", &KNOWN)?;
+    let version = child::version(TOOL, "-V", "mkfs.xfs version ", code, &KNOWN)?;
     let mut command = Command::new(TOOL.0);
     command.args(options(version, uuid)).arg(path);
     let made = child::run(&mut command, TOOL.1, code, QUIET, &mut |_| ());

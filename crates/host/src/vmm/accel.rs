@@ -2,8 +2,11 @@
 //!
 //! Invariant: KVM is chosen only where the unprivileged user of a hypervisor can really use it.
 
+use super::process;
+use crate::child::{self, Version};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 use types::{Code, Problem};
 
 /// What the administrator wants.
@@ -27,7 +30,10 @@ pub enum Accel {
         group: Option<u32>,
     },
     /// QEMU translates.
-    Tcg,
+    Tcg {
+        /// Each virtual processor has a thread of its own.
+        parallel: bool,
+    },
 }
 
 const DEVICE: &str = "/dev/kvm";
@@ -38,14 +44,26 @@ const DEVICE: &str = "/dev/kvm";
 /// `no-hypervisor` if KVM is asked for and cannot be.
 pub fn choose(setting: Setting) -> Result<Accel, Problem> {
     match (setting, setting != Setting::Tcg) {
-        (Setting::Tcg, _) | (_, false) => Ok(Accel::Tcg),
+        (Setting::Tcg, _) | (_, false) => Ok(tcg()),
         (_, true) => match look() {
             Ok(group) => Ok(Accel::Kvm { group }),
-            Err(_) if setting == Setting::Auto => Ok(Accel::Tcg),
+            Err(_) if setting == Setting::Auto => Ok(tcg()),
             Err(why) => Err(Problem::new(Code::NoHypervisor, format!("KVM cannot be used: {why}"))
                 .hint("set `hypervisor.accel` to auto: machines then run by emulation, slower")),
         },
     }
+}
+
+/// Before QEMU 8.1 one thread could translate a page while another wrote to it, and go on with what had stood
+/// there: a guest's kernel, which patches itself as it boots, then hung at an instruction that was long gone,
+/// about once in 300 boots with two processors on a busy host. Mended by QEMU's commit "accel/tcg: Always lock
+/// pages before translation". With one thread for all of them there is nobody who writes meanwhile.
+fn tcg() -> Accel {
+    static KNOWN: OnceLock<Version> = OnceLock::new();
+    let tool = (process::PROGRAM, process::PACKAGE);
+    let version = child::version(tool, "--version", "QEMU emulator version ", Code::NoHypervisor, &KNOWN);
+    // Who cannot be asked is held for an old one; launching it will tell what it lacks.
+    Accel::Tcg { parallel: version.is_ok_and(|version| version >= (8, 1)) }
 }
 
 /// The group to keep for KVM, or why it cannot be used.
@@ -95,7 +113,7 @@ mod tests {
 
     #[test]
     fn emulation_is_always_there() {
-        assert_eq!(choose(Setting::Tcg), Ok(Accel::Tcg));
+        assert!(matches!(choose(Setting::Tcg), Ok(Accel::Tcg { .. })));
         assert!(choose(Setting::Auto).is_ok());
     }
 }

@@ -135,9 +135,10 @@ impl Arguments {
                 self.put("-accel", "kvm");
                 self.put("-cpu", "host");
             }
-            Accel::Tcg => {
+            Accel::Tcg { parallel } => {
+                let thread = if parallel { "multi" } else { "single" };
                 // The default cache of translated code would be 1 GiB for each machine.
-                self.put("-accel", "tcg,thread=multi,tb-size=256");
+                self.put("-accel", format!("tcg,thread={thread},tb-size=256"));
                 // All that can be emulated, but no fifth level of page tables to walk.
                 self.put("-cpu", "max,la57=off");
             }
@@ -202,7 +203,10 @@ mod tests {
 
     #[test]
     fn a_machine_is_what_it_was_asked_to_be() {
-        let text = arguments(&launch(Accel::Tcg, vec![disk(Some(0)), disk(None)])).join(" ");
+        let tcg = |parallel| launch(Accel::Tcg { parallel }, vec![disk(Some(0)), disk(None)]);
+        let single = arguments(&tcg(false)).join(" ");
+        assert!(single.contains("-accel tcg,thread=single"), "{single}");
+        let text = arguments(&tcg(true)).join(" ");
         for part in [
             "-accel tcg,thread=multi",
             "-S",
@@ -235,7 +239,7 @@ mod tests {
             assert_eq!(ports(&[disk(None), disk(Some(last))]), expected, "slot {last}");
         }
         let all = (0..types::machine::DISK_SLOTS).map(|s| disk(Some(s))).collect();
-        let text = arguments(&launch(Accel::Tcg, all)).join(" ");
+        let text = arguments(&launch(Accel::Tcg { parallel: true }, all)).join(" ");
         assert!(
             text.contains("id=port24,bus=pcie.0,addr=0x5.0,chassis=25") && text.contains(r#""bus":"port24""#)
         );

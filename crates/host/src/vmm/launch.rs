@@ -24,7 +24,7 @@ use types::{Code, Problem};
 /// The fault of a host without QEMU.
 pub fn missing() -> Problem {
     Problem::new(Code::NoHypervisor, format!("{} is not installed", process::PROGRAM))
-        .hint("apt install qemu-system-x86")
+        .hint(format!("apt install {}", process::PACKAGE))
 }
 
 /// Descriptors on their way to QEMU.

@@ -18,6 +18,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// The program.
 pub const PROGRAM: &str = "qemu-system-x86_64";
+/// Who has it.
+pub const PACKAGE: &str = "qemu-system-x86";
 /// How much of what a hypervisor says on its error output reaches the log: a guest may make it talk.
 const LOGGED: usize = 64 << 10;
 /// How much of it is kept to find out why it ended.
