@@ -99,7 +99,9 @@ impl History {
 fn aligned(cells: &[String; 7]) -> String {
     let [time, actor, action, target, outcome, duration, problem] =
         cells.each_ref().map(|c| render::plain(c));
-    let line = format!("{time:23}{actor:20}{action:20}{target:20}{outcome:12}{duration:11}{problem}");
+    let line = format!(
+        "{time:20}   {actor:18}   {action:17}   {target:17}   {outcome:9}   {duration:8}   {problem}"
+    );
     line.trim_end().to_owned()
 }
 
@@ -127,4 +129,18 @@ fn row(entry: HistoryEntry) -> [String; 7] {
         render::or_dash(entry.duration_ms.map(|ms| format!("{}.{}s", ms / 1000, ms % 1000 / 100))),
         render::or_dash(entry.problem.as_ref().map(|p| p.code)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_words_stay_apart_in_lines_that_follow_each_other() {
+        let long = "token:a-name-of-some-length@192.0.2.1";
+        let cells = ["2026-01-31T12:00:00Z", long, "machine.volume.attach", long, "succeeded", "0.1s", "-"];
+        let line = aligned(&cells.map(str::to_owned));
+        let apart: Vec<_> = line.split("   ").map(str::trim).filter(|c| !c.is_empty()).collect();
+        assert_eq!(apart, cells, "{line}");
+    }
 }
