@@ -35,23 +35,35 @@ impl Engine {
     /// Records a request that was refused. A database that cannot take it does not change the
     /// refusal; it is said in the log.
     pub fn refused(&self, actor: &Actor, verb: Verb, target: Target, problem: &Problem) {
-        let id = self.0.ports.clock.new_id();
-        let entry = HistoryEntry {
-            id,
+        let mut change = Change::new(actor, None, verb);
+        let entry = self.entry(actor.clone(), verb, target, Outcome::Refused);
+        let entry = HistoryEntry { problem: Some(problem.clone()), ..entry };
+        change.put(key::history(entry.id), &entry);
+        if let Err(e) = change.commit(&self.0.db) {
+            tracing::error!(error = %e, %verb, "a refusal could not be recorded");
+        }
+    }
+
+    /// Writes into a change what it does without being asked, and why.
+    pub(crate) fn note(&self, change: &mut Change, verb: Verb, target: Target, why: String) {
+        let entry = self.entry(Actor::system(), verb, target, Outcome::Succeeded);
+        let entry = HistoryEntry { warnings: vec![why], ..entry };
+        change.put(key::history(entry.id), &entry);
+    }
+
+    /// A line of now, of no operation.
+    fn entry(&self, actor: Actor, action: Verb, target: Target, outcome: Outcome) -> HistoryEntry {
+        HistoryEntry {
+            id: self.0.ports.clock.new_id(),
             time: self.0.ports.clock.now(),
-            actor: actor.clone(),
-            action: verb,
+            actor,
+            action,
             target,
-            outcome: Outcome::Refused,
-            problem: Some(problem.clone()),
+            outcome,
+            problem: None,
             warnings: vec![],
             duration_ms: None,
             operation: None,
-        };
-        let mut change = Change::new(actor, None, verb);
-        change.put(key::history(id), &entry);
-        if let Err(e) = change.commit(&self.0.db) {
-            tracing::error!(error = %e, %verb, "a refusal could not be recorded");
         }
     }
 

@@ -5,7 +5,7 @@ mod common;
 use common::{ada, well};
 use engine::sim::World;
 use engine::sim::run::settle;
-use engine::{Engine, Settings};
+use engine::{Engine, HistoryQuery, Settings};
 use types::machine::DeployMachine;
 use types::snapshot::{SnapshotState, TakeSnapshot};
 use types::volume::{CreateVolume, Restore};
@@ -48,6 +48,15 @@ fn below_the_reserve_the_oldest_goes_first_whatever_it_is() {
     assert_eq!(order, ["remove", "remove_snapshot", "remove"]);
     assert_eq!(deleted(&engine), (0, 0));
     assert_eq!(engine.volumes().unwrap().len(), 1);
+    // Nobody asked for it, and history tells of it all the same.
+    let query = HistoryQuery { actor: Some("system".into()), ..HistoryQuery::default() };
+    let mut told = engine.history(&query).unwrap();
+    told.reverse();
+    assert_eq!(
+        told.iter().map(|line| line.target.name.as_str()).collect::<Vec<_>>(),
+        ["first", "then", "last"]
+    );
+    assert!(told.iter().all(|line| line.warnings[0].contains("its reserve") && line.operation.is_none()));
 }
 
 #[test]

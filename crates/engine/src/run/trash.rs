@@ -9,10 +9,10 @@ use crate::db::{Change, SnapshotRecord, VolumeRecord};
 use crate::port::Pool;
 use crate::store::StoreError;
 use std::sync::{Arc, PoisonError};
-use types::operation::Kind;
+use types::operation::{Kind, Target};
 use types::snapshot::SnapshotSpec;
 use types::volume::VolumeSpec;
-use types::{ByteSize, Code, Name, Problem, Timestamp, VolumeId};
+use types::{ByteSize, Code, Name, Problem, Timestamp, Verb, VolumeId};
 use uuid::Uuid;
 
 /// Something that was deleted.
@@ -98,21 +98,29 @@ impl Engine {
             return Ok(());
         }
         let Some((_, _, _, oldest)) = all.iter().min_by_key(|(at, id, ..)| (*at, *id)) else { return Ok(()) };
-        self.discard_early(oldest)?;
-        let (kind, _, name) = oldest.what();
-        tracing::warn!(%kind, %name, pool, short = %short, "the pool is below its reserve: out of the trash");
-        Ok(())
+        self.discard_early(oldest, format!("pool \"{pool}\" had {short} less free than its reserve"))
     }
 
-    fn discard_early(&self, trashed: &Trashed) -> Result<(), Problem> {
+    fn discard_early(&self, trashed: &Trashed, why: String) -> Result<(), Problem> {
         let mut change = Change::system();
-        match trashed {
-            Trashed::Volume(record) => _ = go_for_good(&mut change, record),
-            Trashed::Snapshot(record) => _ = go_for_good(&mut change, record),
-        }
-        let (kind, id, _) = trashed.what();
+        let verb = match trashed {
+            Trashed::Volume(record) => {
+                go_for_good(&mut change, record);
+                Verb::VolumeDelete
+            }
+            Trashed::Snapshot(record) => {
+                go_for_good(&mut change, record);
+                Verb::SnapshotDelete
+            }
+        };
+        let (kind, id, name) = trashed.what();
+        let target = Target { kind, id: Some(id), name: name.to_string() };
+        self.note(&mut change, verb, target, why.clone());
         match change.commit(&self.0.db) {
-            Ok(_) => self.wake(kind, id),
+            Ok(_) => {
+                tracing::warn!(%kind, %name, "out of the trash for good: {why}");
+                self.wake(kind, id);
+            }
             // Somebody takes it back at this moment: the next time, then.
             Err(StoreError::Conflict(_)) => {}
             Err(e) => return Err(e.into()),
