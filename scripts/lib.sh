@@ -44,7 +44,7 @@ need_rust() {
     apt-get update -q >&2
     for pair in "rustc cargo" "rustc-web cargo-web"; do
         local version
-        version=$(apt-cache policy "${pair% *}" | awk '/Candidate:/ {print $2}')
+        version=$(LC_ALL=C apt-cache policy "${pair% *}" | awk '/Candidate:/ {print $2}')
         if [ -n "$version" ] && dpkg --compare-versions "$version" ge "$RUST_LEAST"; then
             # shellcheck disable=SC2086
             need_packages $pair
@@ -52,6 +52,18 @@ need_rust() {
         fi
     done
     die "Rust $RUST_LEAST or newer is needed and this distribution has none; install it with rustup"
+}
+
+# need_lints: rustfmt and clippy of the same toolchain, by the distribution's names for it.
+need_lints() {
+    local web
+    web=$(dpkg-query -W -f='${Status}' rustc-web 2>/dev/null || true)
+    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return 0
+    if [ "$web" = "install ok installed" ]; then
+        need_packages rustfmt-web rust-web-clippy
+    else
+        need_packages rustfmt rust-clippy
+    fi
 }
 
 # build_agent PROFILE: the guest agent as one static file; prints its path. It has a target directory
