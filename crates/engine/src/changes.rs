@@ -53,6 +53,8 @@ fn event(change: &Change) -> Option<ChangeEvent> {
         "volume" => Subject::Volume,
         "image" => Subject::Image,
         "network" => Subject::Network,
+        "snapshot" => Subject::Snapshot,
+        "pool" => Subject::Pool,
         "operation" => Subject::Operation,
         "history" => Subject::History,
         _ => return None,

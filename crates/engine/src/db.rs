@@ -196,7 +196,7 @@ impl Db {
         prefix: &str,
         before: Option<String>,
         limit: usize,
-        take: impl Fn(&str, &T) -> Take,
+        take: impl Fn(&Rev<T>) -> Take,
     ) -> Result<Vec<Rev<T>>, Problem> {
         let mut out = Vec::new();
         let mut before = before;
@@ -214,7 +214,7 @@ impl Db {
             before = Some(last.key.clone());
             looked += page.len();
             for read in page {
-                match take(&read.key, &read.value) {
+                match take(&read) {
                     Take::Yes if out.len() < limit => out.push(read),
                     Take::Yes | Take::No => {}
                     Take::Stop => return Ok(out),

@@ -2,12 +2,16 @@
 //!
 //! Invariant: a line is written in the transaction that ends its operation, and never changed.
 
-use crate::db::{Change, Take};
+use crate::db::{Change, Rev, Take};
 use crate::store::Limit;
 use crate::{Engine, key};
 use types::operation::{HistoryEntry, OperationState, Outcome, Target};
 use types::{Actor, Operation, Problem, Timestamp, Verb};
 use uuid::Uuid;
+
+/// The most characters that are kept of what a refusal says: whoever is refused has a hand in it, and would
+/// push all else out of the log.
+const SAID: usize = 500;
 
 /// The line of an operation that has ended; for one that has not, what it would be now.
 pub fn line(id: Uuid, op: &Operation) -> HistoryEntry {
@@ -36,8 +40,10 @@ impl Engine {
     /// refusal; it is said in the log.
     pub fn refused(&self, actor: &Actor, verb: Verb, target: Target, problem: &Problem) {
         let mut change = Change::new(actor, None, verb);
-        let entry = self.entry(actor.clone(), verb, target, Outcome::Refused);
-        let entry = HistoryEntry { problem: Some(problem.clone()), ..entry };
+        let cut = |text: &String| text.chars().take(SAID).collect();
+        let (message, hint) = (cut(&problem.message), problem.hint.as_ref().map(cut));
+        let problem = Problem { message, hint, ..problem.clone() };
+        let entry = self.line(actor, verb, target, Some(problem));
         change.put(key::history(entry.id), &entry);
         if let Err(e) = change.commit(&self.0.db) {
             tracing::error!(error = %e, %verb, "a refusal could not be recorded");
@@ -46,25 +52,36 @@ impl Engine {
 
     /// Writes into a change what it does without being asked, and why.
     pub(crate) fn note(&self, change: &mut Change, verb: Verb, target: Target, why: String) {
-        let entry = self.entry(Actor::system(), verb, target, Outcome::Succeeded);
+        let entry = self.line(&Actor::system(), verb, target, None);
         let entry = HistoryEntry { warnings: vec![why], ..entry };
         change.put(key::history(entry.id), &entry);
     }
 
-    /// A line of now, of no operation.
-    fn entry(&self, actor: Actor, action: Verb, target: Target, outcome: Outcome) -> HistoryEntry {
+    /// A line of what is done or refused now, and is no operation.
+    pub(crate) fn line(
+        &self,
+        actor: &Actor,
+        verb: Verb,
+        target: Target,
+        problem: Option<Problem>,
+    ) -> HistoryEntry {
         HistoryEntry {
             id: self.0.ports.clock.new_id(),
             time: self.0.ports.clock.now(),
-            actor,
-            action,
+            actor: actor.clone(),
+            action: verb,
             target,
-            outcome,
-            problem: None,
+            outcome: if problem.is_some() { Outcome::Refused } else { Outcome::Succeeded },
+            duration_ms: problem.is_none().then_some(0),
+            problem,
             warnings: vec![],
-            duration_ms: None,
             operation: None,
         }
+    }
+
+    fn after(&self, id: Uuid) -> Result<After, Problem> {
+        let line = self.0.db.get::<HistoryEntry>(&key::history(id))?;
+        Ok(After { id, time: millis(id), revision: line.map(|line| line.revision) })
     }
 
     /// The audit log, newest first, with the operations that are under way on top.
@@ -73,7 +90,7 @@ impl Engine {
     /// `database-failed`.
     pub fn history(&self, query: &HistoryQuery) -> Result<Vec<HistoryEntry>, Problem> {
         let mut lines = Vec::new();
-        // Those under way belong to the first page.
+        // Those under way come first.
         if query.before.is_none() {
             for open in self.0.db.scan::<types::OperationId>(key::OPEN, Limit::All)? {
                 if let Some(op) = self.0.db.get::<Operation>(&key::operation(open.value))? {
@@ -81,14 +98,17 @@ impl Engine {
                 }
             }
         }
-        lines.retain(|l| query.wants(l));
+        lines.retain(|l| query.wants(l) && query.before_open.is_none_or(|before| l.id < before));
+        lines.sort_by_key(|l| std::cmp::Reverse(l.id));
+        let after = query.after.map(|id| self.after(id)).transpose()?;
         let found = self.0.db.newest::<HistoryEntry>(
             key::HISTORY,
             query.before.map(key::history),
             query.limit,
-            |_, line| match query.after {
-                Some(after) if line.id <= after => Take::Stop,
-                _ if query.wants(line) => Take::Yes,
+            |read| match &after {
+                Some(after) if after.is_long_before(&read.value) => Take::Stop,
+                Some(after) if !after.is_before(read) => Take::No,
+                _ if query.wants(&read.value) => Take::Yes,
                 _ => Take::No,
             },
         )?;
@@ -104,14 +124,43 @@ impl Engine {
     }
 }
 
+/// How much longer than its fellows a line may be on its way from its id to the store.
+const ON_ITS_WAY: i64 = 600_000;
+
+/// A line, by which others are told to be newer. Lines get their ids before the store takes them, and it takes
+/// them in any order: so it is the order in which it took them that counts.
+struct After {
+    id: Uuid,
+    time: i64,
+    revision: Option<u64>,
+}
+
+impl After {
+    fn is_before(&self, read: &Rev<HistoryEntry>) -> bool {
+        // One that went with age is older than all that are left.
+        self.revision.map_or(read.value.id > self.id, |revision| read.revision > revision)
+    }
+
+    fn is_long_before(&self, line: &HistoryEntry) -> bool {
+        millis(line.id) < self.time - ON_ITS_WAY
+    }
+}
+
+/// When an id was made (RFC 9562, version 7).
+fn millis(id: Uuid) -> i64 {
+    i64::try_from(id.as_u128() >> 80).unwrap_or(0)
+}
+
 /// Which lines of the history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HistoryQuery {
     /// At most so many.
     pub limit: usize,
-    /// Older than this line.
+    /// Older than this line, and of nothing that is under way.
     pub before: Option<Uuid>,
-    /// Newer than this line.
+    /// Of what is under way, only what was asked before this operation.
+    pub before_open: Option<Uuid>,
+    /// Written after this line.
     pub after: Option<Uuid>,
     /// Asked at this time or later.
     pub since: Option<Timestamp>,
@@ -130,6 +179,7 @@ impl Default for HistoryQuery {
         Self {
             limit: 50,
             before: None,
+            before_open: None,
             after: None,
             since: None,
             action: None,
@@ -152,5 +202,64 @@ impl HistoryQuery {
             && self.target.as_ref().is_none_or(is_target)
             && self.actor.as_ref().is_none_or(|a| begins(&line.actor.0, a, '@'))
             && (!self.failed || matches!(line.outcome, Outcome::Failed | Outcome::Refused))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+    use crate::sim::World;
+    use types::operation::Kind;
+
+    #[test]
+    fn a_line_that_the_store_took_late_is_told_all_the_same() {
+        let world = World::new();
+        let engine = world.boot(Settings::default()).unwrap();
+        let target = Target { kind: Kind::Volume, id: None, name: "v".into() };
+        let ada = Actor("ada".into());
+        let lines = [(); 3].map(|()| engine.line(&ada, Verb::VolumeCreate, target.clone(), None));
+        // The first one is overtaken on its way.
+        for n in [1, 0, 2] {
+            let mut change = Change::system();
+            change.put(key::history(lines[n].id), &lines[n]);
+            change.commit(&engine.0.db).unwrap();
+        }
+        let after = |n: usize| {
+            let query = HistoryQuery { after: Some(lines[n].id), ..HistoryQuery::default() };
+            let mut ids: Vec<_> = engine.history(&query).unwrap().iter().map(|l| l.id).collect();
+            ids.sort();
+            ids
+        };
+        assert_eq!(after(1), [lines[0].id, lines[2].id]);
+        assert_eq!(after(0), [lines[2].id]);
+        assert!(after(2).is_empty());
+    }
+
+    #[test]
+    fn pages_go_through_what_is_under_way_and_on() {
+        let world = World::new();
+        let engine = world.boot(Settings::default()).unwrap();
+        let ada = Actor("ada".into());
+        for n in 0..5 {
+            let name = types::Name::new(&format!("v{n}")).ok();
+            let asked = types::volume::CreateVolume { name, size_bytes: 1 << 30, ..Default::default() };
+            engine.create_volume(&ada, asked).unwrap();
+            if n == 1 {
+                crate::sim::run::settle(&world, &engine);
+            }
+        }
+        // Two have ended; three are under way.
+        let page = |before, before_open| {
+            let query = HistoryQuery { limit: 2, before, before_open, ..HistoryQuery::default() };
+            let found = engine.history(&query).unwrap();
+            found.iter().map(|l| (l.target.name.clone(), l.id, l.outcome)).collect::<Vec<_>>()
+        };
+        let names = |page: &[(String, Uuid, Outcome)]| page.iter().map(|l| l.0.clone()).collect::<Vec<_>>();
+        let first = page(None, None);
+        assert_eq!(names(&first), ["v4", "v3"]);
+        let second = page(None, Some(first[1].1));
+        assert_eq!(names(&second), ["v2", "v1"]);
+        assert_eq!(names(&page(Some(second[1].1), None)), ["v0"]);
     }
 }

@@ -116,7 +116,7 @@ mod tests {
         for i in 0..n {
             world.pass(1000);
             let target = Target { kind: Kind::Token, id: None, name: i.to_string() };
-            engine.used(&Actor("ada".into()), Verb::TokenUse, target);
+            engine.used(&Actor("ada".into()), Verb::TokenUse, target).unwrap();
         }
     }
 

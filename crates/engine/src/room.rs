@@ -369,7 +369,6 @@ mod tests {
     #[test]
     fn what_is_sent_never_costs_the_trash() {
         let world = World::new();
-        let ada = Actor("ada".into());
         let asked = ImportVolume {
             name: None,
             pool: None,
@@ -381,7 +380,7 @@ mod tests {
         for (reserve, keep) in [(0, Some(1)), (499, Some(499)), (500, None), (600, None)] {
             let pool_reserve = crate::Reserve::Bytes(ByteSize::gib(reserve));
             let engine = world.boot(Settings { pool_reserve, ..Settings::default() }).unwrap();
-            let expected = engine.expect_import(&ada, &asked, None);
+            let expected = engine.expect_import(&asked, None);
             match keep {
                 Some(gib) => {
                     let bounds = expected.unwrap().bounds;
@@ -398,7 +397,7 @@ mod tests {
         let engine = world.boot(Settings { max_storage, ..Settings::default() }).unwrap();
         let limited = |size_bytes, length| {
             let asked = ImportVolume { size_bytes, ..asked.clone() };
-            engine.expect_import(&ada, &asked, length).map(|e| e.bounds.most).map_err(|p| p.code)
+            engine.expect_import(&asked, length).map(|e| e.bounds.most).map_err(|p| p.code)
         };
         let gib = |n| Some(ByteSize::gib(n).bytes());
         assert_eq!(limited(gib(4), gib(4)), Ok(max_storage));

@@ -383,8 +383,8 @@ impl Engine {
         wanted: impl Fn(&Operation) -> bool,
     ) -> Result<Vec<Operation>, Problem> {
         let before = before.map(key::operation);
-        let found = self.0.db.newest::<Operation>(key::OPERATIONS, before, limit, |_, op| {
-            if wanted(op) { crate::db::Take::Yes } else { crate::db::Take::No }
+        let found = self.0.db.newest::<Operation>(key::OPERATIONS, before, limit, |read| {
+            if wanted(&read.value) { crate::db::Take::Yes } else { crate::db::Take::No }
         })?;
         Ok(found
             .into_iter()

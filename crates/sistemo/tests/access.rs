@@ -5,6 +5,9 @@ mod common;
 use common::daemon::Daemon;
 use serde_json::{Value, json};
 use sistemo::api::access::Rules;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -251,4 +254,90 @@ fn one_address_is_limited_and_others_are_not() {
     for _ in 0..20 {
         plain.ok("volume list");
     }
+}
+
+#[test]
+fn who_is_shut_out_hears_no_more() {
+    let daemon = Daemon::up();
+    create_user(&daemon, "ada", "viewer", "correct horse");
+    let token = daemon.token("viewer");
+    let cookie = log_in(&daemon, "ada", "correct horse").unwrap();
+    let follow = |name: &str, value: &str| {
+        let address = daemon.address;
+        let request = format!(
+            "GET /v1/events HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{name}: {value}\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut heard = String::new();
+        let mut reader = BufReader::new(stream);
+        while !heard.contains("event: revision") {
+            assert_ne!(reader.read_line(&mut heard).unwrap(), 0, "{heard}");
+        }
+        reader
+    };
+    let (by_token, by_session) =
+        (follow("authorization", &format!("Bearer {token}")), follow("cookie", &cookie));
+    daemon.ok("token revoke viewer -y");
+    daemon.ok("user delete ada -y");
+    for mut reader in [by_token, by_session] {
+        // To the end of the stream, or the test ends with the time-out.
+        reader.read_to_end(&mut Vec::new()).unwrap();
+    }
+}
+
+#[test]
+fn no_secret_gets_into_history_and_nobody_floods_it() {
+    let daemon = Daemon::up();
+    let asked = "{\"name\":\"ada\",\"role\":\"admin\",\"password\":1234567890}";
+    let (head, body) = daemon.ask("POST /v1/users", asked);
+    assert!(head.starts_with("http/1.0 400") && body["code"] == "invalid-request", "{head} {body}");
+    let long = format!("{{\"{}\":1}}", "a".repeat(100_000));
+    assert!(daemon.ask("POST /v1/volumes", &long).0.starts_with("http/1.0 400"));
+    let told = daemon.json("history");
+    let items = told["items"].as_array().unwrap();
+    assert_eq!(items.iter().filter(|i| i["outcome"] == "refused").count(), 2, "{told}");
+    let told = told.to_string();
+    assert!(!told.contains("1234567890") && told.len() < 5000, "{}", told.len());
+    // Whoever is nobody yet can be refused only so often as passwords are mistyped.
+    let refusals = (0..30).map(|_| daemon.tcp("POST /v1/setup", &[JSON], &long).0).collect::<Vec<_>>();
+    assert!(refusals.contains(&400) && refusals.ends_with(&[429]), "{refusals:?}");
+    let lines = daemon.json("history --limit 1000")["items"].as_array().unwrap().len();
+    assert!(lines < 20, "{lines}");
+}
+
+#[test]
+fn what_is_refused_leaves_a_line_whoever_refuses_it() {
+    let daemon = Daemon::up();
+    let refused = [
+        ("POST /v1/machines/nobody/exec", "{}", "machine.exec"),
+        ("POST /v1/volumes/import?name=UPPER", "x", "volume.import"),
+        ("POST /v1/volumes/import?name=a&label=%3D", "x", "volume.import"),
+    ];
+    for (line, body, action) in refused {
+        let (head, _) = daemon.ask(line, body);
+        assert!(head.starts_with("http/1.0 4"), "{line}: {head}");
+        let told = daemon.json("history --limit 1");
+        let entry = &told["items"][0];
+        assert_eq!(
+            (&entry["action"], &entry["outcome"]),
+            (&json!(action), &json!("refused")),
+            "{line}: {told}"
+        );
+    }
+}
+
+#[test]
+fn a_session_can_send_a_volume() {
+    let daemon = Daemon::up();
+    create_user(&daemon, "ada", "operator", "correct horse");
+    let cookie = log_in(&daemon, "ada", "correct horse").unwrap();
+    let origin = format!("http://{}", daemon.address);
+    let send = |kind: &str, line: &str| {
+        daemon.tcp(line, &[("cookie", &cookie), ("origin", &origin), ("content-type", kind)], "bytes").0
+    };
+    assert_ne!(send("application/octet-stream", "POST /v1/volumes/import"), 415);
+    assert_eq!(send("text/plain", "POST /v1/volumes/import"), 415);
+    assert_eq!(send("application/octet-stream", "POST /v1/volumes"), 415);
 }

@@ -247,3 +247,32 @@ fn history_is_asked_for_what_matters() {
         assert_eq!(ask(bad)["code"], "invalid-request", "{bad}");
     }
 }
+
+#[test]
+fn what_nobody_looks_at_is_refused() {
+    let daemon = Daemon::up();
+    for (line, body, word) in [
+        ("POST /v1/machines/web/stop", "{\"timeout_seconds\":600}", "has none"),
+        ("POST /v1/host/resume?when=now", "", "unknown field `when`"),
+        ("DELETE /v1/images/debian?deleted=true", "", "unknown field `deleted`"),
+        ("GET /v1/users?page=2", "", "unknown field `page`"),
+    ] {
+        let (head, problem) = daemon.ask(line, body);
+        assert!(head.starts_with("http/1.0 400"), "{line}: {head}");
+        assert!(problem["detail"].as_str().unwrap().contains(word), "{line}: {problem}");
+    }
+    for (line, body) in [("POST /v1/host/resume", ""), ("POST /v1/host/resume", "{}")] {
+        assert!(daemon.ask(line, body).0.starts_with("http/1.0 202"), "{line}");
+    }
+    for role in ["viewer", "operator", "admin"] {
+        daemon.token(role);
+    }
+    let page = |query: &str| daemon.ask(&format!("GET /v1/tokens?limit=2{query}"), "").1;
+    let first = page("");
+    let rest = page(&format!("&cursor={}", first["next_cursor"].as_str().unwrap()));
+    let names: Vec<_> = [&first, &rest].iter().flat_map(|p| p["items"].as_array().unwrap()).collect();
+    assert_eq!(
+        names.iter().map(|t| t["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["admin", "operator", "viewer"]
+    );
+}

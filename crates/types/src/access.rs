@@ -7,7 +7,8 @@ use crate::id::TokenId;
 use crate::meta::Timestamp;
 use crate::name::Name;
 use crate::{Code, Problem};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use utoipa::ToSchema;
@@ -60,10 +61,27 @@ impl FromStr for Role {
 }
 
 /// A password, a token or a code: something that is never shown but where it is meant to be.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(transparent)]
 #[schema(value_type = String, format = Password)]
 pub struct Secret(String);
+
+/// Not derived: a parser's refusal repeats the value that it refuses, and a password that was written without
+/// quotes is a number.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Shape {
+            Text(String),
+            Other(IgnoredAny),
+        }
+        match Shape::deserialize(from)? {
+            Shape::Text(text) => Ok(Self(text)),
+            Shape::Other(_) => Err(D::Error::custom("a secret is a string, in quotes")),
+        }
+    }
+}
 
 impl Secret {
     /// Wraps a text.
@@ -215,6 +233,15 @@ mod tests {
     fn a_secret_does_not_show_itself() {
         let asked = Login { name: "ada".into(), password: Secret::new("correct horse") };
         assert!(!format!("{asked:?}").contains("horse"));
+    }
+
+    #[test]
+    fn a_secret_that_is_no_text_is_not_repeated() {
+        for text in ["1234567890", "12345.67890", "-1234567890", "[1234567890]", "{\"1234567890\": 1}"] {
+            let refused = serde_json::from_str::<Secret>(text).unwrap_err().to_string();
+            assert!(refused.contains("a secret is a string") && !refused.contains("67890"), "{refused}");
+        }
+        assert_eq!(serde_json::from_str::<Secret>("\"1234567890\"").unwrap().expose(), "1234567890");
     }
 
     #[test]

@@ -15,6 +15,10 @@ pub enum Subject {
     Image,
     /// A network.
     Network,
+    /// A snapshot.
+    Snapshot,
+    /// A pool.
+    Pool,
     /// An operation.
     Operation,
     /// A line of the history.

@@ -15,7 +15,7 @@ use crate::db::Change;
 use crate::store::StoreError;
 use crate::{Engine, key};
 use std::sync::atomic::Ordering;
-use types::operation::{HistoryEntry, Kind, Outcome, Target};
+use types::operation::{Kind, Target};
 use types::{Actor, Code, Problem, Verb};
 use uuid::Uuid;
 
@@ -66,29 +66,16 @@ impl Engine {
         outcome
     }
 
-    fn line(&self, actor: &Actor, verb: Verb, target: Target, problem: Option<Problem>) -> HistoryEntry {
-        HistoryEntry {
-            id: self.0.ports.clock.new_id(),
-            time: self.0.ports.clock.now(),
-            actor: actor.clone(),
-            action: verb,
-            target,
-            outcome: if problem.is_some() { Outcome::Refused } else { Outcome::Succeeded },
-            problem,
-            warnings: vec![],
-            duration_ms: Some(0),
-            operation: None,
-        }
-    }
-
     /// Records that something was used that leaves no other trace.
-    pub fn used(&self, actor: &Actor, verb: Verb, target: Target) {
+    ///
+    /// # Errors
+    /// `database-failed`.
+    pub fn used(&self, actor: &Actor, verb: Verb, target: Target) -> Result<(), Problem> {
         let line = self.line(actor, verb, target, None);
         let mut change = Change::new(actor, None, verb);
         change.put(key::history(line.id), &line);
-        if let Err(e) = change.commit(&self.0.db) {
-            tracing::error!(error = %e, %verb, "a use could not be recorded");
-        }
+        change.commit(&self.0.db)?;
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use super::volume::{MIN_VOLUME, NewVolume, size};
 use super::{Draft, made_up, taken};
 use crate::port::{Bounds, beyond};
 use crate::{Engine, key};
-use types::operation::{Kind, Target};
+use types::operation::Kind;
 use types::volume::{ImportVolume, VolumeSource};
 use types::{Actor, ByteSize, Code, Name, Operation, Problem, Verb, VolumeId};
 
@@ -28,22 +28,7 @@ impl Engine {
     ///
     /// # Errors
     /// `name-taken`, `pool-not-found`, `pool-offline`, `pool-full`, `invalid-size`, `limit-exceeded`.
-    pub fn expect_import(
-        &self,
-        actor: &Actor,
-        req: &ImportVolume,
-        length: Option<u64>,
-    ) -> Result<Expected, Problem> {
-        let id = VolumeId(self.0.ports.clock.new_id());
-        let judged = self.judge(req, length);
-        if let Err(problem) = &judged {
-            let name = req.name.as_ref().map_or("", Name::as_str).to_owned();
-            self.refused(actor, Verb::VolumeImport, Target { kind: Kind::Volume, id: None, name }, problem);
-        }
-        judged.map(|(pool, bounds)| Expected { id, pool, bounds })
-    }
-
-    fn judge(&self, req: &ImportVolume, length: Option<u64>) -> Result<(String, Bounds), Problem> {
+    pub fn expect_import(&self, req: &ImportVolume, length: Option<u64>) -> Result<Expected, Problem> {
         let pool = self.pool_for(req.pool.as_deref())?;
         if let Some(name) = &req.name {
             if self.0.db.0.get(&key::name(Kind::Volume, name.as_str()))?.is_some() {
@@ -56,7 +41,7 @@ impl Engine {
             return Err(beyond(too_much, most));
         }
         let bounds = Bounds { keep: self.room_to_receive(&pool)?, most };
-        Ok((pool, bounds))
+        Ok(Expected { id: VolumeId(self.0.ports.clock.new_id()), pool, bounds })
     }
 
     /// Accepts a volume of what was sent under this id: so many bytes.

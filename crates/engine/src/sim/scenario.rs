@@ -198,7 +198,7 @@ const SENT: Command = |e, a| {
         size_bytes: None,
         labels: Labels::default(),
     };
-    let expected = e.expect_import(a, &req, None)?;
+    let expected = e.expect_import(&req, None)?;
     e.import_volume(a, (expected.id, ByteSize::mib(64).bytes()), &req)
 };
 const AWAY: Command = |e, a| e.delete_volume(a, "sent", false);

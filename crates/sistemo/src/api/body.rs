@@ -13,12 +13,7 @@ use std::convert::Infallible;
 /// About how much is encoded at a time.
 const PIECE: usize = 64 << 10;
 
-/// Answers `{"items":[…]}`.
-pub fn list<T: Serialize + Send + 'static>(items: Vec<T>) -> Response {
-    page(items, None)
-}
-
-/// Answers `{"items":[…],"next_cursor":"…"}`; a cursor has nothing in it that JSON would escape.
+/// Answers `{"items":[…]}`, and with a cursor `{"items":[…],"next_cursor":"…"}`; a cursor has nothing in it that JSON would escape.
 pub fn page<T: Serialize + Send + 'static>(items: Vec<T>, next_cursor: Option<String>) -> Response {
     let pieces = stream::iter(Pieces { items: items.into_iter(), next_cursor, began: false, ended: false });
     let mut answer = Response::new(Body::from_stream(pieces));
@@ -83,7 +78,7 @@ mod tests {
     async fn is_one_json_document_whatever_its_length() {
         for n in [0usize, 1, 2, 20_000] {
             let items: Vec<_> = (0..n).map(|i| serde_json::json!({ "n": i })).collect();
-            let body = axum::body::to_bytes(list(items.clone()).into_body(), usize::MAX).await.unwrap();
+            let body = axum::body::to_bytes(page(items.clone(), None).into_body(), usize::MAX).await.unwrap();
             let all: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(all, serde_json::json!({ "items": items }));
         }

@@ -1,11 +1,13 @@
 //! Calling the engine, which blocks, from handlers, which must not.
 
 use super::Shared;
+use super::access::{Caller, no_longer};
 use super::problem::Failure;
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use types::operation::Kind;
 use types::{Code, Operation, Problem};
@@ -36,8 +38,13 @@ pub async fn write<T: Send + 'static>(
     app: &Shared,
     f: impl FnOnce(&Engine) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Failure> {
-    let _turn = WRITERS.acquire().await;
-    call(app, f).await
+    let turn = WRITERS.acquire().await;
+    // The work goes on when whoever asked is gone, and the turn with it.
+    let work = move |engine: &Engine| {
+        let _turn = turn;
+        f(engine)
+    };
+    call(app, work).await
 }
 
 /// Runs `f` and answers with what it found.
@@ -71,6 +78,17 @@ pub async fn change(
 pub fn accepted(operation: Operation) -> Response {
     let place = format!("/v1/operations/{}", operation.id);
     (StatusCode::ACCEPTED, [(header::LOCATION, place)], Json(operation)).into_response()
+}
+
+/// Completes once a stream has to end: the daemon stops, or whoever asked for it may no longer.
+pub fn closing(app: &Shared, caller: Caller) -> BoxFuture<'static, ()> {
+    let (app, mut stopping) = (app.clone(), app.stopping.clone());
+    Box::pin(async move {
+        tokio::select! {
+            () = stopped(&mut stopping) => {}
+            () = no_longer(&app, &caller) => {}
+        }
+    })
 }
 
 /// Returns once the daemon stops.

@@ -3,14 +3,17 @@
 //! Invariant: a follower that comes back with the last revision it saw misses nothing, or is told
 //! (410) that it has to read anew.
 
-use super::call::{call, stopped};
+use super::access::Caller;
+use super::call::{call, closing};
 use super::extract::Args;
 use super::problem::Failure;
 use super::{ProblemBody, Shared};
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
 use std::collections::VecDeque;
@@ -49,6 +52,7 @@ pub struct FollowArgs {
 )]
 pub async fn events(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Args(args): Args<FollowArgs>,
 ) -> Result<Response, Failure> {
@@ -70,15 +74,15 @@ pub async fn events(
         Ok((from, engine.changes(from)?))
     })
     .await?;
-    let stopping = app.stopping.clone();
-    let follower = Follower { app, news, stopping, from, upto, first: true, ready: missed.into() };
+    let closing = closing(&app, caller);
+    let follower = Follower { app, news, closing, from, upto, first: true, ready: missed.into() };
     Ok(Sse::new(follower.events()).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
 }
 
 struct Follower {
     app: Shared,
     news: watch::Receiver<u64>,
-    stopping: watch::Receiver<bool>,
+    closing: BoxFuture<'static, ()>,
     from: u64,
     upto: u64,
     first: bool,
@@ -111,7 +115,7 @@ impl Follower {
                 return Some(change);
             }
             tokio::select! {
-                () = stopped(&mut self.stopping) => return None,
+                () = &mut self.closing => return None,
                 heard = self.news.changed() => heard.ok()?,
             }
             let from = self.upto;

@@ -4,10 +4,12 @@
 //! and reads again when it was too slow or nothing was heard for a while.
 
 use super::Shared;
-use super::call::{call, stopped};
+use super::access::Caller;
+use super::call::{call, closing};
 use super::problem::Failure;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, Stream};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -65,11 +67,11 @@ impl Hub {
 }
 
 /// Answers with the operation's events.
-pub(super) async fn follow(app: Shared, id: OperationId) -> Result<Response, Failure> {
+pub(super) async fn follow(app: Shared, caller: Caller, id: OperationId) -> Result<Response, Failure> {
     let news = app.events.0.subscribe();
     let now = call(&app, move |engine| engine.operation(id)).await?;
-    let stopping = app.stopping.clone();
-    let follower = Follower { app, id, news, first: Some(now), ended: false, stopping };
+    let closing = closing(&app, caller);
+    let follower = Follower { app, id, news, first: Some(now), ended: false, closing };
     Ok(Sse::new(follower.events()).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
 }
 
@@ -79,7 +81,7 @@ struct Follower {
     news: broadcast::Receiver<Arc<Operation>>,
     first: Option<Operation>,
     ended: bool,
-    stopping: tokio::sync::watch::Receiver<bool>,
+    closing: BoxFuture<'static, ()>,
 }
 
 impl Follower {
@@ -101,7 +103,7 @@ impl Follower {
         }
         loop {
             let heard = tokio::select! {
-                () = stopped(&mut self.stopping) => {
+                () = &mut self.closing => {
                     // It may have ended at the same moment, and this is the last chance to tell.
                     let id = self.id;
                     let now = call(&self.app, move |engine| engine.operation(id)).await.ok()?;

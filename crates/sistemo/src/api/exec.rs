@@ -3,11 +3,13 @@
 //! Invariant: whatever the API can refuse is refused with a problem before the connection changes;
 //! afterwards bytes are only passed on, never looked into.
 
-use super::call::{call, stopped, write};
-use super::extract::{Seg, Who};
+use super::access::Caller;
+use super::call::{call, closing, write};
+use super::extract::{Raw, Seg, Who, recorded};
 use super::problem::Failure;
 use super::{Frames, ProblemBody, Shared};
-use axum::extract::{Request, State};
+use axum::Extension;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
@@ -59,45 +61,52 @@ pub async fn exec(
     State(app): State<Shared>,
     Seg(machine): Seg<String>,
     who: Who,
-    mut request: Request,
+    Extension(caller): Extension<Caller>,
+    request: Request,
 ) -> Result<Response, Failure> {
-    let upgrade = upgrade(&mut request)?;
-    let asked: ExecRequest = {
-        use axum::extract::FromRequest;
-        super::extract::Raw::from_request(request, &app).await?.json()?
-    };
-    if asked.argv.first().is_none_or(String::is_empty) {
-        return Err(invalid("there is no command").into());
-    }
-    if asked.argv.iter().any(|a| a.contains('\0')) {
-        return Err(invalid("an argument holds a zero byte").into());
-    }
-    let (id, run, name) = call(&app, move |engine| {
-        let (id, run) = engine.running(&machine)?;
-        Ok((id, run, engine.machine(&id.to_string())?.name.to_string()))
-    })
-    .await?;
-    tracing::info!(machine = %id, actor = %who.0, "exec");
-    // Not what the command is: its arguments may be secret.
-    let target = Target { kind: Kind::Machine, id: Some(id.0), name };
-    write(&app, move |engine| {
-        engine.used(&who.0, Verb::MachineExec, target);
-        Ok(())
-    })
-    .await?;
-    let frames = app.guests.exec(id, run, asked).await?;
-    let mut stopping = app.stopping.clone();
+    let opened = open(&app, &machine, request).await;
+    let (upgrade, frames, target) =
+        recorded(&app, &who.0, Verb::MachineExec, (Kind::Machine, &machine), opened).await?;
+    // Whoever goes into a guest leaves a line, or does not go in.
+    write(&app, move |engine| engine.used(&who.0, Verb::MachineExec, target)).await?;
+    let closing = closing(&app, caller);
     tokio::spawn(async move {
         // The guest goes on when the daemon stops, and so does the command; only the stream ends.
         tokio::select! {
             () = bridge(upgrade, frames) => {}
-            () = stopped(&mut stopping) => {}
+            () = closing => {}
         }
     });
     let mut headers = HeaderMap::new();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static(UPGRADE));
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+/// Starts the command.
+async fn open(
+    app: &Shared,
+    machine: &str,
+    mut request: Request,
+) -> Result<(OnUpgrade, Box<dyn Frames>, Target), Failure> {
+    let upgrade = upgrade(&mut request)?;
+    let asked: ExecRequest = Raw::from_request(request, app).await?.json()?;
+    if asked.argv.first().is_none_or(String::is_empty) {
+        return Err(invalid("there is no command").into());
+    }
+    if asked.argv.iter().any(|a| a.contains('\0')) {
+        return Err(invalid("an argument holds a zero byte").into());
+    }
+    let machine = machine.to_owned();
+    let (id, run, name) = call(app, move |engine| {
+        let (id, run) = engine.running(&machine)?;
+        Ok((id, run, engine.machine(&id.to_string())?.name.to_string()))
+    })
+    .await?;
+    tracing::info!(machine = %id, "exec");
+    // Not what the command is: its arguments may be secret.
+    let target = Target { kind: Kind::Machine, id: Some(id.0), name };
+    Ok((upgrade, app.guests.exec(id, run, asked).await?, target))
 }
 
 fn upgrade(request: &mut Request) -> Result<OnUpgrade, Problem> {

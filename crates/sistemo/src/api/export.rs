@@ -65,10 +65,13 @@ pub async fn export(
         Problem::new(Code::Busy, "as many volumes are being read as can be at once")
             .hint("try again once one of them has ended: `sistemo operation list`")
     })?;
-    let export = write(&app, move |engine| who.on(engine).export_volume(&who.0, &volume)).await?;
-    let id = export.operation.id;
-    let engine = app.engine.clone();
-    let reading = export.reading;
+    let served = write(&app, move |engine| {
+        let export = who.on(engine).export_volume(&who.0, &volume)?;
+        Ok(Served { engine: engine.clone(), export: Some(export) })
+    })
+    .await?;
+    let export = served.export()?;
+    let (id, reading) = (export.operation.id, export.reading);
     let at_once = call(&app, move |engine| engine.export_ready(reading)).await.unwrap_or(true);
     let (send, mut pieces) = mpsc::channel(WAITING);
     let (opened, open) = oneshot::channel();
@@ -77,8 +80,9 @@ pub async fn export(
     let stopping = app.stopping.clone();
     tokio::spawn(async move {
         let _turn = turn;
-        let ready = until_ready(&engine, &export, &mut news, stopping, &send).await;
+        let ready = until_ready(&served, &mut news, stopping, &send).await;
         let read = tokio::task::spawn_blocking(move || {
+            let (engine, Ok(export)) = (&served.engine, served.export()) else { return };
             let content =
                 ready.and_then(|()| contents(&export.pool)).and_then(|pool| pool.content(export.reading));
             // What cannot be opened is an answer of its own; only what breaks later cuts the stream.
@@ -89,13 +93,11 @@ pub async fn export(
                 }
                 Ok(content) => {
                     let _ = opened.send(Ok(content.size()));
-                    feed(&engine, &export, content, args.sparse, &send)
+                    feed(engine, export, content, args.sparse, &send)
                 }
             };
             let why = ended.err();
-            if let Err(e) = engine.end_export(&export, why.clone()) {
-                tracing::error!("the end of an export cannot be recorded: {e}");
-            }
+            served.end(why.clone());
             if let Some(problem) = why {
                 // Cuts the answer short, which a client can tell from its end; the operation says why.
                 let _ = send.blocking_send(Err(io::Error::other(problem.to_string())));
@@ -125,17 +127,56 @@ pub async fn export(
     Ok(answer)
 }
 
+/// A request that somebody serves. Whatever becomes of them, it ends: also when whoever asked is gone before
+/// there was anybody to read.
+struct Served {
+    engine: Engine,
+    export: Option<Export>,
+}
+
+impl Served {
+    fn export(&self) -> Result<&Export, Problem> {
+        self.export.as_ref().ok_or_else(|| Problem::new(Code::Internal, "the export was taken"))
+    }
+
+    /// Ends it.
+    fn end(mut self, why: Option<Problem>) {
+        if let Some(export) = self.export.take() {
+            end(&self.engine, &export, why);
+        }
+    }
+}
+
+fn end(engine: &Engine, export: &Export, why: Option<Problem>) {
+    if let Err(e) = engine.end_export(export, why) {
+        tracing::error!("the end of an export cannot be recorded: {e}");
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let Some(export) = self.export.take() else { return };
+        let engine = self.engine.clone();
+        let ending = move || end(&engine, &export, Some(away()));
+        // It waits for the disk, which no handler may.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(ending)),
+            Err(_) => ending(),
+        }
+    }
+}
+
 /// Waits until what is to be read is there.
 async fn until_ready(
-    engine: &Engine,
-    export: &Export,
+    served: &Served,
     news: &mut watch::Receiver<u64>,
     mut stopping: watch::Receiver<bool>,
     to: &Pieces,
 ) -> Result<(), Problem> {
+    let export = served.export()?;
     loop {
         news.mark_unchanged();
-        let (asked, of) = (engine.clone(), export.operation.id);
+        let (asked, of) = (served.engine.clone(), export.operation.id);
         let reading = export.reading;
         let ready = tokio::task::spawn_blocking(move || asked.export_ready(reading)).await;
         if ready.map_err(|_| Problem::new(Code::Internal, format!("export {of} cannot be looked at")))?? {

@@ -69,6 +69,30 @@ impl FromRequestParts<Shared> for Who {
     }
 }
 
+/// No query and no body: what somebody sends in the belief that it counts is refused, not passed over.
+pub struct Bare;
+
+impl FromRequest<Shared> for Bare {
+    type Rejection = Failure;
+    async fn from_request(request: Request, state: &Shared) -> Result<Self, Failure> {
+        if let Some(query) = request.uri().query().filter(|q| !q.is_empty()) {
+            let name: String = query.split(['=', '&']).next().unwrap_or_default().chars().take(64).collect();
+            let text = format!("the query is not understood: unknown field `{}`", name.escape_debug());
+            return Err(invalid(text).hint("this request has no query").into());
+        }
+        let body = Raw::from_request(request, state).await?;
+        if !body.is_absent() && body.json::<Nothing>().is_err() {
+            return Err(invalid("the body is not understood: this request has none".into()).into());
+        }
+        Ok(Self)
+    }
+}
+
+/// `{}`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
 /// The body, not yet understood.
 pub struct Raw(Bytes);
 
@@ -121,21 +145,28 @@ impl Raw {
         kind: Kind,
         name: &str,
     ) -> Result<T, Failure> {
-        match self.json() {
-            Ok(asked) => Ok(asked),
-            Err(problem) => {
-                let actor = who.0.clone();
-                let target = Target { kind, id: None, name: shorten(name) };
-                let told = problem.clone();
-                write(app, move |engine| {
-                    engine.refused(&actor, verb, target, &told);
-                    Ok(())
-                })
-                .await?;
-                Err(problem.into())
-            }
-        }
+        recorded(app, &who.0, verb, (kind, name), self.json().map_err(Failure::from)).await
     }
+}
+
+/// Records in the history that a change was refused, if it was, before the engine could do so.
+pub async fn recorded<T>(
+    app: &Shared,
+    actor: &Actor,
+    verb: Verb,
+    (kind, name): (Kind, &str),
+    asked: Result<T, Failure>,
+) -> Result<T, Failure> {
+    if let Err(failure) = &asked {
+        let (actor, problem) = (actor.clone(), failure.problem().clone());
+        let target = Target { kind, id: None, name: shorten(name) };
+        write(app, move |engine| {
+            engine.refused(&actor, verb, target, &problem);
+            Ok(())
+        })
+        .await?;
+    }
+    asked
 }
 
 fn not_understood(why: &str) -> Problem {

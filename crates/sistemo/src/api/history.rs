@@ -53,9 +53,11 @@ pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Resu
     if let Some(action) = args.action.as_deref() {
         known(action)?;
     }
+    let (before, before_open) = place(args.cursor.as_deref())?;
     let query = HistoryQuery {
         limit: pages::limit(args.limit, 50)?,
-        before: pages::id(args.cursor.as_deref())?,
+        before,
+        before_open,
         after: args.after,
         since: args.since,
         action: args.action,
@@ -65,10 +67,26 @@ pub async fn list(State(app): State<Shared>, Args(args): Args<ListArgs>) -> Resu
     };
     let limit = query.limit;
     let found = call(&app, move |engine| engine.history(&query)).await?;
-    // Those under way have no line yet, and are on the first page only.
-    let oldest = found.iter().filter(|l| l.outcome != Outcome::Running).map(|l| l.id).min();
-    let next = oldest.filter(|_| found.len() == limit).map(|id| pages::encode(&id.to_string()));
+    // Those under way have no line yet, and come first: the next page may begin among them.
+    let oldest = |open| found.iter().filter(|l| (l.outcome == Outcome::Running) == open).map(|l| l.id).min();
+    let last = match oldest(false) {
+        Some(line) => Some(line.to_string()),
+        None => oldest(true).map(|operation| format!("{OPEN}{operation}")),
+    };
+    let next = last.filter(|_| found.len() == limit).map(|place| pages::encode(&place));
     Ok(body::page(found, next))
+}
+
+/// What the cursor of a page begins with that ends among what is under way.
+const OPEN: &str = "open ";
+
+/// Where a page begins: after a line, or after something that is under way.
+fn place(cursor: Option<&str>) -> Result<(Option<uuid::Uuid>, Option<uuid::Uuid>), Problem> {
+    let Some(cursor) = cursor else { return Ok((None, None)) };
+    match pages::decode(cursor)?.strip_prefix(OPEN) {
+        Some(id) => Ok((None, pages::id(Some(&pages::encode(id)))?)),
+        None => Ok((pages::id(Some(cursor))?, None)),
+    }
 }
 
 fn known(action: &str) -> Result<(), Problem> {

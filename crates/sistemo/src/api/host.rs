@@ -1,7 +1,7 @@
 //! This host: its end, and that it was called off.
 
 use super::call::change;
-use super::extract::Who;
+use super::extract::{Bare, Who};
 use super::problem::Failure;
 use super::{ProblemBody, Shared};
 use axum::extract::State;
@@ -20,8 +20,8 @@ use types::Operation;
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn shutdown(State(app): State<Shared>, who: Who) -> Result<Response, Failure> {
-    change(&app, move |engine| engine.shut_down_host(&who.0)).await
+pub async fn shutdown(State(app): State<Shared>, who: Who, _: Bare) -> Result<Response, Failure> {
+    change(&app, move |engine| who.on(engine).shut_down_host(&who.0)).await
 }
 
 /// Calls the host's end off: machines that were held back run again.
@@ -35,6 +35,6 @@ pub async fn shutdown(State(app): State<Shared>, who: Who) -> Result<Response, F
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn resume(State(app): State<Shared>, who: Who) -> Result<Response, Failure> {
-    change(&app, move |engine| engine.resume_host(&who.0)).await
+pub async fn resume(State(app): State<Shared>, who: Who, _: Bare) -> Result<Response, Failure> {
+    change(&app, move |engine| who.on(engine).resume_host(&who.0)).await
 }

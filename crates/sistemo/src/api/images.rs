@@ -1,7 +1,7 @@
 //! Images.
 
 use super::call::{call, change, tagged};
-use super::extract::{Args, Raw, Seg, Who};
+use super::extract::{Args, Bare, Raw, Seg, Who};
 use super::problem::Failure;
 use super::{ProblemBody, Shared, pages};
 use axum::extract::State;
@@ -99,6 +99,7 @@ pub async fn delete(
     State(app): State<Shared>,
     who: Who,
     Seg(image): Seg<String>,
+    _: Bare,
 ) -> Result<Response, Failure> {
     change(&app, move |engine| who.on(engine).delete_image(&who.0, &image)).await
 }

@@ -3,23 +3,25 @@
 //! Invariant: what is not whole is nobody's volume, and is removed.
 
 use super::call::{accepted, call, stopped, write};
-use super::extract::{Args, Who};
+use super::extract::{Args, Who, recorded};
 use super::pages::labels_in_query;
 use super::problem::Failure;
 use super::{ProblemBody, Shared};
 use crate::sparse::{Event, Reader};
 use ::engine::Expected;
-use ::host::storage::Upload;
+use ::host::storage::{FilePool, Upload};
 use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde::Deserialize;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
+use types::operation::Kind;
 use types::volume::{ImportVolume, VolumeRole};
-use types::{Code, Name, Operation, Problem};
+use types::{Code, Name, Operation, Problem, Verb, VolumeId};
 use utoipa::IntoParams;
 
 /// Where this is.
@@ -77,35 +79,52 @@ pub async fn import(
     if let Some(operation) = call(&app, move |_| again.accepted_before()).await? {
         return Ok(accepted(operation));
     }
-    let _turn = WRITERS.try_acquire().map_err(|_| {
-        Problem::new(Code::Busy, "as many volumes are being received as can be at once")
-            .hint("try again once one of them is there")
-    })?;
-    let asked = ImportVolume {
-        name: args.name.as_deref().map(Name::new).transpose()?,
-        pool: args.pool.clone(),
-        role: args.role.unwrap_or(VolumeRole::Data),
-        size_bytes: args.size_bytes,
-        labels: labels_in_query(args.label.as_deref())?,
-    };
-    let (actor, expected) = (who.0.clone(), asked.clone());
-    // What is packed is of another length than its content.
-    let length = request.body().size_hint().exact().filter(|_| !args.sparse);
-    let Expected { id, pool, bounds } =
-        write(&app, move |engine| engine.expect_import(&actor, &expected, length)).await?;
-    let contents = app.contents.clone();
-    let files = call(&app, move |_| contents(&pool)).await?;
-    let length = {
-        let files = files.clone();
-        let upload = call(&app, move |_| files.receive(id, bounds)).await?;
-        receive(&app, request, upload, args.sparse).await?
-    };
+    let name = args.name.clone().unwrap_or_default();
+    let received = take_in(&app, args, request).await;
+    let Received { id, length, asked, files } =
+        recorded(&app, &who.0, Verb::VolumeImport, (Kind::Volume, &name), received).await?;
     let made = write(&app, move |engine| who.on(engine).import_volume(&who.0, (id, length), &asked)).await;
     // Of two tries that were sent at once, one makes the volume.
     if !made.as_ref().is_ok_and(|operation| operation.target.id == Some(id.0)) {
         files.discard(id);
     }
     made.map(accepted)
+}
+
+/// A volume's content that is there as a whole, and no volume yet.
+struct Received {
+    id: VolumeId,
+    length: u64,
+    asked: ImportVolume,
+    files: Arc<FilePool>,
+}
+
+/// Receives what is to become a volume, if it can.
+async fn take_in(app: &Shared, args: ImportArgs, request: Request) -> Result<Received, Failure> {
+    let _turn = WRITERS.try_acquire().map_err(|_| {
+        Problem::new(Code::Busy, "as many volumes are being received as can be at once")
+            .hint("try again once one of them is there")
+    })?;
+    let asked = ImportVolume {
+        name: args.name.as_deref().map(Name::new).transpose()?,
+        pool: args.pool,
+        role: args.role.unwrap_or(VolumeRole::Data),
+        size_bytes: args.size_bytes,
+        labels: labels_in_query(args.label.as_deref())?,
+    };
+    let expected = asked.clone();
+    // What is packed is of another length than its content.
+    let length = request.body().size_hint().exact().filter(|_| !args.sparse);
+    let Expected { id, pool, bounds } =
+        call(app, move |engine| engine.expect_import(&expected, length)).await?;
+    let contents = app.contents.clone();
+    let files = call(app, move |_| contents(&pool)).await?;
+    let upload = {
+        let files = files.clone();
+        call(app, move |_| files.receive(id, bounds)).await?
+    };
+    let length = receive(app, request, upload, args.sparse).await?;
+    Ok(Received { id, length, asked, files })
 }
 
 /// Receives the body to its end; tells how long the content is.

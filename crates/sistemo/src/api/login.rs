@@ -96,9 +96,11 @@ pub async fn setup(
     Extension(from): Extension<From>,
     raw: Raw,
 ) -> Result<(StatusCode, Json<User>), Failure> {
+    // Before anything is looked at: nobody is known here, and each refusal is a line of the history.
+    app.gate.may_try(from)?;
     let who = Who(Actor(format!("setup@{}", from.place())), Conditions::default());
     let asked: Setup = raw.change(&app, &who, Verb::Setup, Kind::User, "").await?;
-    app.gate.may_set_up(&app, &who.0, &asked, from).await?;
+    app.gate.may_set_up(&app, &who.0, &asked).await?;
     let kept = keep(&app, &who, Verb::Setup, asked.name.as_str(), asked.password).await?;
     let made = write(&app, move |engine| who.on(engine).first_admin(&who.0, &asked.name, &kept)).await?;
     Ok((StatusCode::CREATED, Json(made)))

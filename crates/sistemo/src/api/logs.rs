@@ -1,9 +1,11 @@
 //! What a machine's serial console has shown.
 
-use super::call::{call, stopped};
+use super::access::Caller;
+use super::call::{call, closing};
 use super::extract::{Args, Seg};
 use super::problem::Failure;
 use super::{ProblemBody, Shared};
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
@@ -36,12 +38,11 @@ pub struct LogArgs {
 )]
 pub async fn logs(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Seg(machine): Seg<String>,
     Args(args): Args<LogArgs>,
 ) -> Result<Response, Failure> {
     let id = call(&app, move |engine| engine.machine(&machine)).await?.id;
-    let mut stopping = app.stopping.clone();
-    let ended = async move { stopped(&mut stopping).await };
-    let console = app.guests.console(id, args.follow)?.take_until(Box::pin(ended));
+    let console = app.guests.console(id, args.follow)?.take_until(closing(&app, caller));
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], Body::from_stream(console)).into_response())
 }

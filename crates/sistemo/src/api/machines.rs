@@ -1,7 +1,7 @@
 //! Machines.
 
 use super::call::{call, called, change, tagged, view};
-use super::extract::{Args, Raw, Seg, Who};
+use super::extract::{Args, Bare, Raw, Seg, Who};
 use super::pages::labels_in_query;
 use super::problem::Failure;
 use super::{ProblemBody, Shared, pages};
@@ -215,6 +215,7 @@ pub async fn start(
     State(app): State<Shared>,
     who: Who,
     Seg(machine): Seg<String>,
+    _: Bare,
 ) -> Result<Response, Failure> {
     change(&app, move |engine| who.on(engine).start_machine(&who.0, &machine)).await
 }
@@ -235,6 +236,7 @@ pub async fn stop(
     State(app): State<Shared>,
     who: Who,
     Seg(machine): Seg<String>,
+    _: Bare,
 ) -> Result<Response, Failure> {
     change(&app, move |engine| who.on(engine).stop_machine(&who.0, &machine)).await
 }
@@ -255,6 +257,7 @@ pub async fn restart(
     State(app): State<Shared>,
     who: Who,
     Seg(machine): Seg<String>,
+    _: Bare,
 ) -> Result<Response, Failure> {
     change(&app, move |engine| who.on(engine).restart_machine(&who.0, &machine)).await
 }

@@ -1,12 +1,13 @@
 //! Operations.
 
+use super::access::Caller;
 use super::call::{call, view};
 use super::extract::{Args, Seg};
 use super::problem::Failure;
 use super::{ProblemBody, Shared, body, events, pages};
-use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use axum::{Extension, Json};
 use serde::Deserialize;
 use types::{Code, List, Operation, OperationId, OperationState, Problem, Verb};
 use utoipa::IntoParams;
@@ -92,8 +93,12 @@ pub async fn show_operation(
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn events(State(app): State<Shared>, Seg(id): Seg<String>) -> Result<Response, Failure> {
-    events::follow(app, parse(&id)?).await
+pub async fn events(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Seg(id): Seg<String>,
+) -> Result<Response, Failure> {
+    events::follow(app, caller, parse(&id)?).await
 }
 
 fn parse(id: &str) -> Result<OperationId, Problem> {

@@ -5,11 +5,38 @@
 
 use super::body;
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use types::{Code, Problem};
+use utoipa::IntoParams;
 
 /// The most items of a page.
 pub const MAX: usize = 10_000;
+
+/// A page of a list without filters.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct PageArgs {
+    /// At most this many; all of them unless given.
+    #[param(minimum = 1, maximum = 10_000)]
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl PageArgs {
+    /// That page of `items`, as [`cut`] makes it.
+    ///
+    /// # Errors
+    /// `invalid-request`.
+    pub fn of<T: Serialize + Send + 'static>(
+        &self,
+        items: Vec<T>,
+        place: impl Fn(&T) -> String,
+    ) -> Result<Response, Problem> {
+        cut(items, self.limit, self.cursor.as_deref(), place)
+    }
+}
 
 /// The number of items that was asked for.
 ///

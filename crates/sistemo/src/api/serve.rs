@@ -5,7 +5,7 @@
 //! TCP have room of their own, so that nobody out there can lock the operator out.
 
 use super::Peer;
-use super::access::Remote;
+use super::access::{Remote, one};
 use super::call::stopped;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
@@ -136,6 +136,7 @@ struct Place(Crowd, IpAddr);
 
 impl Crowd {
     fn enter(&self, address: IpAddr) -> Option<Place> {
+        let address = one(address);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let n = all.entry(address).or_default();
         if *n >= MAX_OF_ONE {

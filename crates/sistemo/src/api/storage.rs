@@ -4,12 +4,15 @@
 //! nobody else.
 
 use super::call::call;
+use super::extract::Args;
+use super::pages::PageArgs;
 use super::problem::Failure;
-use super::{ProblemBody, Shared, pages};
+use super::{ProblemBody, Shared};
 use axum::extract::State;
 use axum::response::Response;
 use engine::Engine;
 use tokio::sync::Semaphore;
+use types::pool::DEFAULT_POOL;
 use types::storage::PoolUsage;
 use types::{List, Problem};
 
@@ -35,12 +38,14 @@ pub async fn look<T: Send + 'static>(
     path = "/v1/storage",
     tag = "storage",
     operation_id = "storage",
+    params(PageArgs),
     responses(
         (status = 200, description = "The default pool first, then by name", body = List<PoolUsage>),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn storage(State(app): State<Shared>) -> Result<Response, Failure> {
+pub async fn storage(State(app): State<Shared>, Args(args): Args<PageArgs>) -> Result<Response, Failure> {
     let all = look(&app, |engine| engine.storage()).await?;
-    Ok(pages::cut(all, None, None, |p| p.name.clone())?)
+    // The default one sorts before all others.
+    Ok(args.of(all, |p| format!("{}{}", u8::from(p.name != DEFAULT_POOL), p.name))?)
 }

@@ -2,9 +2,10 @@
 
 use super::access::secret;
 use super::call::{call, write};
-use super::extract::{Raw, Seg, Who};
+use super::extract::{Args, Raw, Seg, Who};
+use super::pages::PageArgs;
 use super::problem::Failure;
-use super::{ProblemBody, Shared, body};
+use super::{ProblemBody, Shared};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -19,13 +20,15 @@ use types::operation::{Kind, Verb};
     path = "/v1/tokens",
     tag = "access",
     operation_id = "tokens_list",
+    params(PageArgs),
     responses(
-        (status = 200, description = "All of them, by name", body = List<Token>),
+        (status = 200, description = "By name", body = List<Token>),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(State(app): State<Shared>) -> Result<Response, Failure> {
-    call(&app, |engine| engine.tokens()).await.map(body::list)
+pub async fn list(State(app): State<Shared>, Args(args): Args<PageArgs>) -> Result<Response, Failure> {
+    let all = call(&app, |engine| engine.tokens()).await?;
+    Ok(args.of(all, |one| one.name.to_string())?)
 }
 
 /// Makes a token. This answer is the only one that ever carries it.

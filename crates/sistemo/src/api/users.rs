@@ -1,9 +1,10 @@
 //! Users who can log in.
 
 use super::call::{call, write};
-use super::extract::{Raw, Seg, Who};
+use super::extract::{Args, Raw, Seg, Who};
+use super::pages::PageArgs;
 use super::problem::Failure;
-use super::{ProblemBody, Shared, body};
+use super::{ProblemBody, Shared};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -18,13 +19,15 @@ use types::operation::{Kind, Target, Verb};
     path = "/v1/users",
     tag = "access",
     operation_id = "users_list",
+    params(PageArgs),
     responses(
-        (status = 200, description = "All of them, by name", body = List<User>),
+        (status = 200, description = "By name", body = List<User>),
         (status = "default", description = "What went wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(State(app): State<Shared>) -> Result<Response, Failure> {
-    call(&app, |engine| engine.users()).await.map(body::list)
+pub async fn list(State(app): State<Shared>, Args(args): Args<PageArgs>) -> Result<Response, Failure> {
+    let all = call(&app, |engine| engine.users()).await?;
+    Ok(args.of(all, |one| one.name.to_string())?)
 }
 
 /// Makes a user.

@@ -1,7 +1,7 @@
 //! Volumes.
 
 use super::call::{call, called, change, tagged};
-use super::extract::{Args, Raw, Seg, Who};
+use super::extract::{Args, Bare, Raw, Seg, Who};
 use super::pages::labels_in_query;
 use super::problem::Failure;
 use super::storage::look;
@@ -316,6 +316,7 @@ pub async fn trim(
     State(app): State<Shared>,
     who: Who,
     Seg(volume): Seg<String>,
+    _: Bare,
 ) -> Result<Response, Failure> {
     change(&app, move |engine| who.on(engine).trim_volume(&who.0, &volume)).await
 }

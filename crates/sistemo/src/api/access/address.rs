@@ -132,8 +132,13 @@ pub fn same_site(headers: &HeaderMap, origin_required: bool) -> Result<(), Probl
 pub fn says_json(headers: &HeaderMap) -> bool {
     let empty = !headers.contains_key(header::TRANSFER_ENCODING)
         && headers.get(header::CONTENT_LENGTH).is_none_or(|v| v.as_bytes() == b"0");
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    empty || kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case("application/json"))
+    empty || says(headers, "application/json")
+}
+
+/// Whether the body is said to be of this kind.
+pub fn says(headers: &HeaderMap, kind: &str) -> bool {
+    let said = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    said.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case(kind))
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 //! Invariant: the order is: how often, meant for whom, who, what for. So a flood costs no look into
 //! the store, and nobody learns anything before it is known who asks.
 
-use super::address::{client, known_host, same_site, says_json};
+use super::address::{client, known_host, same_site, says, says_json};
 use super::roles::{Needs, change, needed};
 use super::verify::{Shown, caller, shown};
 use super::{Caller, From, How, Remote};
 use crate::api::call::call;
+use crate::api::import;
 use crate::api::problem::Failure;
 use crate::api::{Peer, Shared};
 use axum::extract::{Request, State};
@@ -95,7 +96,9 @@ async fn refused(app: &Shared, request: &Parts, caller: &Caller, problem: &Probl
 }
 
 fn json_only(request: &Parts) -> Result<(), Failure> {
-    if says_json(&request.headers) {
+    // Bytes are no form of another site's either.
+    let bytes = request.uri.path() == import::PATH && says(&request.headers, "application/octet-stream");
+    if bytes || says_json(&request.headers) {
         return Ok(());
     }
     let problem = Problem::new(Code::InvalidRequest, "the body is not said to be JSON")

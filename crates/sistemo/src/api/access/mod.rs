@@ -14,8 +14,8 @@ mod sessions;
 mod verify;
 
 pub use address::Net;
-pub use limit::Limiter;
-pub(crate) use verify::COOKIE;
+pub use limit::{Limiter, one};
+pub(crate) use verify::{COOKIE, no_longer};
 
 use limit::Seen;
 use lockout::Lockout;
@@ -142,8 +142,8 @@ pub struct Remote {
 pub enum How {
     /// The kernel named the user of the socket's other end.
     Local,
-    /// By a token.
-    Token,
+    /// By the token with this prefix and hash.
+    Token(String, String),
     /// By the session of this user with this hash.
     Session(String, String),
 }
@@ -169,5 +169,10 @@ impl From {
     /// For names in the history.
     pub(crate) fn place(self) -> String {
         self.0.map_or_else(|| "local".to_owned(), |r| r.address.to_string())
+    }
+
+    /// For counting: whoever has one address of a network may have them all.
+    pub(crate) fn crowd(self) -> String {
+        self.0.map_or_else(|| "local".to_owned(), |r| one(r.address).to_string())
     }
 }

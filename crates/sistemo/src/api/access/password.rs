@@ -7,7 +7,7 @@ use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
 use types::access::Secret;
 use types::{Code, Problem};
@@ -16,11 +16,11 @@ use types::{Code, Problem};
 const AT_ONCE: usize = 2;
 
 /// Hashes and checks passwords.
-pub struct Passwords(Semaphore);
+pub struct Passwords(Arc<Semaphore>);
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self(Semaphore::new(AT_ONCE))
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
     }
 }
 
@@ -48,7 +48,12 @@ impl Passwords {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let failed = |_| Problem::new(Code::Internal, "a password could not be hashed");
-        let _turn = self.0.acquire().await.map_err(|_| failed(()))?;
+        let turn = Arc::clone(&self.0).acquire_owned().await.map_err(|_| failed(()))?;
+        // The work goes on when whoever asked is gone, and the turn with it.
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
         tokio::task::spawn_blocking(work).await.map_err(|_| failed(()))
     }
 }

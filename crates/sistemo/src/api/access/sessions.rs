@@ -25,8 +25,8 @@ impl Gate {
         asked: Login,
         from: From,
     ) -> Result<(Session, String), Failure> {
+        self.may_try(from)?;
         let address = address(from);
-        self.logins.take(address).map_err(|wait| too_many("logins", wait))?;
         if let Some(wait) = self.lockout.locked(&asked.name, address, Instant::now()) {
             return Err(too_many("failed logins", wait));
         }
@@ -65,15 +65,13 @@ impl Gate {
         Ok((Session { actor: actor.0, role, expires_at: Some(expires_at) }, cookie))
     }
 
+    /// Refuses whoever tries to come in more often than anybody mistypes a password.
+    pub(crate) fn may_try(&self, from: From) -> Result<(), Failure> {
+        self.logins.take(address(from)).map_err(|wait| too_many("logins", wait))
+    }
+
     /// Refuses whoever does not have the code of the set-up link.
-    pub(crate) async fn may_set_up(
-        &self,
-        app: &Shared,
-        actor: &Actor,
-        asked: &Setup,
-        from: From,
-    ) -> Result<(), Failure> {
-        self.logins.take(address(from)).map_err(|wait| too_many("logins", wait))?;
+    pub(crate) async fn may_set_up(&self, app: &Shared, actor: &Actor, asked: &Setup) -> Result<(), Failure> {
         if self.is_setup_code(asked.code.expose()) {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use crate::api::problem::Failure;
 use axum::http::{HeaderMap, header};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use types::operation::{Kind, Target};
 use types::{Actor, Code, Problem, Timestamp, Verb};
 
@@ -104,7 +104,7 @@ pub async fn caller(app: &Shared, shown: Shown, from: From) -> Result<Caller, Fa
         return Err(failure);
     };
     let actor = Actor(format!("{}@{}", known.name, from.place()));
-    if matches!(known.how, How::Token) {
+    if matches!(known.how, How::Token(..)) {
         note(app, &shown, known.name.trim_start_matches("token:"), from, None).await;
     }
     Ok(Caller { actor, role: known.role, how: known.how, expires_at: known.expires_at })
@@ -114,11 +114,12 @@ async fn find(app: &Shared, shown: &Shown, hash: String) -> Result<Option<Known>
     match shown {
         Shown::Token(token) => {
             let Some(prefix) = secret::prefix(token).map(ToOwned::to_owned) else { return Ok(None) };
-            let record = call(app, move |engine| engine.token(&prefix)).await?;
+            let of = prefix.clone();
+            let record = call(app, move |engine| engine.token(&of)).await?;
             Ok(record.filter(|r| secret::matches(token, &r.hash)).map(|r| Known {
                 name: format!("token:{}", r.about.name),
                 role: r.about.role,
-                how: How::Token,
+                how: How::Token(prefix, r.hash),
                 expires_at: r.about.expires_at,
             }))
         }
@@ -136,6 +137,46 @@ async fn find(app: &Shared, shown: &Shown, hash: String) -> Result<Option<Known>
     }
 }
 
+/// How often it is looked whether who follows a stream may still.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Completes once somebody may do no more of what they could when they asked: their token was revoked, their
+/// user is gone or has another password, their time is over.
+pub async fn no_longer(app: &Shared, caller: &Caller) {
+    if caller.how == How::Local {
+        return std::future::pending().await;
+    }
+    let mut seen = None;
+    loop {
+        let epoch = app.engine.access_epoch();
+        let over = caller.expires_at.is_some_and(|at| at <= app.engine.now());
+        if over {
+            return;
+        }
+        if seen != Some(epoch) {
+            match still(app, &caller.how).await {
+                Ok(true) => seen = Some(epoch),
+                Ok(false) => return,
+                // It is looked up again.
+                Err(_) => {}
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn still(app: &Shared, how: &How) -> Result<bool, Failure> {
+    match how.clone() {
+        How::Local => Ok(true),
+        How::Token(prefix, hash) => {
+            call(app, move |engine| Ok(engine.token(&prefix)?.is_some_and(|r| r.hash == hash))).await
+        }
+        How::Session(user, hash) => {
+            call(app, move |engine| Ok(engine.session(&user, &hash)?.is_some())).await
+        }
+    }
+}
+
 /// A line in the history for the first use of late, or for the first refusal of late.
 async fn note(app: &Shared, shown: &Shown, whose: &str, from: From, problem: Option<Problem>) {
     let place = from.place();
@@ -145,7 +186,7 @@ async fn note(app: &Shared, shown: &Shown, whose: &str, from: From, problem: Opt
     };
     let new = match problem {
         None => app.gate.used.is_new(&format!("{whose}@{place}"), Instant::now()),
-        Some(_) => app.gate.refused.is_new(&place, Instant::now()),
+        Some(_) => app.gate.refused.is_new(&from.crowd(), Instant::now()),
     };
     if !new {
         return;
@@ -155,15 +196,16 @@ async fn note(app: &Shared, shown: &Shown, whose: &str, from: From, problem: Opt
         Some(_) => Actor(format!("unknown@{place}")),
     };
     let target = Target { kind, id: None, name: whose.chars().take(64).collect() };
-    let noted = call(app, move |engine| {
-        match &problem {
-            None => engine.used(&actor, Verb::TokenUse, target),
-            Some(problem) => engine.refused(&actor, Verb::TokenUse, target, problem),
+    let noted = call(app, move |engine| match &problem {
+        None => engine.used(&actor, Verb::TokenUse, target),
+        Some(problem) => {
+            engine.refused(&actor, Verb::TokenUse, target, problem);
+            Ok(())
         }
-        Ok(())
     });
-    // The engine has said in the log what went wrong.
-    let _ = noted.await;
+    if let Err(failure) = noted.await {
+        tracing::error!("a use could not be recorded: {}", failure.problem());
+    }
 }
 
 /// The refusal of somebody who is not known.
