@@ -232,6 +232,77 @@ fn content_that_does_not_come_or_go_is_waited_for_no_longer_than_was_said() {
 }
 
 #[test]
+fn no_command_takes_longer_than_was_said() {
+    let never = || async {
+        std::future::pending::<()>().await;
+        StatusCode::OK
+    };
+    let silent = || async { pending_body() };
+    let stub = Stub::serve(
+        Router::new()
+            .route("/v1/status", get(never))
+            .route("/v1/storage", get(never))
+            .route("/v1/machines", get(never).post(never))
+            .route("/v1/machines/web/logs", get(silent))
+            .route("/v1/machines/web/exec", post(never))
+            .route("/v1/machines/web/ssh", get(never))
+            .route("/v1/events", get(never)),
+    );
+    for args in [
+        &["status"][..],
+        &["storage", "df"],
+        &["machine", "list"],
+        &["machine", "deploy", "debian"],
+        &["machine", "logs", "web", "-f"],
+        &["machine", "exec", "web", "--", "true"],
+        &["machine", "ssh", "web"],
+        &["history", "-f"],
+    ] {
+        let ran = stub.run(&[&["--timeout", "100ms"][..], args].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (124, ""), "{args:?}: {ran:?}");
+        assert!(ran.err.starts_with("error[timed-out]: the command "), "{args:?}: {ran:?}");
+    }
+}
+
+/// An answer that has begun and does not go on.
+fn pending_body() -> axum::body::Body {
+    axum::body::Body::from_stream(futures_util::stream::pending::<std::io::Result<bytes::Bytes>>())
+}
+
+#[test]
+fn what_follows_comes_in_every_form() {
+    let line = |n: u8| {
+        json!({
+            "id": format!("0192f0c1-2345-7abc-8def-01234567890{n}"), "time": "2026-01-31T12:00:00Z",
+            "actor": "root", "action": "volume.create",
+            "target": {"kind": "volume", "id": null, "name": "appdata"}, "outcome": "succeeded",
+            "problem": null, "warnings": [], "duration_ms": 100, "operation": null
+        })
+    };
+    let (first, second) = (line(1), line(2));
+    let stub = Stub::serve(
+        Router::new()
+            .route("/v1/history", items(json!([second, first])))
+            .route("/v1/events", get(|| async { pending_body() })),
+    );
+    let shown = |format: &str| {
+        let ran = stub.run(&["history", "-f", "-o", format, "--timeout", "1s"]);
+        assert_eq!(ran.code, 124, "{ran:?}");
+        ran.out
+    };
+    let json = shown("json");
+    let lines: Vec<Value> = json.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines, [first.clone(), second.clone()]);
+    let names = [&first["id"], &second["id"]].map(|id| format!("{}\n", id.as_str().unwrap()));
+    assert_eq!(shown("name"), names.concat());
+    let yaml = shown("yaml");
+    let documents: Vec<Value> =
+        yaml.split("---\n").skip(1).map(|d| serde_yaml_ng::from_str(d).unwrap()).collect();
+    assert_eq!(documents, lines);
+    assert_eq!(shown("text").lines().count(), 3);
+}
+
+#[test]
 fn help_is_what_it_was() {
     let dir = tempfile::tempdir().unwrap();
     for (name, args) in [

@@ -190,6 +190,18 @@ fn a_terminal_is_raw_during_exec_and_as_before_afterwards() {
 }
 
 #[test]
+fn a_terminal_is_as_before_when_the_time_is_over() {
+    let stub = shell(None);
+    let mut terminal = Terminal::new();
+    let args = ["machine", "exec", "web", "-it", "--timeout", "2s", "--", "sh"];
+    let mut child = terminal.spawn(&mut stub.command(&args));
+    let shown = terminal.wait_for("error[timed-out]: the command in machine \"web\" has not ended in time");
+    assert!(shown.contains("ready"), "{shown}");
+    assert_eq!(child.wait().unwrap().code(), Some(124));
+    assert!(!terminal.is_raw());
+}
+
+#[test]
 fn a_terminal_is_as_before_after_a_signal() {
     let stub = shell(None);
     let mut terminal = Terminal::new();

@@ -27,9 +27,12 @@ const TOOLS: &[(&str, &str, &str, Without)] = &[
     ("depmod", "kmod", "kernels of guests", Fail),
     ("apt-get", "apt", "fetching kernels", Warn),
     ("dpkg-deb", "dpkg", "unpacking kernels", Warn),
+    ("xz", "xz-utils", "kernels whose modules are packed with it", Warn),
+    ("zstd", "zstd", "kernels whose modules are packed with it", Warn),
     ("mmdebstrap", "mmdebstrap", "building images", Warn),
     ("mkfs.xfs", "xfsprogs", "volumes with XFS, pools in a file", Tell),
     ("mkfs.btrfs", "btrfs-progs", "volumes with Btrfs", Tell),
+    ("curl", "curl", "imports from a URL", Tell),
     ("ssh", "openssh-client", "`machine ssh`", Warn),
     ("ssh-keygen", "openssh-client", "`machine ssh`", Warn),
 ];
@@ -72,12 +75,14 @@ mod tests {
 
     #[test]
     fn each_missing_tool_is_named_with_its_package() {
-        let found = judge(&|tool| !["nft", "mmdebstrap", "mkfs.btrfs"].contains(&tool));
-        assert_eq!(found.len(), 3);
+        let found = judge(&|tool| !["nft", "mmdebstrap", "mkfs.btrfs", "xz", "curl"].contains(&tool));
+        assert_eq!(found.len(), 5);
         assert_eq!((found[0].state, found[0].fix.as_deref()), (State::Fail, Some("apt install nftables")));
-        assert_eq!((found[1].state, found[1].fix.as_deref()), (State::Warn, Some("apt install mmdebstrap")));
-        assert_eq!((found[2].state, found[2].fix.as_deref()), (State::Ok, None));
-        assert!(found[2].finding.ends_with("apt install btrfs-progs"));
+        assert_eq!((found[1].state, found[1].fix.as_deref()), (State::Warn, Some("apt install xz-utils")));
+        assert_eq!((found[2].state, found[2].fix.as_deref()), (State::Warn, Some("apt install mmdebstrap")));
+        assert_eq!((found[3].state, found[3].fix.as_deref()), (State::Ok, None));
+        assert!(found[3].finding.ends_with("apt install btrfs-progs"));
+        assert!(found[4].finding.ends_with("apt install curl"));
         assert_eq!(judge(&|_| true)[0].state, State::Ok);
         assert!(is_program(Path::new("/bin/sh")) && !is_program(Path::new("/etc/passwd")));
     }

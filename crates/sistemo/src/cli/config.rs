@@ -21,7 +21,7 @@ impl Config {
         let list: List<Setting> = if self.running {
             context.client()?.get(&["config"]).await?
         } else {
-            let config = context.config(Vec::new(), true)?;
+            let config = context.config(true)?;
             List { items: config.settings.iter().map(Setting::from).collect(), next_cursor: None }
         };
         if context.format() != Format::Text {

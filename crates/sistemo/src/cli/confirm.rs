@@ -3,12 +3,13 @@
 //! Invariant: without somebody at a terminal the answer is no, and it comes at once.
 
 use super::Ended;
+use super::context::Context;
 use std::io::{BufRead, IsTerminal, Write};
 use types::{Code, Problem};
 
-/// Asks unless `yes`; anything but `y` or `yes` is a refusal.
-pub fn confirm(yes: bool, what: &str, explained: &[String]) -> Ended {
-    if yes {
+/// Asks unless that was answered beforehand; anything but `y` or `yes` is a refusal.
+pub fn confirm(context: &Context, what: &str, explained: &[String]) -> Ended {
+    if context.yes() {
         return Ok(());
     }
     let stdin = std::io::stdin();
@@ -27,7 +28,7 @@ pub fn confirm(yes: bool, what: &str, explained: &[String]) -> Ended {
     let _ = write!(stderr, "{what}? [y/N] ");
     let _ = stderr.flush();
     let mut answer = String::new();
-    let read = stdin.lock().read_line(&mut answer);
+    let read = context.asking(|| stdin.lock().read_line(&mut answer));
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" if read.is_ok() => Ok(()),
         _ => Err(Problem::new(Code::NotConfirmed, format!("{what}: not done")).into()),

@@ -5,12 +5,16 @@ use super::{Ended, Stop, input};
 use crate::client::Client;
 use crate::config::{Config, Flags};
 use clap::Args;
+use std::cell::Cell;
 use std::time::Duration;
+use tokio::time::Instant;
 use types::access::Secret;
 use types::{Code, Problem};
 
 /// Where the help lists what every command has, so that a verb's own flags come first.
 const HEADING: &str = "Global options";
+/// How much longer than `--timeout` a verb may take to say by itself what it waited for.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// Flags of every command.
 #[derive(Args, Clone, Debug)]
@@ -53,6 +57,8 @@ pub struct Global {
 /// The surroundings of a verb.
 pub struct Context {
     global: Global,
+    began: Instant,
+    asked: Cell<Duration>,
 }
 
 impl Context {
@@ -63,7 +69,7 @@ impl Context {
 
     /// From the global flags.
     pub fn new(global: Global) -> Self {
-        Self { global }
+        Self { global, began: Instant::now(), asked: Cell::default() }
     }
 
     /// How to print data.
@@ -98,8 +104,60 @@ impl Context {
         self.global.timeout.as_deref().map(input::span).transpose()
     }
 
-    /// The settings; a client does without a file that it may not read.
-    pub fn config(&self, more: Flags, file_required: bool) -> Result<Config, Problem> {
+    /// Until when to wait: `--timeout` after the command began. What a question took does not count.
+    pub fn until(&self) -> Result<Option<Instant>, Problem> {
+        Ok(self.timeout()?.map(|patience| self.began + patience + self.asked.get()))
+    }
+
+    /// Asks somebody, who may take as long as it takes.
+    pub fn asking<T>(&self, question: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let answer = question();
+        self.asked.set(self.asked.get() + began.elapsed());
+        answer
+    }
+
+    /// Does this within `--timeout`.
+    pub async fn bounded<T>(&self, verb: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
+        tokio::select! {
+            biased;
+            ended = verb => ended,
+            () = self.late() => Err(Problem::new(Code::TimedOut, "the command has not ended in time")
+                .hint("what it had accepted goes on; give it more time, or leave --timeout out")
+                .into()),
+        }
+    }
+
+    /// Returns once the time is over for those, too, that end by themselves.
+    async fn late(&self) {
+        loop {
+            // A length of time that is none was refused before anything began.
+            let Ok(Some(until)) = self.until() else { return std::future::pending().await };
+            let end = until + MOMENT;
+            // A question meanwhile has put it off.
+            if Instant::now() >= end {
+                return;
+            }
+            tokio::time::sleep_until(end).await;
+        }
+    }
+
+    /// Runs a verb that asks the daemon, within `--timeout`.
+    pub fn run(&self, verb: impl Future<Output = Ended>) -> Ended {
+        block_on(self.bounded(verb))
+    }
+
+    /// The settings of a command; a client does without a file that it may not read.
+    pub fn config(&self, file_required: bool) -> Result<Config, Problem> {
+        Config::load(&self.flags(Vec::new()), file_required)
+    }
+
+    /// The settings of the daemon, with the flags that only it has.
+    pub fn daemon(&self, more: Flags) -> Result<Config, Problem> {
+        Config::of_daemon(&self.flags(more))
+    }
+
+    fn flags(&self, more: Flags) -> Flags {
         let mut flags = more;
         if let Some(dir) = &self.global.data_dir {
             flags.push(("data_dir", dir.clone()));
@@ -107,12 +165,12 @@ impl Context {
         if let Some(url) = &self.global.url {
             flags.push(("url", url.clone()));
         }
-        Config::load(&flags, file_required)
+        flags
     }
 
     /// A client of the API.
     pub fn client(&self) -> Result<Client, Problem> {
-        let config = self.config(Vec::new(), false)?;
+        let config = self.config(false)?;
         Ok(Client::new(&config.url)?.token(self.token()?).fingerprint(config.fingerprint))
     }
 

@@ -5,6 +5,7 @@ use super::render::Format;
 use super::{Ended, render};
 use crate::client::encode;
 use clap::Args;
+use std::collections::HashSet;
 use types::event::Subject;
 use types::operation::{HistoryEntry, Outcome};
 use types::{Code, List, Problem};
@@ -70,6 +71,8 @@ impl History {
         let client = context.client()?;
         let mut changes = client.changes().await?;
         let mut last: Option<uuid::Uuid> = None;
+        // A line that the store took late comes with the ones that overtook it, and once more after them.
+        let mut told = HashSet::new();
         if context.format() == Format::Text {
             render::print(&format!("{}\n", aligned(&HEADER.map(ToOwned::to_owned))))?;
         }
@@ -81,14 +84,14 @@ impl History {
             let mut lines: List<HistoryEntry> = client.query(&["history"], &query).await?;
             lines.items.retain(|l| l.outcome != Outcome::Running);
             lines.items.sort_by_key(|l| l.id);
+            let before = std::mem::take(&mut told);
             for line in lines.items {
-                last = Some(line.id);
-                let text = match context.format() {
-                    Format::Text => aligned(&row(line)),
-                    _ => serde_json::to_string(&line)
-                        .map_err(|e| Problem::new(Code::Internal, e.to_string()))?,
-                };
-                render::print(&format!("{text}\n"))?;
+                last = Some(line.id).max(last);
+                told.insert(line.id);
+                if before.contains(&line.id) {
+                    continue;
+                }
+                render::next(context.format(), &line, |line| aligned(&row(line.clone())))?;
             }
             while changes.next().await?.kind != Subject::History {}
         }

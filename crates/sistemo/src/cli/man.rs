@@ -3,9 +3,10 @@
 
 use super::Ended;
 use super::context::Context;
+use crate::config::KEYS;
 use clap::Args;
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, roman};
+use clap_mangen::roff::{Roff, bold, roman};
 use std::io;
 use std::path::{Path, PathBuf};
 use types::{Code, Problem};
@@ -55,6 +56,7 @@ fn page(name: &str, command: &clap::Command) -> io::Result<Vec<u8>> {
     let mut more = Roff::new();
     if name == "sistemo" {
         section(&mut more, "EXIT STATUS", &[EXITS]);
+        environment(&mut more);
         section(&mut more, "FILES", &FILES);
     }
     let parent = name.rsplit_once('-').map_or("", |(parent, _)| parent);
@@ -85,6 +87,30 @@ fn section(roff: &mut Roff, title: &str, paragraphs: &[&str]) {
     }
 }
 
+/// The variable of every setting, and those of what is no setting.
+fn environment(roff: &mut Roff) {
+    section(
+        roff,
+        "ENVIRONMENT",
+        &["A variable counts more than config.toml, and a flag more than a variable."],
+    );
+    let settings = KEYS.iter().map(|key| {
+        let default = if key.default.is_empty() { "none" } else { key.default };
+        (key.env, format!("{}: {} [default: {default}]", key.name, key.help))
+    });
+    for (name, text) in settings.chain(OTHERS.map(|(name, text)| (name, text.to_owned()))) {
+        roff.control("TP", []);
+        roff.text([bold(name)]);
+        roff.text([roman(text)]);
+    }
+}
+
+const OTHERS: [(&str, &str); 3] = [
+    ("SISTEMO_TOKEN", "the token to show to a daemon at http(s)://"),
+    ("SISTEMO_TOKEN_FILE", "a file with that token, as --token-file names one"),
+    ("SISTEMO_AGENT", "the agent that the daemon boots guests with, instead of the one that is built in"),
+];
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -93,7 +119,10 @@ mod tests {
         let count = super::write(dir.path()).unwrap();
         assert!(count > 40, "{count}");
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
-        assert!(read("sistemo.1").contains("EXIT STATUS"));
+        let root = read("sistemo.1");
+        assert!(root.contains("EXIT STATUS"));
+        let variables = root.split_once("ENVIRONMENT").unwrap().1;
+        assert!(super::KEYS.iter().all(|key| variables.contains(key.env)), "{variables}");
         let deploy = read("sistemo-machine-deploy.1");
         assert!(deploy.contains("storage") && deploy.contains("sistemo\\-machine(1)"), "{deploy}");
         assert!(!dir.path().join("sistemo-man.1").exists());

@@ -27,14 +27,14 @@ struct Answer {
 impl Recover {
     /// Looks, asks, and does it.
     pub fn run(self, context: &Context) -> Ended {
-        let config = context.config(Vec::new(), true)?;
+        let config = context.config(true)?;
         let place = config.data_dir.display().to_string();
         let ready = prepare(config)?;
         let mut explained = vec![counted(&ready.report())];
         if ready.damaged() {
             explained.push("the damaged database is moved aside, to sistemo.db.corrupt-…".into());
         }
-        confirm(context.yes(), &format!("rebuild the database in {place}"), &explained)?;
+        confirm(context, &format!("rebuild the database in {place}"), &explained)?;
         let Done { report, moved } = ready.carry_out()?;
         let moved = moved.map(|path| path.display().to_string());
         let answer = Answer { report, database_moved_to: moved };

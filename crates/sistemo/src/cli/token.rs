@@ -54,7 +54,7 @@ impl Token {
             }
             Self::Revoke(revoke) => {
                 let token = input::reference(&revoke.token)?;
-                confirm(context.yes(), &format!("Revoke token \"{token}\""), &[])?;
+                confirm(context, &format!("Revoke token \"{token}\""), &[])?;
                 let gone: access::Token = context.client()?.delete(&["tokens", token], "").await?;
                 render::one(context.format(), &gone, |t| format!("token \"{}\" is revoked\n", t.name))
             }

@@ -151,7 +151,7 @@ async fn empty(context: &Context, client: &Client, all: &[Gone]) -> Ended {
         all.iter().map(|g| format!("goes for good:  {} \"{}\"", g.kind, g.name)).collect();
     lines.push("this cannot be undone".into());
     if !all.is_empty() {
-        confirm(context.yes(), "Empty the trash", &lines)?;
+        confirm(context, "Empty the trash", &lines)?;
     }
     let (mut ended, mut failed) = (vec![], None);
     for g in all {

@@ -26,7 +26,6 @@ impl Up {
             .into_iter()
             .filter_map(|(key, value)| value.map(|v| (key, v)))
             .collect();
-        let config = context.config(flags, true)?;
-        Ok(daemon::up(config)?)
+        Ok(daemon::up(context.daemon(flags)?)?)
     }
 }

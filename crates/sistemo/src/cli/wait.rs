@@ -23,8 +23,7 @@ pub async fn wait(context: &Context, client: &Client, operation: Operation) -> R
         super::render::one(context.format(), &operation, |o| format!("{}\n", o.id))?;
         return Err(Stop::Exit(0));
     }
-    let patience = context.timeout()?;
-    let until = patience.map(|p| tokio::time::Instant::now() + p);
+    let until = context.until()?;
     // One listener for the whole wait: one per round would miss what comes in between.
     let mut interrupt = signal(SignalKind::interrupt())
         .map_err(|e| Problem::new(Code::Internal, format!("cannot take signals: {e}")))?;

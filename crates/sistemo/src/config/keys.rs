@@ -30,7 +30,7 @@ keys! {
     "data_dir", "SISTEMO_DATA_DIR", "--data-dir", "/var/lib/sistemo",
         "where everything of one daemon lives; not in the file, which lives there";
     "url", "SISTEMO_URL", "--url", "unix://<data_dir>/sistemo.sock",
-        "where the command line finds the API";
+        "where the command line finds the API; without root and where there is no such socket, that of /var/lib/sistemo";
     "listen", "SISTEMO_LISTEN", "--listen", "127.0.0.1:7777",
         "where TCP listens, which always asks who is there; off closes it";
     "log", "SISTEMO_LOG", "--log", "info",

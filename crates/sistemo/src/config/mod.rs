@@ -79,6 +79,9 @@ pub enum Tls {
     },
 }
 
+/// Where the daemon of this host has its data.
+const OF_HOST: &str = "/var/lib/sistemo";
+
 /// Values that came as flags, by key.
 pub type Flags = Vec<(&'static str, String)>;
 
@@ -175,14 +178,33 @@ pub struct Surroundings<'a> {
     pub cwd: PathBuf,
     /// Whether a `config.toml` that may not be read is an error (a client does without).
     pub file_required: bool,
+    /// Whether there is something at a path, by which a command finds the daemon of this host; `None` for a
+    /// daemon, whose API is in its own data directory.
+    pub there: Option<&'a dyn Fn(&Path) -> bool>,
 }
 
 impl Config {
-    /// Reads the process's own environment.
+    /// Reads the process's own environment, for a command.
     ///
     /// # Errors
     /// `invalid-config`, naming the key and where it was set.
     pub fn load(flags: &Flags, file_required: bool) -> Result<Self, Problem> {
+        Self::of_process(flags, file_required, Some(&|path: &Path| path.exists()))
+    }
+
+    /// Reads the process's own environment, for a daemon.
+    ///
+    /// # Errors
+    /// `invalid-config`, naming the key and where it was set.
+    pub fn of_daemon(flags: &Flags) -> Result<Self, Problem> {
+        Self::of_process(flags, true, None)
+    }
+
+    fn of_process(
+        flags: &Flags,
+        file_required: bool,
+        there: Option<&dyn Fn(&Path) -> bool>,
+    ) -> Result<Self, Problem> {
         let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         Self::resolve(
             flags,
@@ -191,16 +213,17 @@ impl Config {
                 root: rustix::process::geteuid().is_root(),
                 cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
                 file_required,
+                there,
             },
         )
     }
 
-    /// The same flags, the environment and the file as it is now.
+    /// The same flags, the environment and the file as it is now, for the daemon that runs.
     ///
     /// # Errors
     /// `invalid-config`, naming the key and where it was set.
     pub fn again(&self) -> Result<Self, Problem> {
-        Self::load(&self.flags, true)
+        Self::of_daemon(&self.flags)
     }
 
     /// Puts flags, environment and file together.
@@ -220,6 +243,7 @@ impl Config {
             pick(data_dir_key).unwrap_or_else(|| (default_data_dir(around), Origin::Default));
         let data_dir = around.cwd.join(data_dir);
         let in_file = file::read(&data_dir.join("config.toml"), around.file_required)?;
+        let socket = default_socket(&data_dir, data_dir_origin == Origin::Default, around);
 
         let mut settings = Vec::with_capacity(KEYS.len());
         for key in KEYS {
@@ -230,7 +254,7 @@ impl Config {
             } else if let Some(line) = in_file.iter().find(|l| l.key.name == key.name) {
                 (line.value.clone(), line.origin.clone())
             } else {
-                (default_value(key, &data_dir), Origin::Default)
+                (default_value(key, &socket), Origin::Default)
             };
             settings.push(Setting { key, value, origin });
         }
@@ -266,26 +290,36 @@ pub fn socket_in(data_dir: &Path) -> PathBuf {
 /// `invalid-config`.
 #[doc(hidden)]
 pub fn of_text(text: &str) -> Result<Config, Problem> {
-    let data_dir = PathBuf::from("/var/lib/sistemo");
+    let data_dir = PathBuf::from(OF_HOST);
     let lines = file::parse(text, &data_dir.join("config.toml"))?;
     let setting = |key: &'static Key| match lines.iter().find(|l| l.key == key) {
         Some(line) => Setting { key, value: line.value.clone(), origin: line.origin.clone() },
-        None => Setting { key, value: default_value(key, &data_dir), origin: Origin::Default },
+        None => Setting { key, value: default_value(key, &socket_in(&data_dir)), origin: Origin::Default },
     };
     let settings = KEYS.iter().map(setting).collect();
     parse::typed(data_dir, settings)
 }
 
-fn default_value(key: &Key, data_dir: &Path) -> String {
+fn default_value(key: &Key, socket: &Path) -> String {
     match key.name {
-        "url" => format!("unix://{}", socket_in(data_dir).display()),
+        "url" => format!("unix://{}", socket.display()),
         _ => key.default.to_owned(),
+    }
+}
+
+/// Where the API is unless somebody says: in the data directory. Who is not root, and has no daemon in the
+/// directory that is nobody's choice, asks the host's: members of its group may.
+fn default_socket(data_dir: &Path, nobodys_choice: bool, around: &Surroundings<'_>) -> PathBuf {
+    let (own, of_host) = (socket_in(data_dir), socket_in(Path::new(OF_HOST)));
+    match around.there {
+        Some(there) if nobodys_choice && !around.root && !there(&own) && there(&of_host) => of_host,
+        _ => own,
     }
 }
 
 fn default_data_dir(around: &Surroundings<'_>) -> String {
     if around.root {
-        return "/var/lib/sistemo".into();
+        return OF_HOST.into();
     }
     match (around.env)("XDG_DATA_HOME") {
         Some(dir) => format!("{dir}/sistemo"),

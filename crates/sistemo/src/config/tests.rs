@@ -12,7 +12,8 @@ fn resolve(flags: &Flags, env: &[(&str, &str)], file: Option<&str>) -> Result<Co
             .map(|(_, v)| (*v).to_owned())
             .or_else(|| (name == "SISTEMO_DATA_DIR").then(|| dir.path().display().to_string()))
     };
-    Config::resolve(flags, &Surroundings { env: &env, root: true, cwd: "/".into(), file_required: true })
+    let around = Surroundings { env: &env, root: true, cwd: "/".into(), file_required: true, there: None };
+    Config::resolve(flags, &around)
 }
 
 fn origin(config: &Config, key: &str) -> String {
@@ -83,7 +84,8 @@ fn tables_lists_and_texts() {
 #[test]
 fn data_directory_and_url_follow_the_user() {
     let env = |name: &str| (name == "HOME").then(|| "/home/ada".to_owned());
-    let mut around = Surroundings { env: &env, root: false, cwd: "/srv".into(), file_required: true };
+    let mut around =
+        Surroundings { env: &env, root: false, cwd: "/srv".into(), file_required: true, there: None };
     let config = Config::resolve(&vec![], &around).unwrap();
     assert_eq!(config.url, "unix:///home/ada/.local/share/sistemo/sistemo.sock");
     let flags = vec![("data_dir", "here".to_owned())];
@@ -92,6 +94,30 @@ fn data_directory_and_url_follow_the_user() {
     around.root = true;
     let config = Config::resolve(&vec![], &around).unwrap();
     assert_eq!(config.data_dir, Path::new("/var/lib/sistemo"));
+}
+
+#[test]
+fn who_has_no_daemon_asks_the_hosts() {
+    let env = |name: &str| (name == "HOME").then(|| "/home/ada".to_owned());
+    let (own, host) = ("/home/ada/.local/share/sistemo/sistemo.sock", "/var/lib/sistemo/sistemo.sock");
+    let url = |flags: Flags, root: bool, sockets: &[&str]| {
+        let there = |path: &Path| sockets.iter().any(|socket| Path::new(socket) == path);
+        let around =
+            Surroundings { env: &env, root, cwd: "/".into(), file_required: false, there: Some(&there) };
+        Config::resolve(&flags, &around).unwrap().url
+    };
+    let (to_own, to_host) = (format!("unix://{own}"), format!("unix://{host}"));
+    assert_eq!(url(vec![], false, &[host]), to_host);
+    assert_eq!(url(vec![], false, &[own, host]), to_own);
+    assert_eq!(url(vec![], false, &[]), to_own);
+    assert_eq!(url(vec![], true, &[]), to_host);
+    // Whoever says where it is has said it.
+    let home = "/home/ada/.local/share/sistemo".to_owned();
+    assert_eq!(url(vec![("data_dir", home)], false, &[host]), to_own);
+    assert_eq!(url(vec![("url", "http://h".into())], false, &[host]), "http://h");
+    // A daemon's API is in its own directory, whoever else runs.
+    let around = Surroundings { env: &env, root: false, cwd: "/".into(), file_required: true, there: None };
+    assert_eq!(Config::resolve(&vec![], &around).unwrap().url, to_own);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod run;
 use super::context::Context;
 use super::render::{self, Format, Table};
 use super::{Ended, Stop};
+use crate::client::Target;
 use crate::config::Config;
 use clap::Args;
 use host::doctor::{CHECKS, Finding, State, Subject};
@@ -24,7 +25,7 @@ pub struct Doctor {}
 impl Doctor {
     /// Looks at everything, and prints it.
     pub fn run(self, context: &Context) -> Ended {
-        let config = context.config(Vec::new(), false)?;
+        let config = context.config(false)?;
         let list = List { items: run::all(jobs(&config), run::LIMIT), next_cursor: None };
         if context.format() == Format::Text {
             let mut table = Table::new(&["STATE", "CHECK", "FINDING", "FIX"]);
@@ -41,9 +42,13 @@ impl Doctor {
     }
 }
 
-/// Whether somebody takes connections at the socket of this data directory.
+/// Whether somebody takes connections at the socket that commands use, or at that of this data directory.
 fn daemon_runs(config: &Config) -> bool {
-    let connected = crate::sockpath::Short::new(&config.socket())
+    let socket = match Target::parse(&config.url) {
+        Ok(Target::Unix(path)) => path,
+        _ => config.socket(),
+    };
+    let connected = crate::sockpath::Short::new(&socket)
         .and_then(|short| std::os::unix::net::UnixStream::connect(short.path()));
     connected.is_ok()
 }

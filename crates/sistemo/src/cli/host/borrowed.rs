@@ -23,7 +23,7 @@ pub struct Borrowed(Child);
 /// Starts one and waits until it answers. `None` where the API is not that of a daemon of this host, or
 /// there is nothing that it could know: then nobody is missed.
 pub async fn up(context: &Context, client: &Client) -> Result<Option<Borrowed>, Problem> {
-    let config = context.config(Vec::new(), false)?;
+    let config = context.config(false)?;
     let ours = config.url == format!("unix://{}", config.socket().display());
     if !ours || !config.data_dir.join("sistemo.db").exists() {
         return Ok(None);

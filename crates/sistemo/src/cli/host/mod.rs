@@ -25,17 +25,22 @@ impl Host {
         match self {
             Self::Shutdown => {
                 let client = context.client()?;
-                let (accepted, daemon) = match client.act(&["host", "shutdown"]).await {
-                    // A daemon that is borrowed goes when this command does.
-                    Err(p) if p.code == Code::DaemonUnreachable && !context.no_wait() => {
-                        let Some(daemon) = borrowed::up(context, &client).await? else {
-                            return Err(p.into());
-                        };
-                        (client.act(&["host", "shutdown"]).await?, Some(daemon))
-                    }
-                    other => (other?, None),
+                let mut daemon = None;
+                let shutdown = async {
+                    let accepted = match client.act(&["host", "shutdown"]).await {
+                        // A daemon that is borrowed goes when this command does.
+                        Err(p) if p.code == Code::DaemonUnreachable && !context.no_wait() => {
+                            daemon = borrowed::up(context, &client).await?;
+                            if daemon.is_none() {
+                                return Err(p.into());
+                            }
+                            client.act(&["host", "shutdown"]).await?
+                        }
+                        other => other?,
+                    };
+                    wait(context, &client, accepted).await
                 };
-                let done = wait(context, &client, accepted).await;
+                let done = context.bounded(shutdown).await;
                 if let Some(daemon) = daemon {
                     daemon.down().await;
                 }
@@ -45,8 +50,11 @@ impl Host {
             }
             Self::Resume => {
                 let client = context.client()?;
-                let accepted = client.act(&["host", "resume"]).await?;
-                render::one(context.format(), &wait(context, &client, accepted).await?, |_: &Operation| {
+                let resume = async {
+                    let accepted = client.act(&["host", "resume"]).await?;
+                    wait(context, &client, accepted).await
+                };
+                render::one(context.format(), &context.bounded(resume).await?, |_: &Operation| {
                     "machines start again\n".into()
                 })
             }

@@ -85,7 +85,7 @@ impl Delete {
         let client = context.client()?;
         let image = input::reference(&self.image)?;
         let found: image::Image = client.get(&["images", image]).await?;
-        confirm(context.yes(), &format!("Delete image \"{}\"", found.name), &[])?;
+        confirm(context, &format!("Delete image \"{}\"", found.name), &[])?;
         let operation = client.delete(&["images", &found.id.to_string()], "").await?;
         let ended = wait(context, &client, operation).await?;
         render::one(context.format(), &ended, |_| format!("image \"{}\" is deleted\n", found.name))

@@ -38,7 +38,7 @@ impl Delete {
         let now = format!("{query}&now={}", self.now);
         if self.now && found.restorable_until.is_some() {
             let lines = ["it was deleted, and its volumes with it; this cannot be undone".to_owned()];
-            confirm(context.yes(), &format!("Delete machine \"{}\" for good", found.name), &lines)?;
+            confirm(context, &format!("Delete machine \"{}\" for good", found.name), &lines)?;
             // One that somebody takes back meanwhile stays.
             let operation = client.delete(&["machines", &id], "deleted=true").await?;
             let ended = wait(context, &client, operation).await?;
@@ -52,7 +52,7 @@ impl Delete {
         if self.now {
             lines.push("this cannot be undone".into());
         }
-        confirm(context.yes(), &what, &lines)?;
+        confirm(context, &what, &lines)?;
         let ended = wait(context, &client, client.delete(&["machines", &id], &now).await?).await?;
         render::one(context.format(), &ended, |op| {
             let stays = names(&plan.stays);

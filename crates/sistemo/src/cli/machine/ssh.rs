@@ -34,7 +34,8 @@ pub struct Ssh {
 impl Ssh {
     /// Becomes ssh once sshd answers.
     pub async fn run(self, context: &Context) -> Ended {
-        let limit = context.config(Vec::new(), false)?.ssh_timeout;
+        let limit = context.config(false)?.ssh_timeout;
+        let until = context.until()?;
         let path = ["machines", input::reference(&self.machine)?, "ssh"];
         let access: SshAccess = context.client()?.get(&path).await?;
         if std::fs::File::open(&access.key_path).is_err() {
@@ -42,11 +43,12 @@ impl Ssh {
                 Code::NoPermission,
                 format!("you may not read the key {}", access.key_path),
             )
-            .hint("run the command as the user that runs the daemon, on its host")
+            .hint("run the command as the user that runs the daemon, on its host; `sistemo machine exec` needs no key")
             .into());
         }
-        answers(&access, limit).await?;
-        let error = command(&access, limit, &self.args).exec();
+        answers(&access, limit, until).await?;
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let error = command(&access, left.unwrap_or(limit).min(limit), &self.args).exec();
         Err(Problem::new(Code::ToolMissing, format!("cannot run ssh: {error}"))
             .hint("install openssh-client")
             .into())
@@ -54,8 +56,13 @@ impl Ssh {
 }
 
 /// Waits until sshd greets: a listening port alone may be a guest that is still booting.
-async fn answers(access: &SshAccess, limit: Duration) -> Result<(), Problem> {
+async fn answers(access: &SshAccess, limit: Duration, until: Option<Instant>) -> Result<(), Problem> {
     let end = Instant::now() + limit;
+    // Whichever of the setting and `--timeout` is over first.
+    let (end, within) = match until {
+        Some(until) if until < end => (until, "in time".to_owned()),
+        _ => (end, format!("within {}s", limit.as_secs())),
+    };
     loop {
         let greeted = async {
             let mut stream = TcpStream::connect((access.address.as_str(), access.port)).await?;
@@ -70,10 +77,8 @@ async fn answers(access: &SshAccess, limit: Duration) -> Result<(), Problem> {
             return Err(Problem::new(
                 Code::TimedOut,
                 format!(
-                    "sshd of machine \"{}\" did not answer at {} within {}s",
-                    access.name,
-                    access.address,
-                    limit.as_secs()
+                    "sshd of machine \"{}\" did not answer at {} {within}",
+                    access.name, access.address
                 ),
             )
             .hint("`sistemo machine logs` shows how it boots, `sistemo machine exec` needs no sshd; ssh_timeout is a setting"));

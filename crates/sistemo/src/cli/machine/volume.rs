@@ -60,7 +60,7 @@ impl Volume {
                         context.warn(warning);
                     }
                     confirm(
-                        context.yes(),
+                        context,
                         &format!("Pull volume \"{volume}\" out of machine \"{machine}\""),
                         &[format!("warning: {warning}")],
                     )?;

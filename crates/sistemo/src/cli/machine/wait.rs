@@ -41,7 +41,7 @@ impl Wait {
     pub async fn run(self, context: &Context) -> Ended {
         let machine = input::reference(&self.machine)?;
         let client = context.client()?;
-        let until = context.timeout()?.map(|p| tokio::time::Instant::now() + p);
+        let until = context.until()?;
         let found: Option<Machine> = tokio::select! {
             found = self.seen(&client, machine) => found?,
             () = at(until) => {

@@ -45,7 +45,7 @@ impl Delete {
             (vec![what.to_owned()], "", "deleted".to_owned())
         };
         let verb = if self.lost { "Forget" } else { "Delete" };
-        confirm(context.yes(), &format!("{verb} pool \"{}\"", found.name), &what)?;
+        confirm(context, &format!("{verb} pool \"{}\"", found.name), &what)?;
         // By id: between the question and the answer the name may have come to mean another.
         let which = found.id.map_or(found.name.to_string(), |id| id.to_string());
         let ended = wait(context, &client, client.delete(&["pools", &which], query).await?).await?;

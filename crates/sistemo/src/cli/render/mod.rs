@@ -36,6 +36,17 @@ pub fn one<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> Str
     })
 }
 
+/// Prints one of the things that come without an end: a line of text, of JSON or with its name, or a document
+/// of YAML.
+pub fn next<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> Ended {
+    print(&match format {
+        Format::Text => text(value) + "\n",
+        Format::Json => serde_json::to_string(value).map_err(unprintable)? + "\n",
+        Format::Yaml => format!("---\n{}", serde_yaml_ng::to_string(value).map_err(unprintable)?),
+        Format::Name => name(value)? + "\n",
+    })
+}
+
 /// The lines that name a thing, or each of a list.
 fn names(value: &impl Serialize) -> Result<String, Problem> {
     let value = serde_json::to_value(value).map_err(unprintable)?;

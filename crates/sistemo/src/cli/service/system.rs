@@ -17,9 +17,20 @@ pub fn run(tool: &str, args: &[&str]) -> Result<(), Problem> {
     if ran.status.success() {
         return Ok(());
     }
-    tracing::error!("{tool} {}: {}", args.join(" "), String::from_utf8_lossy(&ran.stderr).trim());
-    Err(Problem::new(Code::IoError, format!("`{tool} {}` failed ({})", args.join(" "), ran.status))
-        .hint("run it by hand to see what it says"))
+    tracing::error!("{tool}: {}", String::from_utf8_lossy(&ran.stderr).trim());
+    let message = format!("`{tool} {}` failed ({})", args.join(" "), ran.status);
+    Err(Problem::new(Code::IoError, message).hint(match tool {
+        "systemctl" => "`systemctl status sistemo` and `journalctl -u sistemo` say more",
+        _ => "run it by hand to look closer",
+    }))
+}
+
+/// The process that the service manager has for this unit, if any.
+pub fn main_process(unit: &str) -> Option<u32> {
+    let mut asked = Command::new("systemctl");
+    asked.args(["show", "--property=MainPID", "--value", unit]).stdin(Stdio::null());
+    let ran = asked.output().ok()?;
+    String::from_utf8_lossy(&ran.stdout).trim().parse().ok().filter(|pid| *pid != 0)
 }
 
 /// Makes the group, if it is not there; whether it was made.
@@ -34,4 +45,16 @@ pub fn ensure_group(root: Option<&Path>, group: &str) -> Result<bool, Problem> {
         None => run("groupadd", &["--system", group])?,
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_that_fails_is_named() {
+        let problem = run("sh", &["-c", "exit 3"]).unwrap_err();
+        assert!(problem.message.ends_with("(exit status: 3)"), "{problem:?}");
+        assert!(problem.hint.is_some() && run("true", &[]).is_ok());
+    }
 }

@@ -44,7 +44,7 @@ impl Uninstall {
                     "nothing will shut them down with the host; `sistemo host shutdown` does it now"
                         .to_owned(),
                 ];
-                confirm(context.yes(), "Remove the service while machines run", &lines)?;
+                confirm(context, "Remove the service while machines run", &lines)?;
             }
             let known = units.iter().any(|u| u.exists()) || root.packaged();
             if known {

@@ -17,6 +17,37 @@ const TEXTS: [(&str, &str); 2] = [
 const PROGRAM: &str = "/usr/bin/sistemo";
 const DATA: &str = "/var/lib/sistemo";
 
+/// Whether a package's units start this program on this data directory.
+pub fn as_packaged(program: &Path, data_dir: &Path) -> bool {
+    program == Path::new(PROGRAM) && data_dir == Path::new(DATA)
+}
+
+/// Whose text a unit has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose {
+    /// Written by `service install`, word for word.
+    Ours,
+    /// As above, by another version, or changed since.
+    Changed,
+    /// Somebody else's.
+    Foreign,
+}
+
+/// Whose text this unit has.
+pub fn whose(name: &str, have: &str) -> Whose {
+    let Some((_, text)) = TEXTS.into_iter().find(|(known, _)| *known == name) else { return Whose::Foreign };
+    if have.lines().next() != text.lines().next() {
+        return Whose::Foreign;
+    }
+    let value = |keys: [&str; 2]| have.lines().find_map(|l| keys.iter().find_map(|key| l.strip_prefix(*key)));
+    let program = value(["ExecStart=", "ExecStop="]).and_then(|c| c.split(' ').next()).unwrap_or(PROGRAM);
+    let data = value(["Environment=SISTEMO_DATA_DIR="; 2]).unwrap_or(DATA);
+    match fit(text, Path::new(program), Path::new(data)) == have {
+        true => Whose::Ours,
+        false => Whose::Changed,
+    }
+}
+
 /// Name and text of each, for this program and data directory.
 pub fn fitted(program: &Path, data_dir: &Path) -> Vec<(&'static str, String)> {
     TEXTS.iter().map(|(name, text)| (*name, fit(text, program, data_dir))).collect()
@@ -68,5 +99,23 @@ mod tests {
             assert!(!used.iter().any(|l| l.contains(PROGRAM) || l.contains(DATA)), "{name}");
             assert!(!used.iter().any(|l| l.starts_with("StateDirectory")), "{name}");
         }
+    }
+
+    #[test]
+    fn what_was_written_here_is_known_again() {
+        for (program, data) in [(PROGRAM, DATA), ("/usr/local/bin/sistemo", DATA), (PROGRAM, "/srv/vm")] {
+            for (name, text) in fitted(Path::new(program), Path::new(data)) {
+                assert_eq!(whose(name, &text), Whose::Ours, "{name}");
+                assert_eq!(whose(name, &format!("{text}Nice=5\n")), Whose::Changed, "{name}");
+                assert_eq!(
+                    whose(name, "[Service]\nExecStart=/usr/bin/sistemo up\n"),
+                    Whose::Foreign,
+                    "{name}"
+                );
+            }
+        }
+        assert_eq!(whose(DAEMON, ""), Whose::Foreign);
+        assert!(as_packaged(Path::new(PROGRAM), Path::new(DATA)));
+        assert!(!as_packaged(Path::new(PROGRAM), Path::new("/srv/vm")));
     }
 }

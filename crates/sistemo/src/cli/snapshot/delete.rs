@@ -38,7 +38,7 @@ impl Delete {
             format!("goes:   {} ({size} of volume {}); {kept}", found.name, found.volume),
             "stays:  the volume, other snapshots, and copies of this one".to_owned(),
         ];
-        confirm(context.yes(), &format!("Delete snapshot \"{}\"{what}", found.name), &lines)?;
+        confirm(context, &format!("Delete snapshot \"{}\"{what}", found.name), &lines)?;
         // By id: between the question and the answer the name may have come to mean another.
         let operation = client.delete(&["snapshots", &found.id.to_string()], query).await?;
         let ended = wait(context, &client, operation).await?;

@@ -63,7 +63,7 @@ impl User {
             Self::Create(create) => {
                 let (name, role) = (Name::new(&create.name)?, create.role.parse::<Role>()?);
                 let client = context.client()?;
-                let asked = CreateUser { name, role, password: create.password.read()? };
+                let asked = CreateUser { name, role, password: context.asking(|| create.password.read())? };
                 let made: access::User = client.post(&["users"], &asked).await?;
                 render::one(context.format(), &made, |u| {
                     format!("user \"{}\" has the role {}\n", u.name, u.role)
@@ -72,7 +72,7 @@ impl User {
             Self::Passwd(passwd) => {
                 let name = input::reference(&passwd.name)?;
                 let client = context.client()?;
-                let asked = ChangePassword { password: passwd.password.read()? };
+                let asked = ChangePassword { password: context.asking(|| passwd.password.read())? };
                 let user: access::User = client.post(&["users", name, "password"], &asked).await?;
                 render::one(context.format(), &user, |u| {
                     format!("user \"{}\" has a new password and no session\n", u.name)
@@ -80,7 +80,7 @@ impl User {
             }
             Self::Delete(delete) => {
                 let name = input::reference(&delete.name)?;
-                confirm(context.yes(), &format!("Delete user \"{name}\""), &[])?;
+                confirm(context, &format!("Delete user \"{name}\""), &[])?;
                 let gone: access::User = context.client()?.delete(&["users", name], "").await?;
                 render::one(context.format(), &gone, |u| format!("user \"{}\" is deleted\n", u.name))
             }

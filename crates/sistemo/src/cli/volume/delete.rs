@@ -34,7 +34,7 @@ impl Delete {
         };
         let kept = if self.now { "this cannot be undone" } else { "the trash keeps it for a while" };
         confirm(
-            context.yes(),
+            context,
             format!("Delete volume \"{}\" {what}", found.name).trim_end(),
             &[format!("goes:  {} ({size}); {kept}", found.name)],
         )?;

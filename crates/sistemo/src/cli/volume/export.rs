@@ -83,7 +83,7 @@ struct Made {
 impl Export {
     /// Writes it.
     pub async fn run(self, context: &Context) -> Ended {
-        let until = context.timeout()?.map(|patience| tokio::time::Instant::now() + patience);
+        let until = context.until()?;
         if context.no_wait() {
             return Err(Problem::new(
                 Code::Usage,

@@ -78,7 +78,7 @@ pub struct Asked {
 
 /// Sends it and waits until the volume is ready.
 pub async fn take(context: &Context, input: Input, asked: &Asked) -> Ended {
-    let until = context.timeout()?.map(|patience| tokio::time::Instant::now() + patience);
+    let until = context.until()?;
     let client = context.client()?;
     let mut query = format!("sparse=true&role={}", asked.role);
     query.extend(asked.name.iter().map(|name| format!("&name={name}")));

@@ -13,6 +13,7 @@ mod terminal;
 
 use crate::api::ExecRequest;
 use crate::cli::context::Context;
+use crate::cli::wait::at;
 use crate::cli::{Ended, Stop, input as typed};
 use clap::Args;
 use session::End;
@@ -49,6 +50,7 @@ impl Exec {
             cols: size.1,
             term: std::env::var("TERM").ok().filter(|_| self.tty),
         };
+        let until = context.until()?;
         let stream = context.client()?.exec(&machine, &asked).await?;
 
         // From here on the terminal may be raw: no early return may skip the guard's end.
@@ -59,6 +61,12 @@ impl Exec {
         let ended = tokio::select! {
             ended = session::run(stream, inputs.events, std::io::stdout(), std::io::stderr()) => ended,
             code = inputs.killed => Ok(End::Exit(code)),
+            () = at(until) => Err(Problem::new(
+                Code::TimedOut,
+                format!("the command in machine \"{machine}\" has not ended in time"),
+            )
+            .hint("it may still be running in the guest; give it more time, or leave --timeout out")
+            .into()),
         };
         drop(guard);
         match ended? {
