@@ -42,7 +42,7 @@ fn what_a_guest_writes_deletes_and_trims_is_seen() {
     assert!(usage(&host, "web-root", "guest_used").unwrap() > 100, "a Debian");
     let before = room(&host, "fast");
 
-    host.sh("web", "dd if=/dev/urandom of=/mnt/data/x bs=1M count=200 2>/dev/null; sync");
+    host.sh("web", "dd if=/dev/zero of=/mnt/data/x bs=1M count=200 2>/dev/null; sync");
     let (used, allocated) = (usage(&host, "data", "guest_used"), usage(&host, "data", "allocated"));
     assert!(used.unwrap() >= empty + 200 && allocated.unwrap() >= blank + 200, "{used:?} {allocated:?}");
     assert_eq!(usage(&host, "data", "exclusive"), allocated, "nothing shares it");
@@ -82,7 +82,7 @@ fn what_a_guest_writes_deletes_and_trims_is_seen() {
     until("its guest tells again", Duration::from_secs(60), || usage(&host, "data", "guest_used"));
 
     // A snapshot shares until the volume is written to.
-    host.sh("web", "dd if=/dev/urandom of=/mnt/data/y bs=1M count=60 2>/dev/null; sync");
+    host.sh("web", "dd if=/dev/zero of=/mnt/data/y bs=1M count=60 2>/dev/null; sync");
     host.ok("volume snapshot data --name before");
     let shared = usage(&host, "data", "shared").unwrap();
     assert!(shared >= 60, "{shared}");
