@@ -26,7 +26,7 @@ need_packages() {
 RUN_PACKAGES=(qemu-system-x86 mmdebstrap e2fsprogs nftables iproute2 kmod xz-utils zstd cpio openssh-client ca-certificates)
 
 # The oldest toolchain that builds this workspace (rust-version in Cargo.toml).
-RUST_LEAST=1.85
+RUST_LEAST=1.87
 
 rust_is_new_enough() {
     local version
@@ -34,8 +34,8 @@ rust_is_new_enough() {
     [ -n "$version" ] && [ "$(printf '%s\n%s\n' "$RUST_LEAST" "$version" | sort -V | head -n1)" = "$RUST_LEAST" ]
 }
 
-# need_rust: a toolchain that is new enough, from the distribution if there is none: Debian 13's own,
-# or the one that Debian 12 carries for its browsers.
+# need_rust: a toolchain that is new enough, from the distribution if there is none: its own, or the newer one
+# that Debian 12 and 13 carry for their browsers.
 need_rust() {
     [ -x "$HOME/.cargo/bin/cargo" ] && PATH="$HOME/.cargo/bin:$PATH"
     need_packages gcc libc6-dev

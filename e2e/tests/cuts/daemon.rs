@@ -185,7 +185,7 @@ fn nothing_acknowledged_is_lost_with_the_power() {
     let mut acknowledged = 0;
     for n in 0..cuts {
         let disk = n / CUTS_OF_A_DISK;
-        let kind = if disk % 2 == 0 { Kind::Ext4 } else { Kind::Xfs };
+        let kind = if disk.is_multiple_of(2) { Kind::Ext4 } else { Kind::Xfs };
         if n % CUTS_OF_A_DISK == 0 {
             // The old one goes before the new one comes.
             drop(scene.take());

@@ -54,10 +54,10 @@ impl Engine {
                 }
                 // A disk may have grown while nobody heard of it: a hello makes the agent look. While one is
                 // still to come, it is told once that has come: it mounts what is there when it is told.
-                if all_came(spec, look)
-                    && let Err(fault) = self.0.ports.guest.configure(&self.run_plan(spec, run)?)
-                {
-                    tracing::warn!(machine = %spec.name, code = %fault.problem.code, "its disks: {fault}");
+                if all_came(spec, look) {
+                    if let Err(fault) = self.0.ports.guest.configure(&self.run_plan(spec, run)?) {
+                        tracing::warn!(machine = %spec.name, code = %fault.problem.code, "its disks: {fault}");
+                    }
                 }
             }
             _ => {}

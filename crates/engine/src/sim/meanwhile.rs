@@ -71,7 +71,7 @@ impl Meanwhile {
             self.inside = true;
             return Some(Turn::Ask(self.engine.clone(), *act));
         }
-        if self.seed != 0 && random(&mut self.seed) % 4 == 0 {
+        if self.seed != 0 && random(&mut self.seed).is_multiple_of(4) {
             self.inside = true;
             return Some(Turn::Work(self.engine.clone()));
         }

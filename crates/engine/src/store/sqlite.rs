@@ -284,7 +284,7 @@ fn write(t: &rusqlite::Transaction<'_>, txn: &Txn) -> rusqlite::Result<u64> {
         txn.cause.operation.map(|o| o.to_string()),
         txn.cause.verb.to_string(),
     ])?;
-    if revision % 1000 == 0 && revision > LOG_KEPT {
+    if revision.is_multiple_of(1000) && revision > LOG_KEPT {
         let upto = revision - LOG_KEPT;
         t.execute("DELETE FROM change WHERE revision <= ?1", [upto])?;
         t.execute("DELETE FROM txn WHERE revision <= ?1", [upto])?;
