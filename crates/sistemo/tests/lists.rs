@@ -261,6 +261,10 @@ fn what_nobody_looks_at_is_refused() {
         assert!(head.starts_with("http/1.0 400"), "{line}: {head}");
         assert!(problem["detail"].as_str().unwrap().contains(word), "{line}: {problem}");
     }
+    let told = daemon.json("history");
+    let refused: Vec<_> =
+        told["items"].as_array().unwrap().iter().map(|i| i["action"].as_str().unwrap()).collect();
+    assert_eq!(refused, ["image.delete", "host.resume", "machine.stop"], "{told}");
     for (line, body) in [("POST /v1/host/resume", ""), ("POST /v1/host/resume", "{}")] {
         assert!(daemon.ask(line, body).0.starts_with("http/1.0 202"), "{line}");
     }

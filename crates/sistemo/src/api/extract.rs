@@ -3,6 +3,7 @@
 //! Invariant: whatever cannot be taken becomes a problem that names the field.
 
 use super::access::Caller;
+use super::access::guard::refused;
 use super::problem::Failure;
 use super::{MAX_BODY, Shared};
 use crate::api::call::write;
@@ -39,11 +40,22 @@ pub struct Args<T>(pub T);
 impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Args<T> {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Failure> {
-        axum::extract::Query::<T>::from_request_parts(parts, state)
-            .await
-            .map(|query| Self(query.0))
-            .map_err(|e| invalid(format!("the query is not understood: {}", e.body_text())).into())
+        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
+            Ok(query) => Ok(Self(query.0)),
+            Err(e) => {
+                let problem = invalid(format!("the query is not understood: {}", e.body_text()));
+                Err(told(state, parts, problem).await?)
+            }
+        }
     }
+}
+
+/// The refusal of what cannot be taken from a request, which history has if it was a change.
+async fn told(app: &Shared, parts: &Parts, problem: Problem) -> Result<Failure, Failure> {
+    if let Some(caller) = parts.extensions.get::<Caller>().cloned() {
+        refused(app, parts, &caller, &problem).await?;
+    }
+    Ok(problem.into())
 }
 
 /// Who asks, and under which conditions.
@@ -75,14 +87,16 @@ pub struct Bare;
 impl FromRequest<Shared> for Bare {
     type Rejection = Failure;
     async fn from_request(request: Request, state: &Shared) -> Result<Self, Failure> {
-        if let Some(query) = request.uri().query().filter(|q| !q.is_empty()) {
+        let (parts, body) = request.into_parts();
+        if let Some(query) = parts.uri.query().filter(|q| !q.is_empty()) {
             let name: String = query.split(['=', '&']).next().unwrap_or_default().chars().take(64).collect();
             let text = format!("the query is not understood: unknown field `{}`", name.escape_debug());
-            return Err(invalid(text).hint("this request has no query").into());
+            return Err(told(state, &parts, invalid(text).hint("this request has no query")).await?);
         }
-        let body = Raw::from_request(request, state).await?;
+        let body = Raw::from_request(Request::from_parts(parts.clone(), body), state).await?;
         if !body.is_absent() && body.json::<Nothing>().is_err() {
-            return Err(invalid("the body is not understood: this request has none".into()).into());
+            let problem = invalid("the body is not understood: this request has none".into());
+            return Err(told(state, &parts, problem).await?);
         }
         Ok(Self)
     }

@@ -84,7 +84,12 @@ async fn pass(app: &Shared, request: &mut Parts) -> Result<(), Failure> {
 }
 
 /// The refusal of a change is a line of the history.
-async fn refused(app: &Shared, request: &Parts, caller: &Caller, problem: &Problem) -> Result<(), Failure> {
+pub async fn refused(
+    app: &Shared,
+    request: &Parts,
+    caller: &Caller,
+    problem: &Problem,
+) -> Result<(), Failure> {
     let Some((verb, kind, name)) = change(&request.method, request.uri.path()) else { return Ok(()) };
     let target = Target { kind, id: None, name: name.chars().take(128).collect() };
     let (actor, problem) = (caller.actor.clone(), problem.clone());
