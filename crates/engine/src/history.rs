@@ -81,7 +81,7 @@ impl Engine {
 
     fn after(&self, id: Uuid) -> Result<After, Problem> {
         let line = self.0.db.get::<HistoryEntry>(&key::history(id))?;
-        Ok(After { id, time: millis(id), revision: line.map(|line| line.revision) })
+        Ok(After { id, revision: line.map(|line| line.revision) })
     }
 
     /// The audit log, newest first, with the operations that are under way on top.
@@ -131,7 +131,6 @@ const ON_ITS_WAY: i64 = 600_000;
 /// them in any order: so it is the order in which it took them that counts.
 struct After {
     id: Uuid,
-    time: i64,
     revision: Option<u64>,
 }
 
@@ -142,7 +141,7 @@ impl After {
     }
 
     fn is_long_before(&self, line: &HistoryEntry) -> bool {
-        millis(line.id) < self.time - ON_ITS_WAY
+        millis(line.id) < millis(self.id) - ON_ITS_WAY
     }
 }
 

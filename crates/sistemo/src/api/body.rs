@@ -13,7 +13,8 @@ use std::convert::Infallible;
 /// About how much is encoded at a time.
 const PIECE: usize = 64 << 10;
 
-/// Answers `{"items":[…]}`, and with a cursor `{"items":[…],"next_cursor":"…"}`; a cursor has nothing in it that JSON would escape.
+/// Answers `{"items":[…]}`, and with a cursor `{"items":[…],"next_cursor":"…"}`; a cursor has nothing in it
+/// that JSON would escape.
 pub fn page<T: Serialize + Send + 'static>(items: Vec<T>, next_cursor: Option<String>) -> Response {
     let pieces = stream::iter(Pieces { items: items.into_iter(), next_cursor, began: false, ended: false });
     let mut answer = Response::new(Body::from_stream(pieces));

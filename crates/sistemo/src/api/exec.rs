@@ -67,6 +67,7 @@ pub async fn exec(
     let opened = open(&app, &machine, request).await;
     let (upgrade, frames, target) =
         recorded(&app, &who.0, Verb::MachineExec, (Kind::Machine, &machine), opened).await?;
+    tracing::info!(machine = %target.id.unwrap_or_default(), actor = %who.0, "exec");
     // Whoever goes into a guest leaves a line, or does not go in.
     write(&app, move |engine| engine.used(&who.0, Verb::MachineExec, target)).await?;
     let closing = closing(&app, caller);
@@ -103,7 +104,6 @@ async fn open(
         Ok((id, run, engine.machine(&id.to_string())?.name.to_string()))
     })
     .await?;
-    tracing::info!(machine = %id, "exec");
     // Not what the command is: its arguments may be secret.
     let target = Target { kind: Kind::Machine, id: Some(id.0), name };
     Ok((upgrade, app.guests.exec(id, run, asked).await?, target))
