@@ -10,18 +10,22 @@ pub mod xfs;
 use crate::inside::Inside;
 use crate::superblock::{self, Kind};
 use crate::{disk, log, volumes};
-use rustix::fs::{AtFlags, Mode, OFlags, unlinkat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, unlinkat};
 use rustix::io::Errno;
 use rustix::ioctl::{Setter, ioctl, opcode};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 /// Tells for whom a root was renewed.
 const MARK: &str = "/var/lib/sistemo/identity";
 /// Where a file system is mounted while it is renewed.
 const PLACE: &str = "/run/sistemo/renew";
+/// How long somebody may keep a disk locked who only looks at it.
+const PATIENCE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// `struct fsuuid` of `fs/ext4/ext4.h` (include/uapi/linux/ext4.h from 6.6 on).
 #[repr(C)]
@@ -41,6 +45,7 @@ pub fn file_system(disk: &str, kind: Kind, wanted: &str) -> io::Result<()> {
         return Ok(());
     }
     let open = || File::options().read(true).write(true).open(format!("/dev/{disk}"));
+    let alone = Alone::with(disk)?;
     match kind {
         Kind::Ext4 => match replayed(disk, kind, MountFlags::empty(), || tell(&uuid))? {
             // Its checksums are made with the UUID: first they have to be freed of it.
@@ -60,8 +65,44 @@ pub fn file_system(disk: &str, kind: Kind, wanted: &str) -> io::Result<()> {
             device.sync_all()?;
         }
     }
+    drop(alone);
     log::say(&format!("the file system of {disk} has a UUID of its own: {wanted}"));
     Ok(())
+}
+
+/// A disk that udev leaves alone meanwhile and looks at anew afterwards. Otherwise it may go on to give the
+/// UUID that it read before: it misses what is written while it is at work on the disk, and an ext4 whose UUID
+/// changes while it is mounted tells nobody. (systemd, "Locking Block Device Access")
+struct Alone<'a> {
+    disk: &'a str,
+    lock: Option<File>,
+}
+
+impl<'a> Alone<'a> {
+    /// # Errors
+    /// When the disk cannot be opened.
+    fn with(disk: &'a str) -> io::Result<Self> {
+        // Not opened for writing, next to which a kernel may refuse to mount it.
+        let lock = File::open(format!("/dev/{disk}"))?;
+        let end = Instant::now() + PATIENCE;
+        while let Err(e) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            if Instant::now() >= end {
+                log::complain(&format!("somebody else keeps {disk} locked: {e}"));
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(Self { disk, lock: Some(lock) })
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.lock = None;
+        if let Err(e) = std::fs::write(format!("/sys/block/{}/uevent", self.disk), "change") {
+            log::complain(&format!("nobody is told of the new UUID of {}: {e}", self.disk));
+        }
+    }
 }
 
 /// Mounts it and unmounts it again: that replays the journal, in which another superblock may stand.
