@@ -1,7 +1,8 @@
 //! Holding the guest's file systems still, for the host.
 //!
 //! Invariant: a helper holds them, which lets go by itself once this process or its patience is at an
-//! end; a new request ends an older one first.
+//! end; a new request ends an older one first. Where it is not known what a helper holds, everything is
+//! let go.
 
 use super::disks::read;
 use super::server::{Agent, Answer, json};
@@ -26,18 +27,28 @@ const LONGEST: u64 = 60;
 const WRITTEN_OUT: Duration = Duration::from_secs(50);
 /// How long letting go may take.
 const LET_GO: Duration = Duration::from_secs(20);
+/// How long letting go of everything may take, in place of a helper that does not: the host waits already.
+const INSTEAD: Duration = Duration::from_secs(5);
 /// The longest word of a helper: a machine has no more than 27 disks.
 const WORD: u64 = 4096;
 
+/// What holds everything.
+pub enum Still {
+    /// This helper.
+    By(Box<Helper>),
+    /// It is not known: a helper took too long to begin, or to end, or nobody waited for it.
+    Unknown,
+}
+
 /// A helper that holds everything.
-pub struct Still {
+pub struct Helper {
     child: Child,
     socket: BufReader<UnixStream>,
     /// The serials of the disks that it holds.
     serials: Vec<String>,
 }
 
-impl Still {
+impl Helper {
     async fn begin(root: OwnedFd, seconds: u64) -> io::Result<Self> {
         let (ours, theirs) = Pair::pair()?;
         ours.set_nonblocking(true)?;
@@ -45,14 +56,14 @@ impl Still {
         command.arg(seconds.to_string());
         command.stdin(Stdio::from(root)).stdout(Stdio::from(OwnedFd::from(theirs))).stderr(Stdio::piped());
         let child = tokio::process::Command::from(command).spawn()?;
-        let mut still = Self { child, socket: BufReader::new(UnixStream::from_std(ours)?), serials: vec![] };
-        let word = still.word().await?;
+        let mut helper = Self { child, socket: BufReader::new(UnixStream::from_std(ours)?), serials: vec![] };
+        let word = helper.word().await?;
         if let Some(serials) = word.strip_prefix(freeze::HELD).filter(|_| word.ends_with('\n')) {
-            still.serials = serials.split_whitespace().map(str::to_owned).collect();
-            return Ok(still);
+            helper.serials = serials.split_whitespace().map(str::to_owned).collect();
+            return Ok(helper);
         }
         // It held nothing, or holds nothing any more.
-        let out = still.child.wait_with_output().await?;
+        let out = helper.child.wait_with_output().await?;
         let said = String::from_utf8_lossy(&out.stderr).lines().last().unwrap_or_default().to_owned();
         Err(io::Error::other(said))
     }
@@ -86,38 +97,70 @@ impl Agent {
             return refuse(refusal(503, "the machine's root is not mounted", None));
         };
         let mut still = self.still.lock().await;
-        if let Some(older) = still.take() {
-            let _ = timeout(LET_GO, older.end()).await;
+        // So it stays if this breaks off, because nobody waits for the answer any more.
+        if let Some(older) = still.replace(Still::Unknown) {
+            if let Err(answer) = self.let_go(older).await {
+                return answer;
+            }
         }
         let Ok(root) = root.fd().try_clone_to_owned() else { return super::server::broken() };
-        match timeout(WRITTEN_OUT, Still::begin(root, seconds.clamp(1, LONGEST))).await {
+        match timeout(WRITTEN_OUT, Helper::begin(root, seconds.clamp(1, LONGEST))).await {
             Ok(Ok(begun)) => {
                 let held = Held { serials: Some(begun.serials.clone()) };
-                *still = Some(begun);
+                *still = Some(Still::By(Box::new(begun)));
                 json(StatusCode::OK, &held)
             }
-            Ok(Err(e)) => refuse(refusal(500, &e.to_string(), None)),
-            // Dropped, its socket is at its end, so that it lets go of whatever it comes to hold.
-            Err(_) => refuse(refusal(500, "the guest takes too long to write out what is not written", None)),
+            Ok(Err(e)) => {
+                *still = None;
+                refuse(refusal(500, &e.to_string(), None))
+            }
+            Err(_) => {
+                // Dropped, its socket is at its end, so that it lets go of whatever it comes to hold; unless
+                // it waits for just what it holds. The host will not ask for it, who is told that nothing is.
+                let _ = self.let_go_of_all().await;
+                refuse(refusal(500, "the guest takes too long to write out what is not written", None))
+            }
         }
     }
 
     pub(super) async fn thaw(&self) -> Answer {
-        let Some(still) = self.still.lock().await.take() else {
+        let mut still = self.still.lock().await;
+        let Some(held) = still.take() else {
             return json(StatusCode::OK, &Thawed { throughout: false });
         };
-        let ended =
-            timeout(LET_GO, still.end()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let throughout = match ended {
-            Ok(throughout) => throughout,
-            Err(e) => {
-                log::complain(&format!("nobody says how what was held is let go: {e}"));
-                if let Err(answer) = self.help(&["thaw"]).await {
-                    return answer;
-                }
-                false
+        // So it stays if this fails or breaks off.
+        *still = Some(Still::Unknown);
+        match self.let_go(held).await {
+            Ok(throughout) => {
+                *still = None;
+                json(StatusCode::OK, &Thawed { throughout })
             }
+            Err(answer) => answer,
+        }
+    }
+
+    /// Lets go of what is held; whether everything was until now.
+    async fn let_go(&self, held: Still) -> Result<bool, Answer> {
+        if let Still::By(helper) = held {
+            let ended = timeout(LET_GO, helper.end()).await;
+            match ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(throughout) => return Ok(throughout),
+                Err(e) => log::complain(&format!("nobody says how what was held is let go: {e}")),
+            }
+        }
+        self.let_go_of_all().await.map(|()| false)
+    }
+
+    /// Lets go of whatever is held, by whomever; not in turn with other helpers, which may wait for just
+    /// that.
+    async fn let_go_of_all(&self) -> Result<(), Answer> {
+        let why = match timeout(INSTEAD, self.help_at_once(&["thaw"])).await {
+            Ok(Ok(out)) if out.status.success() => return Ok(()),
+            Ok(Ok(_)) => "what is held cannot be let go; the console says why",
+            Ok(Err(answer)) => return Err(answer),
+            Err(_) => "not everything that is held is let go in time",
         };
-        json(StatusCode::OK, &Thawed { throughout })
+        log::complain(why);
+        Err(refuse(refusal(500, why, None)))
     }
 }
