@@ -11,17 +11,24 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+/// How long commands may take to end. One that hangs in the kernel does not end at all, and the init has to
+/// be asked before the host loses its patience.
+const COMMANDS: Duration = Duration::from_secs(10);
 /// Between two requests.
 const AGAIN: Duration = Duration::from_secs(3);
 const SOON: Duration = Duration::from_millis(200);
 /// How long a system may take until its init can be told apart.
 const BOOTING: u32 = 100;
 
+/// The first real-time signal, as systemd counts: glibc keeps two of the kernel's to itself. The musl that we
+/// are built with keeps three, so that its own `SIGRTMIN` is another.
+const RTMIN: i32 = 34;
+
 /// Asks systemd for its `poweroff.target` (`systemd(1)`, SIGNALS), and our own PID 1 for the same.
 pub fn signal() -> i32 {
-    libc::SIGRTMIN() + 4
+    RTMIN + 4
 }
 
 /// Who PID 1 is.
@@ -40,7 +47,9 @@ enum Init {
 /// Shuts the machine down in order; `root` if it is mounted.
 pub async fn off(root: Option<Arc<Inside>>, commands: Arc<Commands>) {
     // An init would wait for those that do not mind SIGTERM, as interactive shells do not.
-    commands.end().await;
+    if timeout(COMMANDS, commands.end()).await.is_err() {
+        log::complain("not all commands of the host end; the machine shuts down all the same");
+    }
     let Some(root) = root else {
         rustix::fs::sync();
         let refused = rustix::system::reboot(RebootCommand::PowerOff);
@@ -85,6 +94,9 @@ fn send(signal: i32) {
     unsafe { libc::kill(1, signal) };
 }
 
+/// How long the image's own program may take to ask.
+const ASKING: Duration = Duration::from_secs(20);
+
 /// Runs the image's own `poweroff`; without one, or if it fails, asks like busybox's would.
 async fn ask(root: &Inside) {
     for argv in [&["poweroff"][..], &["halt", "-p"], &["busybox", "poweroff"]] {
@@ -95,10 +107,21 @@ async fn ask(root: &Inside) {
             break;
         }
         let Ok(mut child) = tokio::process::Command::from(command).spawn() else { continue };
-        if child.wait().await.is_ok_and(|status| status.success()) {
+        let ended = tokio::time::timeout(ASKING, child.wait()).await;
+        if ended.is_ok_and(|ended| ended.is_ok_and(|status| status.success())) {
             return;
         }
     }
     // busybox, init/init.c: SIGUSR2 is poweroff.
     send(libc::SIGUSR2);
+}
+
+#[cfg(all(test, target_env = "gnu"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signal_is_the_one_that_systemd_means() {
+        assert_eq!(signal(), libc::SIGRTMIN() + 4);
+    }
 }

@@ -8,13 +8,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// Between the end of an agent and the next.
+/// Between the end of an agent, or a failure to start one, and the next.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs the agent, and a new one whenever it ends.
+/// Runs the agent, and a new one whenever it ends; never comes back.
 ///
 /// # Errors
-/// When it cannot be begun at all.
+/// None: where there is no process or no memory to be had now, there may be later.
 pub fn supervise() -> io::Result<()> {
     let _ = rustix::process::setsid();
     // Out of memory, the host's way in shall be the last to go.
@@ -22,15 +22,17 @@ pub fn supervise() -> io::Result<()> {
     loop {
         let mut serve = again("serve");
         serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let status = serve.status()?;
+        let ended = serve.status();
         // At a shutdown everybody gets SIGTERM; the pause lets ours arrive before a new agent
         // begins that would miss its own.
         std::thread::sleep(PAUSE);
-        match status.signal() {
-            Some(signal) => {
-                log::complain(&format!("the agent was ended by signal {signal}; starting it again"))
-            }
-            None => log::complain(&format!("the agent ended ({status}); starting it again")),
-        }
+        let how = match ended {
+            Ok(status) => match status.signal() {
+                Some(signal) => format!("was ended by signal {signal}"),
+                None => format!("ended ({status})"),
+            },
+            Err(e) => format!("cannot be started: {e}"),
+        };
+        log::complain(&format!("the agent {how}; starting it again"));
     }
 }

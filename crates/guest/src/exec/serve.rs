@@ -1,7 +1,8 @@
 //! One exec, from its request to its last frame.
 //!
-//! Invariant: the process is reaped whatever happens, and its group is signalled only while the
-//! unreaped leader keeps the group's number taken.
+//! Invariant: the process is reaped whatever happens, unless it hangs in the kernel when the machine shuts
+//! down, and its group is signalled only while the unreaped leader keeps the group's number taken. Nothing
+//! keeps a place for long once the machine shuts down.
 
 use super::child::{Running, begin, refusal};
 use super::commands::Place;
@@ -29,6 +30,12 @@ pub type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 const HEAD: Duration = Duration::from_secs(10);
 /// How long a command whose host is gone may take to end after SIGHUP.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long what a command said before it ended may take to be heard once the machine shuts down.
+const HEARD: Duration = Duration::from_secs(2);
+/// How long a command may take to end after SIGKILL once the machine shuts down: one that hangs in the
+/// kernel, as in a file system whose server is gone, does not end.
+const KILLED: Duration = Duration::from_secs(3);
+const SHUTS_DOWN: &str = "the machine shuts down";
 /// Frames between the command and the connection; a frame has at most 16 KiB.
 const QUEUE: usize = 2;
 
@@ -99,31 +106,44 @@ where
                 Over::Nonsense => break Some(Some("the host sent what is no frame for a command")),
             },
             () = frames.closed() => break Some(None),
-            () = place.ending() => break Some(Some("the machine shuts down")),
+            () = place.ending() => break Some(Some(SHUTS_DOWN)),
         }
     };
     drop(input);
     let Some(why) = lost else {
         let status = running.child.wait();
         tell_ended.send_replace(true);
-        if !heard {
-            tokio::select! {
-                _ = output => {}
-                () = frames.closed() => return,
+        let rest = async {
+            if !heard {
+                let _ = output.await;
+            }
+            let _ = frames.send(encode(&last(status))).await;
+        };
+        tokio::select! {
+            () = rest => {}
+            () = frames.closed() => {}
+            // How it ended is not told where what it said is not whole.
+            () = shut_down(&mut place, HEARD) => {
+                let _ = frames.try_send(encode(&Frame::Error(SHUTS_DOWN.to_owned())));
             }
         }
-        let _ = frames.send(encode(&last(status))).await;
         return;
     };
     if let Some(why) = why {
         let _ = frames.try_send(encode(&Frame::Error(why.to_owned())));
     }
     drop(frames);
-    end(running).await;
+    end(running, place).await;
 }
 
-/// Ends the command's process group.
-async fn end(mut running: Running) {
+/// Waits until the machine shuts down, and then as long as `patience`.
+async fn shut_down(place: &mut Place, patience: Duration) {
+    place.ending().await;
+    sleep(patience).await;
+}
+
+/// Ends the command's process group. Until it has ended it keeps its place, but not from a shutdown.
+async fn end(mut running: Running, mut place: Place) {
     let signal = |signal| {
         let _ = kill_process_group(running.group, signal);
     };
@@ -134,8 +154,14 @@ async fn end(mut running: Running) {
     // What the leader leaves behind may be about to end as well.
     sleep(Duration::from_millis(200)).await;
     signal(Signal::KILL);
-    let _ = running.ended.readable().await;
-    let _ = running.child.wait();
+    let ended = tokio::select! {
+        _ = running.ended.readable() => true,
+        () = shut_down(&mut place, KILLED) => false,
+    };
+    // It would keep everybody waiting for one that has not ended.
+    if ended {
+        let _ = running.child.wait();
+    }
 }
 
 fn last(status: std::io::Result<ExitStatus>) -> Frame {

@@ -10,6 +10,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 use rustix::system::RebootCommand;
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -85,8 +86,7 @@ pub fn power_off() -> ! {
     rustix::fs::sync();
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let points: Vec<&str> = mounts.lines().filter_map(|l| l.split(' ').nth(1)).collect();
-    let kernels = |p: &&&str| !["/proc", "/sys", "/dev"].iter().any(|k| p.starts_with(k)) && **p != "/";
-    for point in points.iter().rev().filter(kernels) {
+    for point in points.iter().rev().filter(|point| comes_off(point)) {
         // proc(5), mounts: blanks and the like are escaped, our own paths seldom have any.
         let point = point.replace("\\040", " ");
         if unmount(&point, UnmountFlags::NOFOLLOW).is_err() {
@@ -102,12 +102,33 @@ pub fn power_off() -> ! {
     }
 }
 
+/// Whether what is mounted there is unmounted at the end: it is neither the root nor the kernel's own. Names
+/// count as a whole: a volume may be mounted at `/devel`.
+fn comes_off(point: &str) -> bool {
+    point != "/" && !["/proc", "/sys", "/dev"].iter().any(|kernels| Path::new(point).starts_with(kernels))
+}
+
 fn reap_all() -> bool {
     loop {
         match reap() {
             Ok(Some(_)) => {}
             Ok(None) => return true,
             Err(_) => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_come_off_whatever_their_names_begin_with() {
+        for point in ["/devel", "/sysdata", "/procurement", "/mnt/dev", "/device/sys", "/data"] {
+            assert!(comes_off(point), "{point}");
+        }
+        for point in ["/", "/dev", "/dev/pts", "/proc", "/proc/sys/fs/binfmt_misc", "/sys/fs/cgroup"] {
+            assert!(!comes_off(point), "{point}");
         }
     }
 }
