@@ -42,6 +42,11 @@ pub enum Fact {
         /// It cannot be grown.
         read_only: bool,
     },
+    /// A data disk could not be mounted.
+    NotMounted {
+        /// The disk's serial.
+        serial: String,
+    },
     /// A data disk was unmounted, whoever wanted that.
     Unmounted {
         /// The disk's serial.
@@ -121,6 +126,11 @@ pub struct Volume {
     pub read_only: bool,
 }
 
+/// What a note about a disk is about that is hidden by another mount.
+pub fn covering(serial: &str) -> String {
+    format!("what covers disk {serial}")
+}
+
 /// What all facts together say.
 #[derive(Default, Debug)]
 pub struct Board {
@@ -130,6 +140,8 @@ pub struct Board {
     pub volumes: BTreeMap<String, Volume>,
     /// Disks that were mounted and were let go of.
     pub released: BTreeSet<String>,
+    /// Disks that could not be mounted, and may be yet.
+    pub failed: BTreeSet<String>,
     /// The configuration that was applied last.
     pub applied: Option<GuestConfig>,
     /// PID 1 has handed over.
@@ -156,9 +168,16 @@ impl Board {
             Fact::RootMounted { serial, disk } => self.root = Some((serial, disk)),
             Fact::Mounted { serial, disk, path, read_only } => {
                 self.released.remove(&serial);
+                self.failed.remove(&serial);
                 self.volumes.insert(serial, Volume { disk, path, read_only });
             }
+            Fact::NotMounted { serial } => {
+                self.volumes.remove(&serial);
+                self.failed.insert(serial);
+            }
             Fact::Unmounted { serial } => {
+                self.failed.remove(&serial);
+                self.notes.retain(|(about, _)| *about != covering(&serial));
                 if self.volumes.remove(&serial).is_some() {
                     self.released.insert(serial);
                 }

@@ -7,6 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, major, minor, openat, stat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// The most users that are named.
 const NAMED: usize = 8;
@@ -112,18 +113,63 @@ pub fn is_free(disk: &str) -> bool {
     !matches!(openat(CWD, format!("/dev/{disk}"), flags, Mode::empty()), Err(Errno::BUSY))
 }
 
-/// Those who have something open on these file systems or on the disk itself, in words.
-pub fn users(disk: &str, points: &[Point]) -> Vec<String> {
-    let mut file_systems: BTreeSet<String> = points.iter().map(|p| p.dev.clone()).collect();
-    // The files of Btrfs have another number than its mount.
+/// Whether what is open here is on a mount of this disk, and not on one that was put over it.
+///
+/// # Errors
+/// When the lists of open files or of mounts cannot be read.
+pub fn is_on(fd: BorrowedFd<'_>, disk: &str) -> io::Result<bool> {
+    Ok(line_of(fd)?.is_some_and(|line| !parse(&line, disk, &devices(disk)).is_empty()))
+}
+
+/// Whether what is open here is on a mount whose disk was pulled out.
+///
+/// # Errors
+/// As [`is_on`].
+pub fn is_dead(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let line = line_of(fd)?.unwrap_or_default();
+    let source = line.split_once(" - ").and_then(|(_, fs)| fs.split(' ').nth(1)).unwrap_or_default();
+    let name = source.strip_prefix("/dev/").filter(|name| name.starts_with("vd"));
+    Ok(name.is_some_and(|name| !std::path::Path::new("/sys/class/block").join(name).exists()))
+}
+
+/// The line of `mountinfo` about the mount that a descriptor is on (proc(5): `mnt_id` in fdinfo).
+fn line_of(fd: BorrowedFd<'_>) -> io::Result<Option<String>> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
+    let id = info.lines().find_map(|l| l.strip_prefix("mnt_id:")).map(str::trim).unwrap_or_default();
+    let mounts = std::fs::read_to_string("/proc/1/mountinfo")?;
+    Ok(mounts.lines().find(|l| l.split(' ').next() == Some(id)).map(str::to_owned))
+}
+
+/// The device numbers of what is mounted there, and of its files: those of Btrfs have another than its mount.
+pub fn file_systems(points: &[Point]) -> BTreeSet<String> {
     let tops = points.iter().filter_map(|p| stat(format!("/proc/1/root{}", p.path)).ok());
-    file_systems.extend(tops.map(|top| number(top.st_dev)));
-    let raw = devices(disk);
+    points.iter().map(|p| p.dev.clone()).chain(tops.map(|top| number(top.st_dev))).collect()
+}
+
+/// Those whose own view of the mounts, as a container has one, has one of this disk: the first of each view.
+pub fn viewers(disk: &str) -> Vec<String> {
+    let view = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let mut seen: BTreeSet<_> = view("1").into_iter().collect();
+    let devices = devices(disk);
+    let has_it = |pid: &String| {
+        view(pid).is_some_and(|view| seen.insert(view))
+            && std::fs::read_to_string(format!("/proc/{pid}/mountinfo"))
+                .is_ok_and(|mounts| !parse(&mounts, disk, &devices).is_empty())
+    };
+    processes().filter(has_it).take(NAMED).map(|pid| describe(&pid)).collect()
+}
+
+fn processes() -> impl Iterator<Item = String> {
     let ours = std::process::id().to_string();
-    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = pids.filter_map(|e| e.file_name().into_string().ok());
-    let pids = pids.filter(|n| n.bytes().all(|b| b.is_ascii_digit()) && *n != ours);
-    pids.filter(|pid| uses(pid, &file_systems, &raw)).take(NAMED).map(|pid| describe(&pid)).collect()
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all = all.filter_map(|e| e.file_name().into_string().ok());
+    all.filter(move |n| n.bytes().all(|b| b.is_ascii_digit()) && *n != ours)
+}
+
+/// Those who have something open on these file systems or on the disk itself, in words.
+pub fn users(disk: &str, file_systems: &BTreeSet<String>) -> Vec<String> {
+    let raw = devices(disk);
+    processes().filter(|pid| uses(pid, file_systems, &raw)).take(NAMED).map(|pid| describe(&pid)).collect()
 }
 
 fn number(dev: u64) -> String {
@@ -170,6 +216,7 @@ fn describe(pid: &str) -> String {
 mod tests {
     use super::*;
     use std::io::Read;
+    use std::os::fd::AsFd;
 
     #[test]
     fn mounts_are_found_by_number_and_by_name() {
@@ -181,6 +228,18 @@ mod tests {
         let found = parse(text, "vdb", &["254:16".to_owned()].into());
         let paths: Vec<_> = found.iter().map(|p| (p.path.as_str(), p.read_only)).collect();
         assert_eq!(paths, [("/mnt/e", false), ("/mnt/c", true), ("/mnt/a b", false)]);
+    }
+
+    #[test]
+    fn a_descriptor_tells_what_it_is_on() {
+        // The root of a test's namespace is on no disk that was pulled out, and on none of this name.
+        let root = std::fs::File::open("/").unwrap();
+        let line = line_of(root.as_fd()).unwrap();
+        let procfs = std::fs::File::open("/proc/self").unwrap();
+        let of_proc = line_of(procfs.as_fd()).unwrap();
+        assert!(of_proc.is_none_or(|l| l.contains(" - proc ")));
+        assert!(line.is_none_or(|l| l.contains(" / / ")));
+        assert!(!is_on(procfs.as_fd(), "vda").unwrap() && !is_dead(procfs.as_fd()).unwrap());
     }
 
     #[test]

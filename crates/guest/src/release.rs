@@ -6,18 +6,32 @@
 use crate::fact::{Fact, Journal};
 use crate::inside::Inside;
 use crate::{disk, log, mounted, volumes};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// How long somebody may use the disk who only looks at it, as udev does when it is unmounted.
+/// How long somebody may use the disk who may be about to end.
 const PASSING: Duration = Duration::from_secs(2);
+/// How long udev may, which looks at what was unmounted, and is busy with everything at a boot.
+const LOOKING: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
 /// The exit code of the helper that says who uses the disk.
 pub const BUSY: u8 = 3;
+
+/// What was done so far.
+#[derive(Default)]
+struct Release {
+    /// The device numbers of what was found mounted.
+    file_systems: BTreeSet<String>,
+    /// Something was unmounted.
+    begun: bool,
+}
 
 /// The helper: the machine's root is its standard input, what is in the way its standard output.
 ///
@@ -26,19 +40,17 @@ pub const BUSY: u8 = 3;
 pub fn run(serial: &str, force: bool) -> io::Result<ExitCode> {
     let Some(disk) = disk::find(serial) else { return Ok(ExitCode::SUCCESS) };
     let inside = Inside::from(rustix::stdio::stdin().try_clone_to_owned()?);
-    let end = Instant::now() + PASSING;
-    while let Some(users) = take_off(&inside, &disk, force)? {
-        if Instant::now() >= end {
-            if force {
-                break;
-            }
-            io::stdout().write_all(words(&users).as_bytes())?;
-            return Ok(ExitCode::from(BUSY));
-        }
-        std::thread::sleep(PAUSE);
+    let mut release = Release::default();
+    let kept = release.within(&inside, &disk, force);
+    if matches!(kept, Ok(None)) || release.begun {
+        // What was unmounted and yet stays is mounted again with the configuration that follows.
+        Journal::open().post(&Fact::Unmounted { serial: serial.to_owned() });
+    }
+    if let Some(users) = kept? {
+        io::stdout().write_all(words(&users).as_bytes())?;
+        return Ok(ExitCode::from(BUSY));
     }
     log::say(&format!("let go of disk {serial}"));
-    Journal::open().post(&Fact::Unmounted { serial: serial.to_owned() });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -49,23 +61,62 @@ fn words(users: &[String]) -> String {
     }
 }
 
-/// Unmounts a disk everywhere; who is in the way, if somebody is.
-fn take_off(inside: &Inside, disk: &str, force: bool) -> io::Result<Option<Vec<String>>> {
-    let points = mounted::points(disk)?;
-    let flags = if force { UnmountFlags::DETACH } else { UnmountFlags::empty() };
-    for point in &points {
-        match volumes::unmount_from(inside, &point.path, flags) {
-            Ok(()) => {}
-            Err(e) if e.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
-                return Ok(Some(mounted::users(disk, &points)));
+impl Release {
+    /// Lets go of a disk, of which others may be just looking at it; who keeps it, if somebody does.
+    fn within(&mut self, inside: &Inside, disk: &str, force: bool) -> io::Result<Option<Vec<String>>> {
+        let begun = Instant::now();
+        while let Some(users) = self.take_off(inside, disk, force)? {
+            let looked_at = !users.is_empty() && users.iter().all(|who| who.contains("udev"));
+            if begun.elapsed() >= if looked_at { LOOKING } else { PASSING } {
+                return Ok((!force).then_some(users));
             }
-            Err(e) => return Err(e),
+            std::thread::sleep(PAUSE);
         }
+        Ok(None)
     }
-    // Whoever wrote to the bare device has written.
-    if let Ok(file) = File::open(format!("/dev/{disk}")) {
-        file.sync_all()?;
+
+    /// Unmounts a disk everywhere; who is in the way, if somebody is.
+    fn take_off(&mut self, inside: &Inside, disk: &str, force: bool) -> io::Result<Option<Vec<String>>> {
+        let points = mounted::points(disk)?;
+        // Once it is unmounted, what is there has another number.
+        self.file_systems.extend(mounted::file_systems(&points));
+        let flags = if force { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+        for point in &points {
+            if !on_top(inside, &point.path, disk)? {
+                // What is over it is somebody else's, and would go in its place.
+                match force {
+                    true => continue,
+                    false => return Ok(Some(vec![format!("what is mounted over {}", point.path)])),
+                }
+            }
+            match volumes::unmount_from(inside, &point.path, flags) {
+                Ok(()) => self.begun = true,
+                Err(e) if e.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+                    return Ok(Some(mounted::users(disk, &self.file_systems)));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        // Whoever wrote to the bare device has written.
+        if let Ok(file) = File::open(format!("/dev/{disk}")) {
+            file.sync_all()?;
+        }
+        let mut users = mounted::users(disk, &self.file_systems);
+        if !users.is_empty() || !mounted::is_free(disk) {
+            let viewers = mounted::viewers(disk);
+            users.extend(viewers.into_iter().filter(|who| !users.contains(who)).collect::<Vec<_>>());
+            return Ok(Some(users));
+        }
+        Ok(None)
     }
-    let users = mounted::users(disk, &[]);
-    Ok((!users.is_empty() || !mounted::is_free(disk)).then_some(users))
+}
+
+/// Whether the disk is what is seen at this mount point of it.
+fn on_top(inside: &Inside, path: &str, disk: &str) -> io::Result<bool> {
+    match inside.open(path, OFlags::PATH, Mode::empty()) {
+        Ok(there) => mounted::is_on(there.as_fd(), disk),
+        // What it was mounted on is not seen any more.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
 }

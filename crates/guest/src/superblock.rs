@@ -76,6 +76,28 @@ pub fn ext4(disk: &str) -> io::Result<Ext4> {
     parse_ext4(&ext4_bytes(disk)?).ok_or_else(|| io::Error::other("its ext4 superblock is not understood"))
 }
 
+/// `EXT4_ERROR_FS` in `s_state` (ext4's on-disk format, the super block).
+const ERROR_FS: u16 = 2;
+
+/// Whether an ext4 is without errors that the kernel has found in it; it is mounted all the same, and nobody
+/// checks it on the way. The others refuse to be mounted then.
+///
+/// # Errors
+/// What is to be done about them.
+pub fn sound(disk: &str, kind: Kind) -> io::Result<()> {
+    if kind != Kind::Ext4 {
+        return Ok(());
+    }
+    let bytes = ext4_bytes(disk)?;
+    match u16::from_le_bytes([bytes[0x3a], bytes[0x3b]]) & ERROR_FS {
+        0 => Ok(()),
+        _ => Err(io::Error::other(
+            "the kernel has found errors in it before; attach it to another machine with :none, and check it \
+             there with e2fsck",
+        )),
+    }
+}
+
 /// `INCOMPAT_RECOVER`: there is something in the journal (ext4's on-disk format, the super block).
 const INCOMPAT_RECOVER: u32 = 0x4;
 

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 /// How long the disk of modules may take to appear.
@@ -42,25 +42,44 @@ pub fn mount_data(inside: &Inside, journal: &Journal, wanted: &Mount, end: Insta
             let renewed = renew::file_system(&disk, kind, identity);
             journal.outcome(&format!("the UUID of disk {serial}"), renewed);
         }
+        let sound = superblock::sound(&disk, kind);
         mount_on(inside, &disk, kind, path, *read_only)?;
+        journal.outcome(&format!("the file system of disk {serial}"), sound);
         Ok(disk)
     });
-    if let Some(disk) = journal.outcome(&about(wanted), mounted) {
-        log::say(&format!("mounted disk {serial} on {path}"));
-        let (serial, path, read_only) = (serial.clone(), path.clone(), *read_only);
-        journal.post(&Fact::Mounted { serial, disk, path, read_only });
+    let (serial, path, read_only) = (serial.clone(), path.clone(), *read_only);
+    match journal.outcome(&about(wanted), mounted) {
+        Some(disk) => {
+            log::say(&format!("mounted disk {serial} on {path}"));
+            journal.post(&Fact::Mounted { serial, disk, path, read_only });
+        }
+        None => journal.post(&Fact::NotMounted { serial }),
     }
 }
 
 /// Unmounts a data disk that the machine shall no longer have.
 pub fn unmount_data(inside: &Inside, journal: &Journal, gone: &Mount) {
-    if journal
-        .outcome(&about(gone), unmount_from(inside, gone.path.trim_end_matches('/'), UnmountFlags::empty()))
-        .is_some()
-    {
+    if journal.outcome(&about(gone), unmount_own(inside, gone)).is_some() {
         log::say(&format!("unmounted disk {} from {}", gone.serial, gone.path));
         journal.post(&Fact::Unmounted { serial: gone.serial.clone() });
     }
+}
+
+/// Takes off a disk from its place, where something else may be mounted by now, which stays.
+fn unmount_own(inside: &Inside, gone: &Mount) -> io::Result<()> {
+    let place = gone.path.trim_end_matches('/');
+    let there = match inside.open(place, OFlags::PATH, Mode::empty()) {
+        Ok(there) => there,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let own = match disk::find(&gone.serial) {
+        Some(disk) => mounted::is_on(there.as_fd(), &disk)?,
+        None => mounted::is_dead(there.as_fd())?,
+    };
+    // It would keep busy what it is on.
+    drop(there);
+    if own { unmount_from(inside, place, UnmountFlags::empty()) } else { Ok(()) }
 }
 
 /// Takes off what is mounted at `path`; nothing is fine.
@@ -128,8 +147,13 @@ pub fn replay(disk: &str, kind: Kind) {
 
 /// Options that every mount of this kind gets.
 pub fn options(kind: Kind) -> Option<&'static CStr> {
-    // Clones share their UUID, and XFS takes only one of those, unless it is told not to look.
-    (kind == Kind::Xfs).then_some(c"nouuid")
+    match kind {
+        // What is damaged is not written on: by itself ext4 goes on, as the other two do not.
+        Kind::Ext4 => Some(c"errors=remount-ro"),
+        // Clones share their UUID, and XFS takes only one of those, unless it is told not to look.
+        Kind::Xfs => Some(c"nouuid"),
+        Kind::Btrfs => None,
+    }
 }
 
 fn ensure_known(inside: &Inside, kind: Kind) -> io::Result<()> {

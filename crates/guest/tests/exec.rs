@@ -30,7 +30,7 @@ struct Host {
 }
 
 async fn host() -> Host {
-    let (state, see_state) = watch::channel(State::default());
+    let (state, see_state) = watch::channel(State { generation: 1, ..State::default() });
     let root = watch::channel(Some(Arc::new(Inside::at("/").unwrap()))).1;
     let (wish, wishes) = mpsc::channel(4);
     let agent = Agent::new(see_state, root, wish);

@@ -1,4 +1,5 @@
-//! What the host asks about disks: each is done by a helper process, one at a time.
+//! What the host asks about disks: each is done by a helper process, one at a time; so are trims, which take
+//! long, but beside the others.
 //!
 //! Invariant: a helper's words are bounded; a request that breaks off leaves its helper to end.
 
@@ -52,7 +53,9 @@ impl Agent {
             Ok(asked) => asked,
             Err(answer) => return answer,
         };
-        match self.help(&["trim", &serial]).await {
+        // Not in turn with the others: a release is not waited for as long as a trim may take.
+        let _turn = self.trims.lock().await;
+        match self.help_at_once(&["trim", &serial]).await {
             Err(answer) => answer,
             Ok(out) if out.status.success() => {
                 let bytes = String::from_utf8_lossy(&out.stdout).trim().parse().unwrap_or_default();
@@ -111,11 +114,16 @@ impl Agent {
     }
 
     /// Runs a helper on the machine's root, after those before it.
-    pub(super) async fn help(&self, arguments: &[&str]) -> Result<Output, Answer> {
+    async fn help(&self, arguments: &[&str]) -> Result<Output, Answer> {
+        let _turn = self.disks.lock().await;
+        self.help_at_once(arguments).await
+    }
+
+    /// Runs a helper on the machine's root.
+    pub(super) async fn help_at_once(&self, arguments: &[&str]) -> Result<Output, Answer> {
         let Some(root) = self.root.borrow().clone() else {
             return Err(refuse(refusal(503, "the machine's root is not mounted", None)));
         };
-        let _turn = self.disks.lock().await;
         let mut command = again(arguments[0]);
         command.args(arguments[1..].iter().filter(|a| !a.is_empty()));
         let run = || {

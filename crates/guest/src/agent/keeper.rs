@@ -6,18 +6,18 @@
 use super::power;
 use super::server::{Agent, Wish};
 use crate::exec::Commands;
-use crate::fact::{Board, Fact, JOURNAL, Journal, RUN};
+use crate::fact::{Board, Fact, JOURNAL, Journal, RUN, Volume, covering};
 use crate::grow::growing;
 use crate::inside::Inside;
 use crate::setup::{CHANGE, Change};
-use crate::{again, disk, log};
+use crate::{again, disk, log, mounted};
 use proto::{GrowDisk, Grown, GuestConfig, State};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,11 @@ use tokio::time::timeout;
 
 /// How long a hello waits for its configuration to be applied.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is looked whether all disks are where they shall be: an init mounts over them, and what kept
+/// one from being mounted may have passed.
+const LOOK: Duration = Duration::from_secs(60);
+/// How often a disk that cannot be mounted is tried again by itself; each hello tries again, too.
+const TRIES: u32 = 5;
 /// What a helper reports at its end.
 enum Ended {
     Apply(Option<ExitStatus>),
@@ -45,6 +50,8 @@ struct Keeper {
     applying: bool,
     /// Per serial: nothing while a growth runs, else the size that the last one was for.
     grown: BTreeMap<String, Option<u64>>,
+    /// How often disks that could not be mounted were tried again.
+    tries: u32,
     /// Those who wait for a disk to be filled.
     waiting: Vec<(GrowDisk, oneshot::Sender<Grown>)>,
     ended: mpsc::Sender<Ended>,
@@ -75,6 +82,7 @@ pub fn start() -> io::Result<Arc<Agent>> {
         wanted: None,
         applying: false,
         grown: BTreeMap::new(),
+        tries: 0,
         waiting: Vec::new(),
         ended,
     };
@@ -93,6 +101,8 @@ impl Keeper {
         commands: Arc<Commands>,
     ) {
         let mut stopping = None;
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 edge = edges.async_io(Interest::READABLE, |fd| Ok(rustix::io::read(fd, &mut [0; 4096])?)) => {
@@ -116,6 +126,7 @@ impl Keeper {
                     }
                 },
                 Some(end) = ends.recv() => self.end(end),
+                _ = looks.tick() => self.look(),
                 else => return,
             }
         }
@@ -169,15 +180,45 @@ impl Keeper {
         });
     }
 
+    /// Looks whether all disks are where they shall be.
+    fn look(&mut self) {
+        for (serial, volume) in &self.board.volumes {
+            let about = covering(serial);
+            let covered = self.is_there(volume) == Some(false);
+            if covered == self.board.note(&about).is_some() {
+                continue;
+            }
+            let text = format!(
+                "disk {serial} is not what is seen at {}: something else is mounted over it, or in its place",
+                volume.path
+            );
+            self.journal.post(&Fact::Note { about, text: covered.then_some(text) });
+        }
+        if self.board.ready && !self.board.failed.is_empty() && self.tries < TRIES && self.wanted.is_none() {
+            self.tries += 1;
+            self.wanted = self.board.applied.clone().map(Box::new);
+            self.apply();
+        }
+    }
+
+    /// Whether a disk is what is seen where it was mounted; nothing if that cannot be told.
+    fn is_there(&self, volume: &Volume) -> Option<bool> {
+        let inside = self.root.borrow().clone()?;
+        let there = inside.open(&volume.path, OFlags::PATH, Mode::empty()).ok()?;
+        mounted::is_on(there.as_fd(), &volume.disk).ok()
+    }
+
     /// Begins to apply what is wanted, unless it is there already.
     fn apply(&mut self) {
         let Some(new) = self.wanted.take_if(|_| !self.applying) else { return };
         // One that is older than what was applied comes from a host that has not caught up.
-        if self.board.applied.as_ref().is_some_and(|now| *now == *new || new.generation < now.generation) {
+        let missing = new.mounts.iter().any(|m| self.board.failed.contains(&m.serial));
+        let done = |now: &GuestConfig| (*now == *new && !missing) || new.generation < now.generation;
+        if self.board.applied.as_ref().is_some_and(done) {
             return;
         }
         let Some(root) = self.root.borrow().clone() else { return };
-        let released = self.board.released.iter().cloned().collect();
+        let released = self.board.released.union(&self.board.failed).cloned().collect();
         let change = Change { new: *new, old: self.board.applied.clone(), released };
         let begun = serde_json::to_vec(&change)
             .map_err(io::Error::from)
@@ -199,8 +240,10 @@ impl Keeper {
     /// Begins to grow every file system whose disk has another size than when it was last grown.
     fn grow(&mut self) {
         let root = self.board.root.iter().map(|(serial, disk)| (serial, disk, "/"));
-        let volumes = self.board.volumes.iter().filter(|(_, v)| !v.read_only);
-        let volumes = volumes.map(|(serial, v)| (serial, &v.disk, v.path.as_str()));
+        // What is seen in the place of one instead is not to be grown.
+        let volumes =
+            self.board.volumes.iter().filter(|(_, v)| !v.read_only && self.is_there(v) == Some(true));
+        let volumes: Vec<_> = volumes.map(|(serial, v)| (serial, &v.disk, v.path.as_str())).collect();
         let Some(inside) = self.root.borrow().clone() else { return };
         for (serial, disk, path) in root.chain(volumes) {
             let Ok(size) = disk::size(disk) else { continue };
@@ -231,7 +274,8 @@ impl Keeper {
                 continue;
             }
             let root = self.board.root.as_ref().is_some_and(|(serial, _)| *serial == asked.serial);
-            let volume = self.board.volumes.get(&asked.serial).is_some_and(|v| !v.read_only);
+            let volume = self.board.volumes.get(&asked.serial);
+            let volume = volume.is_some_and(|v| !v.read_only && self.is_there(v) == Some(true));
             let note = match self.grown.get(&asked.serial) {
                 _ if !root && !volume => Some("it is not mounted for writing in the guest".to_owned()),
                 Some(Some(size)) if *size >= asked.bytes => self.board.note(&growing(&asked.serial)),

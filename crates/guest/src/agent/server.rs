@@ -18,9 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 /// Silence after which the host is asked whether it is there, and how long it may take to answer.
 const PING: Duration = Duration::from_secs(10);
+/// How long a command waits until what it may count on was done.
+const PREPARED: Duration = Duration::from_secs(5);
 const STREAMS: u32 = 64;
 const STREAM_WINDOW: u32 = 128 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -51,6 +54,8 @@ pub struct Agent {
     pub commands: Arc<Commands>,
     /// Held while a helper works on a disk.
     pub disks: Mutex<()>,
+    /// Held while a helper trims one.
+    pub(super) trims: Mutex<()>,
     /// Held while file systems are asked what is in use.
     pub(super) asking: Arc<Mutex<()>>,
     /// What holds the file systems still.
@@ -64,8 +69,9 @@ impl Agent {
         root: watch::Receiver<Option<Arc<Inside>>>,
         wishes: mpsc::Sender<Wish>,
     ) -> Arc<Self> {
-        let (commands, disks, still) = (Commands::new(), Mutex::default(), Mutex::default());
-        Arc::new(Self { state, root, wishes, commands, disks, asking: Arc::default(), still })
+        let (commands, still) = (Commands::new(), Mutex::default());
+        let (disks, trims) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { state, root, wishes, commands, disks, trims, asking: Arc::default(), still })
     }
 
     /// One that knows nothing and does nothing.
@@ -129,6 +135,9 @@ impl Agent {
         let Some(root) = self.root.borrow().clone() else {
             return refuse(refusal(503, "the machine's root is not mounted", None));
         };
+        // A guest that has just booted may not have mounted its volumes yet, which a command counts on.
+        let mut state = self.state.clone();
+        let _ = timeout(PREPARED, state.wait_for(|s| s.generation > 0 || s.error.is_some())).await;
         match self.commands.place() {
             Some(place) => exec::answer(&root, body, place).await,
             None => refuse(refusal(503, "the machine runs too many commands or shuts down", None)),

@@ -63,6 +63,7 @@ fn root(journal: &Journal, config: &GuestConfig) -> io::Result<Inside> {
     let kind = superblock::detect(&disk).map_err(|e| told("holds no root", e))?;
     std::fs::create_dir_all(NEW_ROOT)?;
     volumes::replay(&disk, kind);
+    let sound = superblock::sound(&disk, kind);
     let options = volumes::options(kind);
     let mount_it = || {
         mount(format!("/dev/{disk}"), NEW_ROOT, kind.name(), MountFlags::empty(), options)
@@ -81,6 +82,7 @@ fn root(journal: &Journal, config: &GuestConfig) -> io::Result<Inside> {
         journal.outcome("the machine's identity", renewed);
     }
     log::say(&format!("mounted the root disk {serial} ({disk}, {})", kind.name()));
+    journal.outcome("the root's file system", sound);
     let inside = Inside::at(NEW_ROOT)?;
     journal.post(&Fact::RootMounted { serial: serial.clone(), disk });
     Ok(inside)

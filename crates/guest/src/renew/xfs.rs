@@ -272,7 +272,11 @@ mod tests {
         let file = at.join("file");
         let text = std::fs::read_to_string(&file).unwrap_or_default() + "line\n";
         std::fs::write(&file, &text).unwrap();
-        told("umount", &[], at);
+        // A thread that was just forking has the file open in its child until that runs its program.
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !Command::new("umount").arg(at).status().unwrap().success() {
+            assert!(std::time::Instant::now() < end, "it stays mounted");
+        }
         text
     }
 
