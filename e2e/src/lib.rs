@@ -24,6 +24,10 @@ use std::time::{Duration, Instant};
 
 /// How long the daemon may take to answer after its start, and to end after a signal.
 const DAEMON: Duration = Duration::from_secs(60);
+/// How long a guest may take, on a host that is busy with others, for what it does by itself.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+/// How long any command may take; one that takes longer stands still.
+const COMMAND: Duration = Duration::from_secs(1200);
 
 /// A daemon and its data directory.
 pub struct Host {
@@ -122,6 +126,8 @@ impl Host {
     fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(program());
         command.args(args).env("SISTEMO_DATA_DIR", &self.data).env_remove("SISTEMO_URL");
+        // The defaults are for hosts with something to spare.
+        command.env("SISTEMO_STOP_TIMEOUT", "300s").env("SISTEMO_SSH_TIMEOUT", "300s");
         command.envs(self.settings.iter().map(|(k, v)| (k, v)));
         command
     }
@@ -199,7 +205,20 @@ impl Host {
 
     /// Runs a command with exactly these arguments.
     pub fn args<S: AsRef<OsStr>>(&self, args: &[S]) -> Ran {
-        self.command(args).stdin(Stdio::null()).output().expect("sistemo can be run").into()
+        let mut command = self.command(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("sistemo can be run");
+        let (pid, (ended, end)) = (Pid::from_child(&child), std::sync::mpsc::channel::<()>());
+        let guard = std::thread::spawn(move || {
+            // Killed before it is waited for, so that its number is its own.
+            if end.recv_timeout(COMMAND) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        });
+        let ran = child.wait_with_output().expect("it is our child");
+        let _ = ended.send(());
+        guard.join().expect("it only waits");
+        ran.into()
     }
 
     /// Begins a command with these arguments and pipes to all of its streams.
@@ -256,6 +275,20 @@ impl Host {
     /// Runs a shell script in a machine; returns its trimmed output.
     pub fn sh(&self, machine: &str, script: &str) -> String {
         self.ok_args(&["machine", "exec", machine, "--", "sh", "-c", script]).trim().to_owned()
+    }
+
+    /// Waits until this script, run in a machine, says what is right; what it said.
+    pub fn sh_until(&self, machine: &str, script: &str, right: impl Fn(&str) -> bool) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let ran = self.args(&["machine", "exec", machine, "--", "sh", "-c", script]);
+            let said = ran.out.trim();
+            if ran.code == 0 && right(said) {
+                return said.to_owned();
+            }
+            assert!(Instant::now() < end, "{script}: {ran:?}");
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
     }
 
     /// A volume's file.

@@ -19,7 +19,7 @@ impl Engine {
     /// `database-failed`.
     pub fn housekeep(&self) -> Result<(), Problem> {
         let now = self.now();
-        let keep = i64::try_from(self.0.settings.history_keep.as_millis()).unwrap_or(i64::MAX);
+        let keep = i64::try_from(self.settings().history_keep.as_millis()).unwrap_or(i64::MAX);
         let oldest = Timestamp::from_millis(now.millis().saturating_sub(keep).max(0));
         self.trim(key::HISTORY, oldest)?;
         self.trim(key::OPERATIONS, oldest)?;
@@ -61,7 +61,7 @@ impl Engine {
 
     /// The newest key that is beyond the size that may be kept.
     fn excess(&self, prefix: &str) -> Result<Option<String>, Problem> {
-        let most = self.0.settings.history_size.bytes();
+        let most = self.settings().history_size.bytes();
         let mut page = self.0.db.0.scan(prefix, Limit::Last(PAGE))?;
         let mut held = 0u64;
         loop {

@@ -53,7 +53,7 @@ pub use settings::{Reserve, Settings};
 
 use db::Db;
 use port::Ports;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use store::Store;
 use types::Problem;
 
@@ -66,7 +66,7 @@ struct Inner {
     db: Db,
     told: Arc<store::Telling>,
     ports: Ports,
-    settings: Settings,
+    settings: std::sync::RwLock<Arc<Settings>>,
     live: live::Live,
     queue: run::queue::Queue,
     access_epoch: std::sync::atomic::AtomicU64,
@@ -78,6 +78,8 @@ struct Inner {
     steady: std::sync::Mutex<run::steady::Steady>,
     /// Those who read a volume just now: they end with this process.
     exports: std::sync::Mutex<std::collections::HashSet<types::OperationId>>,
+    /// The guests that trim just now.
+    trims: run::trims::Trims,
     /// The pools of which it has been said that they are nearly full.
     warned: std::sync::Mutex<std::collections::BTreeSet<(String, room::Mark)>>,
 }
@@ -94,7 +96,7 @@ impl Engine {
             db: Db(told.clone()),
             told,
             ports,
-            settings,
+            settings: std::sync::RwLock::new(Arc::new(settings)),
             live: live::Live::default(),
             queue: run::queue::Queue::default(),
             access_epoch: std::sync::atomic::AtomicU64::default(),
@@ -103,6 +105,7 @@ impl Engine {
             workers: 0.into(),
             steady: std::sync::Mutex::default(),
             exports: std::sync::Mutex::default(),
+            trims: run::trims::Trims::default(),
             warned: std::sync::Mutex::default(),
         };
         recover::refuse_half(&*inner.db.0)?;
@@ -117,6 +120,26 @@ impl Engine {
     #[must_use]
     pub fn under(&self, conditions: Conditions) -> Self {
         Self(Arc::clone(&self.0), Some(Arc::new(conditions)))
+    }
+
+    /// Heeds these settings from now on, but for those that hold until it is opened anew: the node's name, the
+    /// default network, the number of workers and the reconciler interval.
+    pub fn heed(&self, new: Settings) {
+        let mut settings = self.0.settings.write().unwrap_or_else(PoisonError::into_inner);
+        *settings = Arc::new(Settings {
+            node: settings.node.clone(),
+            reconciler_interval: settings.reconciler_interval,
+            bridge: settings.bridge.clone(),
+            gateway: settings.gateway,
+            prefix: settings.prefix,
+            workers: settings.workers,
+            ..new
+        });
+    }
+
+    /// The settings as they are now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.0.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Calls `f` with every revision of the store. It must not block.

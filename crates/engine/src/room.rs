@@ -83,7 +83,7 @@ impl Engine {
                 format!("no room to make {what}: it takes {needs} at once, and {} are free", room.free);
             return Err(Problem::new(Code::PoolFull, text).hint(hint));
         }
-        let reserve = self.0.settings.pool_reserve.of(room.total);
+        let reserve = self.settings().pool_reserve.of(room.total);
         if room.free.bytes() - needs.bytes() < reserve.bytes() {
             let text = format!(
                 "no room to make {what}: {} are free, and pool.reserve keeps {reserve} so",
@@ -163,13 +163,13 @@ impl Engine {
     pub fn room_warning(&self, pool: &str) -> Option<String> {
         let room = self.room(pool).ok()?;
         let full = percent(room);
-        (full >= self.0.settings.pool_warn)
+        (full >= self.settings().pool_warn)
             .then(|| format!("pool \"{pool}\" is {full} % full: {} of {} are free", room.free, room.total))
     }
 
     /// What the volumes of a pool of this size may grow to, if that is limited.
     pub(crate) fn promise_limit(&self, total: ByteSize) -> Option<ByteSize> {
-        let most = u128::from(total.bytes()) * u128::from(self.0.settings.pool_overcommit?) / 100;
+        let most = u128::from(total.bytes()) * u128::from(self.settings().pool_overcommit?) / 100;
         Some(ByteSize(u64::try_from(most).unwrap_or(u64::MAX)))
     }
 
@@ -178,7 +178,7 @@ impl Engine {
         let most = self.promise_limit(self.room(pool).ok()?.total)?;
         let promised = self.committed(pool).ok()?;
         let free = ByteSize(most.bytes().saturating_sub(promised.bytes()));
-        (percent(Capacity { total: most, free }) >= self.0.settings.pool_warn).then(|| {
+        (percent(Capacity { total: most, free }) >= self.settings().pool_warn).then(|| {
             format!(
                 "the volumes of pool \"{pool}\" may grow to {promised}, and pool.overcommit allows {most}"
             )
@@ -194,7 +194,7 @@ impl Engine {
     /// 1 GiB is enough. With less free than that its trash goes.
     fn reserve(&self, total: ByteSize) -> ByteSize {
         let least = (total.bytes() / 100).min(ByteSize::gib(1).bytes());
-        ByteSize(self.0.settings.pool_reserve.of(total).bytes().max(least))
+        ByteSize(self.settings().pool_reserve.of(total).bytes().max(least))
     }
 
     /// What the pool lacks to its reserve. `None` if it has it.

@@ -99,3 +99,25 @@ impl Default for Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::World;
+
+    #[test]
+    fn what_can_change_does_so_at_once_and_the_rest_waits_for_a_restart() {
+        let engine = World::new().boot(Settings::default()).unwrap();
+        engine.heed(Settings {
+            node: "other".into(),
+            workers: 3,
+            prefix: 24,
+            max_vcpus: 1,
+            trash_keep: Duration::from_secs(3600),
+            ..Settings::default()
+        });
+        let now = engine.settings();
+        assert_eq!((now.max_vcpus, now.trash_keep), (1, Duration::from_secs(3600)));
+        assert_eq!((now.node.as_str(), now.workers, now.prefix), ("localhost", 8, 16));
+    }
+}

@@ -165,7 +165,7 @@ impl Engine {
 
     /// Refuses what would promise more than `pool.overcommit` allows; what takes back is always allowed.
     pub(crate) fn within_overcommit(&self, pool: &str, have: u64, new: u64) -> Result<(), Problem> {
-        if self.0.settings.pool_overcommit.is_none() || new <= have {
+        if self.settings().pool_overcommit.is_none() || new <= have {
             return Ok(());
         }
         let Ok(room) = self.pool(pool).and_then(|pool| pool.capacity()) else { return Ok(()) };

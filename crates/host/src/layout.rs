@@ -173,6 +173,11 @@ impl Layout {
         self.run_of(machine, run).join("guest.json")
     }
 
+    /// The mark that a run's guest stood for a daemon which is gone: its clock is late.
+    pub fn late_clock(&self, machine: MachineId, run: RunId) -> PathBuf {
+        self.run_of(machine, run).join("late")
+    }
+
     /// The socket of a run's agent channel.
     pub fn agent_socket(&self, machine: MachineId, run: RunId) -> PathBuf {
         self.run_of(machine, run).join("agent.sock")

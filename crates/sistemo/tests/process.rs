@@ -253,6 +253,14 @@ fn settings_are_read_again_on_sighup() {
     assert_eq!(origin, "default");
     let (_, origin) = of("listen");
     assert!(origin.ends_with("config.toml:1:10"), "{origin}");
+    assert_eq!(run(dir.path(), &["volume", "create", "2G", "--name", "large"]).code, 0);
+    hup("[limits]\nmax_storage = \"1G\"\n[trash]\nkeep = \"1h\"\n");
+    daemon.wait_for("the settings were read again");
+    refused(&run(dir.path(), &["volume", "create", "2G", "--name", "larger"]), "limit-exceeded", 4);
+    let deleted = run(dir.path(), &["volume", "delete", "large", "-y", "-o", "json"]);
+    let deleted: types::Operation = serde_json::from_str(&deleted.out).unwrap();
+    let kept = deleted.restorable_until.unwrap().0.duration_since(deleted.created_at.0);
+    assert!((3599..7200).contains(&kept.as_secs()), "{kept:?}");
     hup("workers = 0\n");
     daemon.wait_for("the settings stay as they were");
     hup("log = \"warn\"\n");

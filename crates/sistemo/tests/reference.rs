@@ -30,7 +30,9 @@ fn page() -> String {
          Lengths of time are written like `90s`, `5m`, `24h` or `7d`; a bare number means seconds. A\n\
          dot in a key separates a table from its key: `hypervisor.accel` is\n\n\
          ```toml\n[hypervisor]\naccel = \"tcg\"\n```\n\n\
-         | key | variable | flag | default | meaning |\n|---|---|---|---|---|\n",
+         A daemon that gets SIGHUP reads its settings again. What is `live` holds from then on; of the\n\
+         others it says in its log that they need a restart.\n\n\
+         | key | variable | flag | default | SIGHUP | meaning |\n|---|---|---|---|---|---|\n",
     );
     for key in KEYS {
         let code = |text: &str| {
@@ -38,7 +40,8 @@ fn page() -> String {
         };
         let (name, env, flag) = (code(key.name), code(key.env), code(key.flag));
         let (default, help) = (code(key.default), key.help);
-        writeln!(out, "| {name} | {env} | {flag} | {default} | {help} |").unwrap();
+        let when = if key.live { "live" } else { "restart" };
+        writeln!(out, "| {name} | {env} | {flag} | {default} | {when} | {help} |").unwrap();
     }
     out.push_str(
         "\nWithout root, the data directory is `$XDG_DATA_HOME/sistemo`, or `~/.local/share/sistemo`.\n\n\

@@ -1,7 +1,7 @@
 //! Disks of machines that run: they grow, come, go, and give back what is not used.
 
 use crate::{GIB, ROOT_FS};
-use e2e::{Host, hypervisor, until};
+use e2e::{Host, PATIENCE, hypervisor, until};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
@@ -37,15 +37,16 @@ fn volumes_grow_come_and_go_in_running_machines() {
 
     host.refused("volume resize web-root 1GB", "cannot-shrink", 4);
     host.ok("volume resize web-root 10GB");
-    assert_eq!(host.sh("web", ROOT_FS), (10 * GIB).to_string());
+    host.sh_until("web", ROOT_FS, |said| said == (10 * GIB).to_string());
     assert!(df(&host, "web", "/") > 9 * GIB);
 
     host.ok("machine volume attach web appdata");
-    host.sh("web", "findmnt -no TARGET /mnt/appdata && echo one > /mnt/appdata/mark");
+    host.sh_until("web", "findmnt -no TARGET /mnt/appdata", |said| said == "/mnt/appdata");
+    host.sh("web", "echo one > /mnt/appdata/mark");
     host.refused("machine volume attach web appdata", "volume-in-use", 4);
     host.refused("volume delete appdata -y", "volume-in-use", 4);
     host.ok("volume resize appdata 3GB");
-    assert!(df(&host, "web", "/mnt/appdata") > 2 * GIB);
+    until("it has grown", PATIENCE, || (df(&host, "web", "/mnt/appdata") > 2 * GIB).then_some(()));
 
     // While somebody uses it, it stays, and whoever that is can go on.
     host.sh("web", "cd /mnt/appdata && setsid sleep 7654 >/dev/null 2>&1 </dev/null & echo");
@@ -65,9 +66,9 @@ fn volumes_grow_come_and_go_in_running_machines() {
     // Another machine that runs gets it as it was left, and has it again after a restart inside.
     host.ok("machine deploy debian --name api --memory 256M");
     host.ok("machine volume attach api appdata:/srv/data");
-    assert_eq!(host.sh("api", "cat /srv/data/mark"), "one\ntwo");
+    host.sh_until("api", "cat /srv/data/mark", |said| said == "one\ntwo");
     reboot(&host, "api");
-    until("it is mounted", Duration::from_secs(60), || {
+    until("it is mounted", PATIENCE, || {
         (host.args(&["machine", "exec", "api", "--", "cat", "/srv/data/mark"]).out == "one\ntwo\n")
             .then_some(())
     });
@@ -79,27 +80,45 @@ fn volumes_grow_come_and_go_in_running_machines() {
     assert_eq!(host.json("volume show appdata")["status"], "detached");
     assert_eq!(host.sh("api", "findmnt -no TARGET /srv/data || ls /sys/block | grep -c ^vd"), "2");
     host.ok("machine volume attach web appdata:none");
-    assert_eq!(host.sh("web", "findmnt -rno SOURCE | grep -c ^/dev/vd; ls /sys/block | grep -c ^vd"), "2\n3");
+    // A guest sees what was plugged in a moment later.
+    host.sh_until("web", "ls /sys/block | grep -c ^vd", |said| said == "3");
+    assert_eq!(host.sh("web", "findmnt -rno SOURCE | grep -c ^/dev/vd"), "2");
     let (_, name) = named(&host, "web", "appdata");
-    host.sh("web", &format!("udevadm settle; test -b {name}"));
+    host.sh_until("web", &format!("test -b {name} && echo there"), |said| said == "there");
     reboot(&host, "api");
     assert_eq!(host.sh("api", "ls /sys/block | grep -c ^vd"), "2");
+
+    // What is mounted by its name stays where it is until its machine starts anew, whatever it is called.
+    let mounted = "findmnt -rno TARGET | grep ^/mnt/ | sort; cat /mnt/*/mark";
+    host.ok("volume create 64M --name data");
+    host.ok("machine volume attach api data");
+    host.sh_until("api", "findmnt -no TARGET /mnt/data", |said| said == "/mnt/data");
+    host.sh("api", "echo kept > /mnt/data/mark");
+    host.ok("volume rename data kept");
+    host.ok("machine label api a=b");
+    assert_eq!(host.sh("api", mounted), "/mnt/data\nkept");
+    // Nor is its place another's.
+    host.ok("volume create 64M --name data");
+    let ran = host.run("machine volume attach api data");
+    assert!(ran.code == 0 && ran.err.contains("warning: "), "{ran:?}");
+    assert_eq!(host.sh("api", mounted), "/mnt/data\nkept");
 
     // An image without an init has no udev: the agent names its disks, also those that come later.
     host.sh("api", "rm -f /sbin/init /lib/systemd/systemd");
     host.ok("machine restart api");
     assert_eq!(host.sh("api", "pidof systemd-udevd || cat /proc/1/comm"), "sistemo-agent");
+    assert_eq!(host.sh("api", mounted), "/mnt/data\n/mnt/kept\nkept");
     let (root, name) = named(&host, "api", "api-root");
     assert_eq!(host.sh("api", &format!("readlink -f {name}")), host.sh("api", "findmnt -no SOURCE /"));
     host.ok("volume create 64M --name bare --fs none");
     host.ok("machine volume attach api bare:none");
     let (bare, name) = named(&host, "api", "bare");
-    until("it has its name", Duration::from_secs(10), || {
+    until("it has its name", PATIENCE, || {
         (host.args(&["machine", "exec", "api", "--", "test", "-b", &name]).code == 0).then_some(())
     });
     assert_eq!(host.sh("api", &format!("cat /sys/block/$(basename $(readlink {name}))/serial")), bare);
     host.ok("machine volume detach api bare");
-    until("its name is gone", Duration::from_secs(10), || {
+    until("its name is gone", PATIENCE, || {
         let names = host.sh("api", "ls /dev/disk/by-id");
         (!names.contains(&bare) && names.contains(&root)).then_some(())
     });

@@ -56,7 +56,7 @@ impl Engine {
                 Ok(self.holds(&mark))
             }
             None => {
-                change.absent(key::halting(&self.0.settings.node));
+                change.absent(key::halting(&self.settings().node));
                 Ok(false)
             }
         }
@@ -64,7 +64,7 @@ impl Engine {
 
     /// The mark, whatever it says.
     pub(crate) fn mark(&self) -> Result<Option<Rev<Halting>>, Problem> {
-        self.0.db.get(&key::halting(&self.0.settings.node))
+        self.0.db.get(&key::halting(&self.settings().node))
     }
 
     /// Whether a mark is of the present boot.
@@ -82,7 +82,7 @@ impl Engine {
     }
 
     fn mark_host(&self, actor: &Actor, verb: Verb, host_boot: Option<String>) -> Result<Operation, Problem> {
-        let node = self.0.settings.node.clone();
+        let node = self.settings().node.clone();
         let accepted = self.admit(actor, verb, (Kind::Node, &node), |draft| {
             let read = self.mark()?;
             let id = read.as_ref().map_or_else(|| self.0.ports.clock.new_id(), |mark| mark.id);

@@ -132,7 +132,7 @@ impl Engine {
             id,
             name: Name::new(&name)?,
             generation: 1,
-            node: self.0.settings.node.clone(),
+            node: self.settings().node.clone(),
             created_at: self.0.ports.clock.now(),
             source,
             stamp: stamp.to_owned(),

@@ -35,7 +35,7 @@ impl Engine {
                 return Err(taken(Kind::Volume, name.as_str()));
             }
         }
-        let most = self.0.settings.max_storage;
+        let most = self.settings().max_storage;
         let asked = req.size_bytes.map(|bytes| size(bytes, MIN_VOLUME)).transpose()?;
         if let Some(too_much) = asked.into_iter().chain(length.map(ByteSize)).find(|size| *size > most) {
             return Err(beyond(too_much, most));

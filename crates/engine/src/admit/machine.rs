@@ -47,7 +47,7 @@ impl Engine {
     }
 
     fn decide_deploy(&self, draft: &mut Draft, req: &DeployMachine) -> Result<(), Problem> {
-        let settings = &self.0.settings;
+        let settings = self.settings();
         let vcpus = req.vcpus.unwrap_or(settings.default_vcpus);
         if !(1..=MAX_VCPUS).contains(&vcpus) {
             return Err(invalid(format!("{vcpus} vCPUs: the number must be 1 to {MAX_VCPUS}")));
@@ -148,7 +148,7 @@ impl Engine {
         // Without a wish, an image that is larger than the default still fits.
         let wanted = match storage {
             Some(bytes) => size(bytes, ByteSize::mib(1))?,
-            None => self.0.settings.default_storage.max(image.size.unwrap_or_default().round_up_mib()),
+            None => self.settings().default_storage.max(image.size.unwrap_or_default().round_up_mib()),
         };
         if let Some(least) = image.size.filter(|s| *s > wanted) {
             return Err(too_small(wanted, least));
@@ -303,7 +303,7 @@ impl Engine {
 
     /// Refuses more than the operator lets one machine have.
     fn within_limits(&self, vcpus: u32, memory: ByteSize) -> Result<(), Problem> {
-        let settings = &self.0.settings;
+        let settings = self.settings();
         let beyond = |what: String, key: &str, most: String| {
             Err(Problem::new(Code::LimitExceeded, format!("{what}, and {key} allows {most}"))
                 .hint(format!("ask for less, or raise {key}")))
@@ -499,7 +499,7 @@ impl Engine {
             self.refuse_protected(draft, &record, preserve_storage)?;
             let mut spec = record.spec.value.clone();
             let now = self.0.ports.clock.now();
-            let keep = (!for_good).then(|| after(now, self.0.settings.trash_keep));
+            let keep = (!for_good).then(|| after(now, self.settings().trash_keep));
             draft.operation.restorable_until = keep;
             spec.deleting = Some(MachineDeletion {
                 at: now,

@@ -19,7 +19,7 @@ impl Engine {
     /// Makes the record of the default network, or brings it up to the settings while no machine
     /// has an address in it.
     pub(crate) fn ensure_default_network(&self) -> Result<(), Problem> {
-        let settings = &self.0.settings;
+        let settings = self.settings();
         let name = Name::new(DEFAULT)?;
         let have = match self.0.db.find::<NetworkSpec>(DEFAULT) {
             Ok(record) => Some(record),

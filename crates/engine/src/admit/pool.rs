@@ -52,7 +52,7 @@ impl Engine {
                 id,
                 name: req.name.clone(),
                 generation: 1,
-                node: self.0.settings.node.clone(),
+                node: self.settings().node.clone(),
                 created_at: self.now(),
                 on,
                 deleting: None,

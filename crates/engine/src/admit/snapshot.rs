@@ -139,7 +139,7 @@ impl Engine {
             id,
             name,
             generation: 1,
-            node: self.0.settings.node.clone(),
+            node: self.settings().node.clone(),
             created_at: self.now(),
             volume: of.id,
             volume_name: of.name.clone(),
@@ -187,7 +187,7 @@ impl Engine {
                     .hint("`sistemo operation list` shows by what; try again once that has ended"));
             }
             let lost = record.status.fault.is_some();
-            let keep_until = (!for_good && !lost).then(|| after(self.now(), self.0.settings.trash_keep));
+            let keep_until = (!for_good && !lost).then(|| after(self.now(), self.settings().trash_keep));
             draft.operation.restorable_until = keep_until;
             let operation = draft.operation.id;
             let going = SnapshotDeletion { at: self.now(), keep_until, operation, because: None };

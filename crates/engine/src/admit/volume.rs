@@ -99,7 +99,7 @@ impl Engine {
             id,
             name,
             generation: 1,
-            node: self.0.settings.node.clone(),
+            node: self.settings().node.clone(),
             created_at: self.0.ports.clock.now(),
             role,
             pool,
@@ -123,7 +123,7 @@ impl Engine {
 
     /// Refuses a size beyond what the operator allows.
     pub(super) fn within_storage(&self, name: &Name, size: ByteSize) -> Result<(), Problem> {
-        let most = self.0.settings.max_storage;
+        let most = self.settings().max_storage;
         if size <= most {
             return Ok(());
         }
@@ -259,7 +259,7 @@ impl Engine {
             if record.spec.protected {
                 return Err(protected(Kind::Volume, &record.spec.name));
             }
-            let keep = after(self.0.ports.clock.now(), self.0.settings.trash_keep);
+            let keep = after(self.0.ports.clock.now(), self.settings().trash_keep);
             // What was never filled never held anyone's data.
             let keep = (record.status.filled && !for_good).then_some(keep);
             draft.operation.restorable_until = keep;

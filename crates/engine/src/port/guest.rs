@@ -59,11 +59,12 @@ pub trait Guest: Send + Sync {
     fn set_clock(&self, machine: MachineId, run: RunId) -> Result<(), Fault>;
 
     /// Tells the agent the plan as it is now, so that it mounts what is new; and keeps it for agents
-    /// that start later in this run, as after a reboot inside the guest. Returns once it was applied;
-    /// what of it failed is a note.
+    /// that start later in this run, as after a reboot inside the guest. What is mounted by its volume's
+    /// name stays where it is until the next run. Returns once it was applied; what of it failed is a note.
     ///
     /// # Errors
-    /// `guest-unreachable` (passing), `guest-failed`, `io-error`.
+    /// `guest-unreachable` (passing), `guest-failed`, also if another is still where a disk is to be mounted;
+    /// `io-error`.
     fn configure(&self, plan: &RunPlan) -> Result<(), Fault>;
 
     /// Makes the guest let go of a disk: unmounts it wherever it is mounted and writes out what is
@@ -103,6 +104,6 @@ pub trait Guest: Send + Sync {
     /// takes, which is minutes at most.
     ///
     /// # Errors
-    /// `guest-unreachable` (passing), `guest-failed`.
+    /// `guest-unreachable` (passing, unless it took long to come to that), `guest-failed`.
     fn trim(&self, machine: MachineId, run: RunId, serial: &str) -> Result<(), Fault>;
 }

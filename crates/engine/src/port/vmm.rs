@@ -58,6 +58,8 @@ pub struct RunDisk {
     pub role: VolumeRole,
     /// Where the guest mounts it; `None`: nowhere.
     pub mount: Option<String>,
+    /// Nobody asked for that place: it comes from the volume's name.
+    pub by_name: bool,
     /// The guest cannot write to it.
     pub read_only: bool,
     /// Who the content shall say it is ([`types::volume::VolumeSpec::identity`]).
@@ -148,8 +150,8 @@ pub trait Vmm: Send + Sync {
     fn resume(&self, machine: MachineId, run: RunId) -> Result<(), Fault>;
 
     /// Does `then` while the guest's processors stand and all that they asked of its disks is done. Whether
-    /// or not this succeeds, the guest goes on; one whose daemon dies meanwhile does once the next looks at
-    /// its health.
+    /// or not this succeeds, the guest goes on, with a clock that is late ([`super::Guest::set_clock`]); one
+    /// whose daemon dies meanwhile does once the next looks at its health, and its clock is set then.
     ///
     /// # Errors
     /// `guest-unreachable` (passing): `then` may not have been done.

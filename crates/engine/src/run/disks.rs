@@ -222,6 +222,7 @@ impl Engine {
             serial: disk.volume.short(),
             role: disk.role,
             mount,
+            by_name: disk.role == VolumeRole::Data && disk.mount == Mount::Default,
             read_only: disk.read_only,
             identity: volume.identity,
         })

@@ -54,7 +54,7 @@ impl Engine {
     /// What is not well.
     pub fn well(&self) -> Result<(), String> {
         self.0.db.0.revision().map_err(|e| e.to_string())?;
-        let (have, want) = (self.0.workers.load(Ordering::Relaxed), self.0.settings.workers.max(1));
+        let (have, want) = (self.0.workers.load(Ordering::Relaxed), self.settings().workers.max(1));
         if have < want {
             return Err(format!("{have} of {want} workers are left"));
         }

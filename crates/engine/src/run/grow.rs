@@ -7,8 +7,8 @@ use super::close::Ending;
 use super::disks::of_the_guest;
 use super::{Broken, Next};
 use crate::db::{Change, MachineRecord, Rev, VolumeRecord};
-use crate::plan::Answer;
 use crate::plan::grow::{Asked, Live, Open, Step, plan};
+use crate::plan::{Answer, Wait};
 use crate::port::{Grown, Health, ProcessObs};
 use crate::{Engine, key};
 use types::machine::{Desired, MachineSpec, Mount, Run};
@@ -100,8 +100,24 @@ impl Engine {
                 self.end_resizes(record, goes_on.into_iter().chain(note).collect())?;
             }
             Step::Trim => {
+                // Whoever has to wait for its turn has not failed: the end of another wakes it.
+                let _turn = match self.begin_trim(open.machine, record.spec.id) {
+                    Ok(turn) => turn,
+                    Err(on) => {
+                        return Ok(self.wait((Kind::Volume, record.spec.id.0), &Wait { until: None, on }));
+                    }
+                };
                 let before = self.allocated(record)?;
-                ports.guest.trim(open.machine, open.run, &serial)?;
+                match ports.guest.trim(open.machine, open.run, &serial) {
+                    Err(fault) if !fault.passing => {
+                        // It ends the trim alone: whatever else is wanted of the volume by now goes on.
+                        let why = self.named((Kind::Volume, record.spec.id.0), fault.problem);
+                        tracing::warn!(volume = %record.spec.name, code = %why.code, "not trimmed: {why}");
+                        self.end(record, Verb::VolumeTrim, || Ending::failed(why.clone()))?;
+                        return Ok(Next::Again);
+                    }
+                    other => other?,
+                }
                 let trimmed_bytes = Some(before.saturating_sub(self.allocated(record)?));
                 self.end(record, Verb::VolumeTrim, || Ending { trimmed_bytes, ..Ending::well() })?;
             }

@@ -101,7 +101,7 @@ impl Engine {
 
     /// What the operator wants of all machines.
     pub(super) fn rules(&self) -> Rules {
-        let settings = &self.0.settings;
+        let settings = self.settings();
         Rules { boot_timeout: settings.boot_timeout, restart_after_boot: settings.restart_after_boot }
     }
 
@@ -190,7 +190,7 @@ impl Engine {
                 new.fault = None;
             }
             (Step::BeginStop, Some(run)) => {
-                let timeout = self.0.settings.stop_timeout;
+                let timeout = self.settings().stop_timeout;
                 run.stop_deadline = Some(after(look.now, timeout));
                 run.stop_until =
                     Some(look.up.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));

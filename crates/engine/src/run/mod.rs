@@ -22,6 +22,7 @@ mod snapshot;
 mod stall;
 pub mod steady;
 mod trash;
+pub mod trims;
 mod volume;
 
 pub(crate) use machine::tap;
@@ -169,7 +170,7 @@ impl Engine {
 
     /// Starts the workers, and looks at everything once.
     pub fn start(&self) {
-        for n in 0..self.0.settings.workers.max(1) {
+        for n in 0..self.settings().workers.max(1) {
             self.0.workers.fetch_add(1, Ordering::Relaxed);
             let engine = self.clone();
             std::thread::Builder::new()
@@ -222,7 +223,7 @@ impl Engine {
             if let Err(problem) = self.resync() {
                 tracing::error!(code = %problem.code, "resync: {problem}");
             }
-            if self.0.queue.closed_within(self.0.settings.reconciler_interval) {
+            if self.0.queue.closed_within(self.settings().reconciler_interval) {
                 return;
             }
         }

@@ -35,7 +35,7 @@ impl Engine {
     pub(super) fn look_at_clock(&self) -> bool {
         let clock = &self.0.ports.clock;
         let mut steady = self.0.steady.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ms) = steady.look(clock.now(), clock.uptime(), self.0.settings.trash_keep) {
+        if let Some(ms) = steady.look(clock.now(), clock.uptime(), self.settings().trash_keep) {
             tracing::warn!(seconds = ms / 1000, "the clock was set; the trash is kept for longer");
         }
         steady.trusted()

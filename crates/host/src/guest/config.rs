@@ -2,6 +2,7 @@
 
 use engine::port::{RunDisk, RunPlan};
 use proto::{GuestConfig, Mount, Nic};
+use types::Name;
 use types::volume::VolumeRole;
 
 /// What guests are told beyond their plan.
@@ -22,7 +23,7 @@ pub fn describe(plan: &RunPlan, extras: &Extras) -> GuestConfig {
         root: root.map(|d| d.serial.clone()).unwrap_or_default(),
         root_identity: root.map(identity).unwrap_or_default(),
         modules: true,
-        mounts: mounts(plan),
+        mounts: mounts(plan, &[]),
         nics: plan
             .nics
             .iter()
@@ -43,14 +44,41 @@ fn identity(disk: &RunDisk) -> String {
     disk.identity.map(|id| id.hyphenated().to_string()).unwrap_or_default()
 }
 
-/// The data disks to mount.
-pub fn mounts(plan: &RunPlan) -> Vec<Mount> {
-    let data = plan.disks.iter().filter(|d| d.role == VolumeRole::Data);
+/// The data disks to mount in a run whose guest was told `told` before. What is mounted by its volume's
+/// name stays where it is, whatever the volume is called by now: who uses it has it there. What is to come to
+/// such a place is left out ([`shut_out`]).
+pub fn mounts(plan: &RunPlan, told: &[Mount]) -> Vec<Mount> {
     let one = |d: &RunDisk| {
-        let path = d.mount.clone()?;
+        let path = match stays(d, told) {
+            Some(path) => path.to_owned(),
+            None => d.mount.clone().filter(|path| !taken(plan, told, path))?,
+        };
         Some(Mount { serial: d.serial.clone(), path, read_only: d.read_only, identity: identity(d) })
     };
-    data.filter_map(one).collect()
+    data(plan).filter_map(one).collect()
+}
+
+/// The first volume that cannot be mounted before the next run, and the place where another still is.
+pub fn shut_out(plan: &RunPlan, told: &[Mount]) -> Option<(Name, String)> {
+    data(plan).filter(|d| stays(d, told).is_none()).find_map(|d| {
+        let path = d.mount.as_ref().filter(|path| taken(plan, told, path))?;
+        Some((d.name.clone(), path.clone()))
+    })
+}
+
+fn data(plan: &RunPlan) -> impl Iterator<Item = &RunDisk> {
+    plan.disks.iter().filter(|d| d.role == VolumeRole::Data)
+}
+
+/// Where a disk stays that is mounted by its volume's name, and was before.
+fn stays<'a>(disk: &RunDisk, told: &'a [Mount]) -> Option<&'a str> {
+    let by_name = |path: &str| path.strip_prefix("/mnt/").is_some_and(|name| Name::new(name).is_ok());
+    let before = told.iter().find(|m| m.serial == disk.serial && by_name(&m.path))?;
+    disk.by_name.then_some(before.path.as_str())
+}
+
+fn taken(plan: &RunPlan, told: &[Mount], path: &str) -> bool {
+    data(plan).any(|d| stays(d, told) == Some(path))
 }
 
 /// The host's name servers, as far as a guest can reach them: not those on loopback.
@@ -76,6 +104,65 @@ fn parse(resolv: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A run with these data disks: serial, name of the volume, and where it is mounted if that was asked for.
+    fn run(disks: &[(&str, &str, Option<&str>)]) -> RunPlan {
+        let disk = |(slot, (serial, name, asked)): (u8, &(&str, &str, Option<&str>))| RunDisk {
+            volume: types::VolumeId(uuid::Uuid::nil()),
+            pool: types::pool::DEFAULT_POOL.into(),
+            name: Name::new(name).unwrap(),
+            slot,
+            serial: (*serial).into(),
+            role: VolumeRole::Data,
+            mount: Some(asked.map_or_else(|| format!("/mnt/{name}"), str::to_owned)),
+            by_name: asked.is_none(),
+            read_only: false,
+            identity: None,
+        };
+        RunPlan {
+            machine: types::MachineId(uuid::Uuid::nil()),
+            name: Name::new("web").unwrap(),
+            generation: 1,
+            run: types::RunId(uuid::Uuid::nil()),
+            uid: 1,
+            vcpus: 1,
+            memory: types::ByteSize::gib(1),
+            kernel: String::new(),
+            disks: (1..).zip(disks).map(disk).collect(),
+            nics: vec![],
+        }
+    }
+
+    #[test]
+    fn what_is_mounted_by_its_name_stays_until_the_next_run() {
+        let paths = |all: &[Mount]| all.iter().map(|m| m.path.clone()).collect::<Vec<_>>();
+        let first = run(&[("a", "appdata", None), ("b", "logs", Some("/srv/logs"))]);
+        let told = mounts(&first, &[]);
+        assert_eq!(paths(&told), ["/mnt/appdata", "/srv/logs"]);
+
+        let renamed = run(&[("a", "data2", None), ("b", "old", Some("/srv/logs")), ("c", "new", None)]);
+        let now = mounts(&renamed, &told);
+        assert_eq!(paths(&now), ["/mnt/appdata", "/srv/logs", "/mnt/new"]);
+        assert_eq!(shut_out(&renamed, &told), None);
+        assert_eq!(paths(&mounts(&renamed, &now)), paths(&now));
+        assert_eq!(paths(&mounts(&renamed, &[])), ["/mnt/data2", "/srv/logs", "/mnt/new"]);
+
+        // What was asked for is as it was asked for, and what came to be without a place as the plan says.
+        let asked = run(&[("a", "data2", Some("/srv/a")), ("b", "old", None)]);
+        assert_eq!(paths(&mounts(&asked, &told)), ["/srv/a", "/mnt/old"]);
+
+        // Its old name is another's now, which cannot have the place.
+        let taken = run(&[("a", "data2", None), ("d", "appdata", None)]);
+        assert_eq!(paths(&mounts(&taken, &told)), ["/mnt/appdata"]);
+        let (name, place) = shut_out(&taken, &told).unwrap();
+        assert_eq!((name.as_str(), place.as_str()), ("appdata", "/mnt/appdata"));
+        assert_eq!(paths(&mounts(&taken, &[])), ["/mnt/data2", "/mnt/appdata"]);
+        // Two that swapped their names are both where they were.
+        let two = mounts(&run(&[("a", "one", None), ("b", "two", None)]), &[]);
+        let swapped = run(&[("a", "two", None), ("b", "one", None)]);
+        assert_eq!(paths(&mounts(&swapped, &two)), ["/mnt/one", "/mnt/two"]);
+        assert_eq!(shut_out(&swapped, &two), None);
+    }
 
     #[test]
     fn loopback_name_servers_are_of_no_use_to_a_guest() {

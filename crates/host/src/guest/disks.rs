@@ -13,7 +13,7 @@ use proto::{DiskUsage, GrowDisk, GuestConfig, Refusal, ReleaseDisk, State, TrimD
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use types::{ByteSize, Code, MachineId, Problem, RunId};
 
 /// How long an agent may take for what it does itself.
@@ -32,6 +32,8 @@ const USAGE: Duration = Duration::from_secs(1);
 const DISKS: usize = 64;
 /// How long a trim may take.
 const TRIM: Duration = Duration::from_secs(600);
+/// One that came to nothing after so long is not begun anew by itself: a worker waits for it meanwhile.
+const ENOUGH: Duration = Duration::from_secs(60);
 
 impl Agents {
     pub(super) fn tell_plan(&self, plan: &RunPlan) -> Result<(), Fault> {
@@ -40,11 +42,12 @@ impl Agents {
         let kept = std::fs::read(&path).and_then(|json| {
             let mut told: GuestConfig = serde_json::from_slice(&json)?;
             told.generation = plan.generation;
-            told.mounts = config::mounts(plan);
+            let shut_out = config::shut_out(plan, &told.mounts);
+            told.mounts = config::mounts(plan, &told.mounts);
             durable::write(&path, &serde_json::to_vec(&told)?, 0o600)?;
-            Ok(told)
+            Ok((told, shut_out))
         });
-        let told = kept.map_err(|e| {
+        let (told, shut_out) = kept.map_err(|e| {
             tracing::error!(error = %e, "cannot write down what a guest is told");
             Fault::passing(Code::IoError, format!("cannot write down what machine \"{}\" is told", plan.name))
         })?;
@@ -57,7 +60,14 @@ impl Agents {
             )
             .hint(super::ANEW));
         }
-        Ok(())
+        match shut_out {
+            None => Ok(()),
+            Some((volume, at)) => {
+                let text = format!("volume \"{volume}\" is not mounted, since another is still at {at}");
+                Err(Fault::lasting(Code::GuestFailed, text)
+                    .hint("restart the machine, or attach the volume with another mount point"))
+            }
+        }
     }
 
     pub(super) fn release_disk(
@@ -85,7 +95,12 @@ impl Agents {
 
     pub(super) fn trim_disk(&self, machine: MachineId, run: RunId, serial: &str) -> Result<(), Fault> {
         let asked = TrimDisk { serial: serial.to_owned() };
-        let said: proto::Trimmed = self.question(machine, run, paths::TRIM, &asked, TRIM)?;
+        let began = Instant::now();
+        let said = self.question::<_, proto::Trimmed>(machine, run, paths::TRIM, &asked, TRIM);
+        let said = said.map_err(|fault| match began.elapsed() {
+            took if took >= TRIM => unending(),
+            took => Fault { passing: fault.passing && took < ENOUGH, ..fault },
+        })?;
         tracing::debug!(%machine, %serial, bytes = said.bytes, "the guest has trimmed a disk");
         Ok(())
     }
@@ -148,6 +163,14 @@ impl Agents {
             _ => Err(refused(status, &said)),
         }
     }
+}
+
+/// The fault of a guest that trims for longer than anybody waits.
+fn unending() -> Fault {
+    let minutes = TRIM.as_secs() / 60;
+    let text = format!("the guest did not say within {minutes} minutes that it has trimmed the volume");
+    Fault::lasting(Code::GuestUnreachable, text)
+        .hint("it may still be at it: look into the guest, and try again when it has less to do")
 }
 
 fn refused(status: StatusCode, said: &Bytes) -> Fault {

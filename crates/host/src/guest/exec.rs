@@ -44,18 +44,24 @@ impl Agents {
         let head = Bytes::from(proto::encode_exec(request));
         let (tell, gone) = oneshot::channel();
         let body = futures_util::stream::once(async { head }).chain(pieces(from_client, tell)).boxed();
-        let answer = send(sender, Method::POST, paths::EXEC, Outgoing::Stream(body));
-        let answer = tokio::time::timeout(BEGIN, answer).await.map_err(|_| unreachable())??;
-        if answer.status() == StatusCode::OK {
-            tokio::spawn(pass(answer, to_client, gone));
-            return Ok(ours);
-        }
-        match refusal(answer).await {
-            (problem, Some(code)) => {
+        // With what a refusal says: a guest may take its time over that, too.
+        let begun = async {
+            let answer = send(sender, Method::POST, paths::EXEC, Outgoing::Stream(body)).await?;
+            Ok::<_, Problem>(match answer.status() {
+                StatusCode::OK => Ok(answer),
+                _ => Err(refusal(answer).await),
+            })
+        };
+        match tokio::time::timeout(BEGIN, begun).await.map_err(|_| unreachable())?? {
+            Ok(answer) => {
+                tokio::spawn(pass(answer, to_client, gone));
+                Ok(ours)
+            }
+            Err((problem, Some(code))) => {
                 tokio::spawn(say(problem.message, code, to_client));
                 Ok(ours)
             }
-            (problem, None) => Err(problem),
+            Err((problem, None)) => Err(problem),
         }
     }
 }

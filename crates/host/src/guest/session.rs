@@ -5,7 +5,7 @@
 
 use super::body::Outgoing;
 use super::connect::{Sender, connect};
-use super::state::observation;
+use super::state::{clean, observation};
 use crate::Layout;
 use bytes::{Bytes, BytesMut};
 use engine::port::{GuestObs, Wake};
@@ -16,20 +16,25 @@ use proto::{Refusal, State, paths};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use types::operation::Kind;
 use types::{Code, MachineId, Problem, RunId};
 
 /// Between two connections.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The same, with a guest that says nothing but nonsense: listening to it costs the host.
+/// The same, with a guest that says nothing but nonsense, or ends one session after the other: listening
+/// to it costs the host.
 const REST: Duration = Duration::from_secs(10);
+/// A session that ends sooner is soon over.
+const SHORT: Duration = Duration::from_secs(5);
 /// How long the first tries wait for an answer, and the later ones at most.
 const FIRST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(15);
 /// How long hello may take: the agent then mounts what is new.
 const HELLO: Duration = Duration::from_secs(60);
+/// How long it may take until the agent begins to tell news.
+const BEGIN: Duration = Duration::from_secs(30);
 /// The least time between two pieces of news from one guest.
 const BREATH: Duration = Duration::from_millis(100);
 /// The longest line of news.
@@ -40,7 +45,11 @@ pub struct Session {
     machine: MachineId,
     socket: PathBuf,
     config: PathBuf,
+    /// See [`Layout::late_clock`].
+    late: PathBuf,
     seen: Mutex<GuestObs>,
+    /// Who last said hello: the agent's version, and the boot of the guest.
+    who: Mutex<(String, String)>,
     sender: watch::Sender<Option<Sender>>,
 }
 
@@ -51,7 +60,9 @@ impl Session {
             machine,
             socket: layout.agent_socket(machine, run),
             config: layout.guest_config(machine, run),
+            late: layout.late_clock(machine, run),
             seen: Mutex::default(),
+            who: Mutex::default(),
             sender: watch::channel(None).0,
         }
     }
@@ -74,11 +85,22 @@ impl Session {
 
     /// Keeps a session with the agent until the socket is gone.
     pub async fn keep(&self, wake: &Wake) {
-        let mut patience = FIRST;
+        let (mut patience, mut short) = (FIRST, false);
         loop {
             let mut pause = PAUSE;
             match self.once(patience, wake).await {
-                Ok(()) => patience = FIRST,
+                Ok((lived, ended)) => {
+                    match ended {
+                        Ok(()) => patience = FIRST,
+                        Err(problem) => tracing::debug!(machine = %self.machine, "agent: {problem}"),
+                    }
+                    // One is borne: what a daemon before us left in the channel may have ended it.
+                    let again = short;
+                    short = lived < SHORT;
+                    if short && again {
+                        pause = REST;
+                    }
+                }
                 Err(e) if e.kind() == ErrorKind::NotFound => return,
                 // Each try discards the answer to the one before: a guest that is slow to answer
                 // must get longer, or it would never be heard.
@@ -95,13 +117,13 @@ impl Session {
         }
     }
 
-    /// One connection, from SYN to its end.
-    async fn once(&self, patience: Duration, wake: &Wake) -> io::Result<()> {
+    /// One connection, from SYN to its end: how long there was a session, and how that ended.
+    async fn once(&self, patience: Duration, wake: &Wake) -> io::Result<(Duration, Result<(), Problem>)> {
         let (sender, driver) = connect(&self.socket, patience).await?;
-        let driver = tokio::spawn(driver);
+        let (began, driver) = (Instant::now(), tokio::spawn(driver));
         let ended = self.talk(sender, wake).await;
         driver.abort();
-        ended.map_err(|p| io::Error::other(p.message))
+        Ok((began.elapsed(), ended))
     }
 
     async fn talk(&self, sender: Sender, wake: &Wake) -> Result<(), Problem> {
@@ -112,10 +134,44 @@ impl Session {
         let said = tokio::time::timeout(HELLO, post(sender.clone(), paths::HELLO, config)).await;
         let state = said.map_err(|_| failed("hello took too long"))??;
         let state: State = serde_json::from_slice(&state).map_err(|e| failed(&e.to_string()))?;
-        tracing::info!(machine = %self.machine, agent = ?state.agent, root = state.root_mounted, "hello");
+        self.greet(&state);
+        self.set_late_clock(&sender).await;
         self.news(&state, wake);
         self.sender.send_replace(Some(sender.clone()));
         self.listen(sender, wake).await
+    }
+
+    /// Logs a hello; for everybody to see only if it is another's than the last.
+    fn greet(&self, state: &State) {
+        let (agent, boot) = (clean(&state.agent), clean(&state.boot_id));
+        let root = state.root_mounted;
+        let new = (agent.clone(), boot.clone());
+        let known = {
+            let mut who = self.who.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *who, new.clone()) == new
+        };
+        match known {
+            true => tracing::debug!(machine = %self.machine, ?agent, ?boot, root, "hello"),
+            false => tracing::info!(machine = %self.machine, ?agent, ?boot, root, "hello"),
+        }
+    }
+
+    /// Sets the clock of a guest that stood for a daemon which did not live to let it go on.
+    async fn set_late_clock(&self, sender: &Sender) {
+        if !self.late.exists() {
+            return;
+        }
+        let now = serde_json::to_vec(&proto::Clock::now()).unwrap_or_default();
+        let set = tokio::time::timeout(super::ANSWER, post(sender.clone(), paths::CLOCK, now)).await;
+        match set.map_err(|_| failed("setting the clock took too long")).and_then(|answer| answer) {
+            Ok(_) => {
+                tracing::info!(machine = %self.machine, "its clock was late, and is set");
+                // Set once more, it does no harm.
+                let _ = std::fs::remove_file(&self.late);
+            }
+            // The next session tries again.
+            Err(problem) => tracing::warn!(machine = %self.machine, "its clock: {problem}"),
+        }
     }
 
     /// Takes in what the agent says of itself.
@@ -134,8 +190,10 @@ impl Session {
 
     /// Takes in what the agent says of itself, until the session ends.
     async fn listen(&self, sender: Sender, wake: &Wake) -> Result<(), Problem> {
-        let answer = send(sender, Method::GET, paths::EVENTS, Outgoing::Whole(None)).await?;
-        let mut body = refused(answer).await?.into_body();
+        let begun =
+            async { refused(send(sender, Method::GET, paths::EVENTS, Outgoing::Whole(None)).await?).await };
+        let begun = tokio::time::timeout(BEGIN, begun).await;
+        let mut body = begun.map_err(|_| failed("no news within the time for it"))??.into_body();
         let mut line = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| failed(&e.to_string()))?;
@@ -165,7 +223,8 @@ pub fn nonsense() -> Problem {
 }
 
 fn failed(why: &str) -> Problem {
-    tracing::debug!("agent: {why}");
+    // It may hold what the guest said.
+    tracing::debug!("agent: {}", clean(why));
     nonsense()
 }
 

@@ -113,6 +113,7 @@ mod tests {
             serial: "data".into(),
             role: types::volume::VolumeRole::Data,
             mount: None,
+            by_name: false,
             read_only,
             identity: None,
         };

@@ -12,6 +12,8 @@ use super::qmp::{Failed, Qmp};
 use super::{ANSWER, status};
 use engine::port::Health;
 use serde_json::Value;
+use std::fs::File;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -66,11 +68,12 @@ impl Known {
         Ok(seen)
     }
 
-    /// What the guest does; asks if something has happened. Without an answer, what was so before.
-    pub fn look(&self, qmp: &Qmp) -> Health {
+    /// What the guest does; asks if something has happened. Without an answer, what was so before. For
+    /// `late` see [`crate::Layout::late_clock`].
+    pub fn look(&self, qmp: &Qmp, late: &Path) -> Health {
         // Before the question: what happens meanwhile is asked about again.
         if !self.paused.load(Ordering::SeqCst) && self.stale.swap(false, Ordering::SeqCst) {
-            match ask(qmp) {
+            match ask(qmp, late) {
                 Ok(health) => *super::lock(&self.last) = health,
                 Err(e) => {
                     tracing::debug!(?e, "whether the guest stands is not known");
@@ -103,12 +106,16 @@ impl Known {
     }
 }
 
-fn ask(qmp: &Qmp) -> Result<Health, Failed> {
+fn ask(qmp: &Qmp, late: &Path) -> Result<Health, Failed> {
     match status(qmp, SOON)?.as_str() {
         "io-error" => Ok(judge(&qmp.execute("query-block", Value::Null, SOON)?)),
         // A daemon stopped it for a moment, and did not live to let it go on.
         "paused" => {
             tracing::warn!("a guest stands that nobody has a use for standing: it goes on");
+            // Before it does: its agent answers only then, and whoever hears that looks for the mark.
+            if let Err(e) = File::create(late) {
+                tracing::error!(error = %e, "it cannot be noted that the guest's clock is late");
+            }
             qmp.execute("cont", Value::Null, SOON).map(|_| Health::Running)
         }
         _ => Ok(Health::Running),

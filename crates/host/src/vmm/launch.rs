@@ -209,6 +209,7 @@ mod tests {
             serial: format!("{slot:012}"),
             role: types::volume::VolumeRole::Data,
             mount: None,
+            by_name: false,
             identity: None,
             read_only: false,
         };

@@ -41,7 +41,7 @@ impl Vmm for Qemu {
     fn health(&self, machine: MachineId, run: RunId) -> Result<Health, Fault> {
         let at = self.run(machine, run)?;
         let (qmp, known) = self.hold(run, &at);
-        Ok(known.look(&qmp))
+        Ok(known.look(&qmp, &self.layout.late_clock(machine, run)))
     }
 
     fn resume(&self, machine: MachineId, run: RunId) -> Result<(), Fault> {

@@ -107,6 +107,7 @@ impl World {
             serial: volume.short(),
             role: if slot == 0 { VolumeRole::Root } else { VolumeRole::Data },
             mount: None,
+            by_name: false,
             identity: None,
             read_only: false,
         }

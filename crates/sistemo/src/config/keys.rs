@@ -15,91 +15,103 @@ pub struct Key {
     pub default: &'static str,
     /// What it is for.
     pub help: &'static str,
+    /// Whether a daemon that runs heeds another value once it gets SIGHUP.
+    pub live: bool,
 }
 
 macro_rules! keys {
-    ($($name:literal, $env:literal, $flag:literal, $default:literal, $help:literal;)*) => {
+    ($($when:ident $name:literal, $env:literal, $flag:literal, $default:literal, $help:literal;)*) => {
         /// Every setting.
         pub const KEYS: &[Key] = &[$(Key {
-            name: $name, env: $env, flag: $flag, default: $default, help: $help,
+            name: $name, env: $env, flag: $flag, default: $default, help: $help, live: when!($when),
         }),*];
     };
 }
 
+/// `live` heeds SIGHUP, `fixed` needs a restart of the daemon.
+macro_rules! when {
+    (live) => {
+        true
+    };
+    (fixed) => {
+        false
+    };
+}
+
 keys! {
-    "data_dir", "SISTEMO_DATA_DIR", "--data-dir", "/var/lib/sistemo",
+    fixed "data_dir", "SISTEMO_DATA_DIR", "--data-dir", "/var/lib/sistemo",
         "where everything of one daemon lives; not in the file, which lives there";
-    "url", "SISTEMO_URL", "--url", "unix://<data_dir>/sistemo.sock",
+    live "url", "SISTEMO_URL", "--url", "unix://<data_dir>/sistemo.sock",
         "where the command line finds the API; without root and where there is no such socket, that of /var/lib/sistemo";
-    "listen", "SISTEMO_LISTEN", "--listen", "127.0.0.1:7777",
+    fixed "listen", "SISTEMO_LISTEN", "--listen", "127.0.0.1:7777",
         "where TCP listens, which always asks who is there; off closes it";
-    "log", "SISTEMO_LOG", "--log", "info",
+    live "log", "SISTEMO_LOG", "--log", "info",
         "what the daemon logs: error, warn, info, debug, trace, or a list such as info,engine=debug";
-    "node", "SISTEMO_NODE", "", "localhost",
+    fixed "node", "SISTEMO_NODE", "", "localhost",
         "the name of this host in the store; never change it while there are machines or volumes";
-    "stop_timeout", "SISTEMO_STOP_TIMEOUT", "", "90s",
+    live "stop_timeout", "SISTEMO_STOP_TIMEOUT", "", "90s",
         "how long a guest may take to shut down before the plug is pulled";
-    "restart_after_boot", "SISTEMO_RESTART_AFTER_BOOT", "", "true",
+    live "restart_after_boot", "SISTEMO_RESTART_AFTER_BOOT", "", "true",
         "whether machines that ran when the host went down run again once it is back";
-    "boot_timeout", "SISTEMO_BOOT_TIMEOUT", "", "5m",
+    live "boot_timeout", "SISTEMO_BOOT_TIMEOUT", "", "5m",
         "how long a guest may take to boot until its agent answers";
-    "ssh_timeout", "SISTEMO_SSH_TIMEOUT", "", "60s",
+    live "ssh_timeout", "SISTEMO_SSH_TIMEOUT", "", "60s",
         "how long `machine ssh` waits for the guest's sshd";
-    "reconciler_interval", "SISTEMO_RECONCILER_INTERVAL", "", "30s",
+    fixed "reconciler_interval", "SISTEMO_RECONCILER_INTERVAL", "", "30s",
         "how often everything is looked at without a reason";
-    "shutdown_timeout", "SISTEMO_SHUTDOWN_TIMEOUT", "", "60s",
+    live "shutdown_timeout", "SISTEMO_SHUTDOWN_TIMEOUT", "", "60s",
         "how long a stopping daemon waits for the operations under way; what is left, the next one finishes";
-    "trash.keep", "SISTEMO_TRASH_KEEP", "", "24h",
+    live "trash.keep", "SISTEMO_TRASH_KEEP", "", "24h",
         "how long what was deleted can be taken back";
-    "pool.warn", "SISTEMO_POOL_WARN", "", "90%",
+    live "pool.warn", "SISTEMO_POOL_WARN", "", "90%",
         "how full the pool's file system may be before that is warned of";
-    "pool.reserve", "SISTEMO_POOL_RESERVE", "", "0",
+    live "pool.reserve", "SISTEMO_POOL_RESERVE", "", "0",
         "what has to stay free in the pool, such as 10G or 5%: a new volume that would leave less is refused";
-    "pool.overcommit", "SISTEMO_POOL_OVERCOMMIT", "", "off",
+    live "pool.overcommit", "SISTEMO_POOL_OVERCOMMIT", "", "off",
         "what all volumes may grow to, as a multiple of the pool's file system: 1.5 or 150%, 0.01 to 1000, or off for no limit";
-    "limits.max_vcpus", "SISTEMO_LIMITS_MAX_VCPUS", "", "255",
+    live "limits.max_vcpus", "SISTEMO_LIMITS_MAX_VCPUS", "", "255",
         "the most virtual processors that a machine can ask for, 1 to 255";
-    "limits.max_memory", "SISTEMO_LIMITS_MAX_MEMORY", "", "4TB",
+    live "limits.max_memory", "SISTEMO_LIMITS_MAX_MEMORY", "", "4TB",
         "the most memory that a machine can ask for, up to 4TB";
-    "limits.max_storage", "SISTEMO_LIMITS_MAX_STORAGE", "", "16777215M",
+    live "limits.max_storage", "SISTEMO_LIMITS_MAX_STORAGE", "", "16777215M",
         "the most that one volume can ask for, up to 16777215M";
-    "workers", "SISTEMO_WORKERS", "", "8",
+    fixed "workers", "SISTEMO_WORKERS", "", "8",
         "how many steps run at the same time";
-    "hypervisor.accel", "SISTEMO_HYPERVISOR_ACCEL", "", "auto",
+    fixed "hypervisor.accel", "SISTEMO_HYPERVISOR_ACCEL", "", "auto",
         "auto, kvm or tcg";
-    "hypervisor.kernel", "SISTEMO_HYPERVISOR_KERNEL", "", "",
+    fixed "hypervisor.kernel", "SISTEMO_HYPERVISOR_KERNEL", "", "",
         "a kernel to boot instead of the distribution's";
-    "network.bridge", "SISTEMO_NETWORK_BRIDGE", "", "sistemo0",
+    fixed "network.bridge", "SISTEMO_NETWORK_BRIDGE", "", "sistemo0",
         "the bridge of the default network";
-    "network.subnet", "SISTEMO_NETWORK_SUBNET", "", "10.200.0.0/16",
+    fixed "network.subnet", "SISTEMO_NETWORK_SUBNET", "", "10.200.0.0/16",
         "the default network, of 8 to 30 bits; the host has its first address, or the one written here; not to be changed while machines have addresses in it";
-    "network.dns", "SISTEMO_NETWORK_DNS", "", "",
+    fixed "network.dns", "SISTEMO_NETWORK_DNS", "", "",
         "the name servers that guests are told, up to 3 addresses; the host's own unless set; a list; guests learn of a change when they next boot";
-    "listen_insecure", "SISTEMO_LISTEN_INSECURE", "", "false",
+    fixed "listen_insecure", "SISTEMO_LISTEN_INSECURE", "", "false",
         "true lets TCP listen beyond this host without TLS, for a proxy that does it";
-    "tls", "SISTEMO_TLS", "", "off",
+    fixed "tls", "SISTEMO_TLS", "", "off",
         "self-signed makes a certificate and tells its fingerprint; off, unless tls.cert and tls.key are set";
-    "tls.cert", "SISTEMO_TLS_CERT", "", "",
+    fixed "tls.cert", "SISTEMO_TLS_CERT", "", "",
         "a PEM file with the daemon's certificate and its chain";
-    "tls.key", "SISTEMO_TLS_KEY", "", "",
+    fixed "tls.key", "SISTEMO_TLS_KEY", "", "",
         "a PEM file with the certificate's private key";
-    "tls.fingerprint", "SISTEMO_TLS_FINGERPRINT", "", "",
+    live "tls.fingerprint", "SISTEMO_TLS_FINGERPRINT", "", "",
         "the certificate that the command line expects at an https:// address, whoever signed it";
-    "allowed_hosts", "SISTEMO_ALLOWED_HOSTS", "", "",
+    live "allowed_hosts", "SISTEMO_ALLOWED_HOSTS", "", "",
         "names by which the daemon is known over TCP, besides its addresses and localhost; a list";
-    "trusted_proxies", "SISTEMO_TRUSTED_PROXIES", "", "",
+    live "trusted_proxies", "SISTEMO_TRUSTED_PROXIES", "", "",
         "addresses and networks of proxies whose X-Forwarded-For is believed; a list";
-    "rate_limit.rps", "SISTEMO_RATE_LIMIT_RPS", "", "100",
+    live "rate_limit.rps", "SISTEMO_RATE_LIMIT_RPS", "", "100",
         "requests per second that one address may make over TCP, 1 to 1000000";
-    "rate_limit.burst", "SISTEMO_RATE_LIMIT_BURST", "", "200",
+    live "rate_limit.burst", "SISTEMO_RATE_LIMIT_BURST", "", "200",
         "requests that one address may make at once, 1 to 1000000";
-    "session_timeout", "SISTEMO_SESSION_TIMEOUT", "", "12h",
+    live "session_timeout", "SISTEMO_SESSION_TIMEOUT", "", "12h",
         "how long a login lasts";
-    "log_format", "SISTEMO_LOG_FORMAT", "--log-format", "text",
+    fixed "log_format", "SISTEMO_LOG_FORMAT", "--log-format", "text",
         "how the daemon's log is written: text for people, json for programs";
-    "history.keep", "SISTEMO_HISTORY_KEEP", "", "365d",
+    live "history.keep", "SISTEMO_HISTORY_KEEP", "", "365d",
         "how long history and ended operations are kept";
-    "history.size", "SISTEMO_HISTORY_SIZE", "", "64M",
+    live "history.size", "SISTEMO_HISTORY_SIZE", "", "64M",
         "how large each of them may be, 1M at least; the oldest goes first";
 }
 

@@ -4,23 +4,10 @@
 //! is named, and stays as it was.
 
 use super::logging::Logging;
+use super::wire;
 use crate::api::Shared;
 use crate::config::Config;
 use types::Problem;
-
-/// What changes at once.
-const LIVE: &[&str] = &[
-    "log",
-    "rate_limit.rps",
-    "rate_limit.burst",
-    "allowed_hosts",
-    "trusted_proxies",
-    "session_timeout",
-    // Read by commands and not by the daemon.
-    "url",
-    "ssh_timeout",
-    "tls.fingerprint",
-];
 
 /// Reads the settings again; `config` becomes what holds from now on.
 pub fn reload(config: &mut Config, logging: &Logging, app: &Shared) {
@@ -38,19 +25,19 @@ pub fn reload(config: &mut Config, logging: &Logging, app: &Shared) {
 
 fn apply(config: &mut Config, logging: &Logging, app: &Shared) -> Result<Vec<&'static str>, Problem> {
     let new = config.again()?;
-    let changed = |a: &Config, b: &Config| -> Vec<&'static str> {
-        let pairs = a.settings.iter().zip(&b.settings);
-        pairs.filter(|(a, b)| a.value != b.value).map(|(a, _)| a.key.name).collect()
-    };
-    let differ = changed(config, &new);
-    logging.set(&new.log)?;
-    if differ.iter().any(|k| LIVE.contains(k)) {
-        app.gate.set(new.rules());
-    }
     // What waits for a restart is compared with what holds, so that it is named each time.
-    let waiting: Vec<_> = differ.into_iter().filter(|k| !LIVE.contains(k)).collect();
+    let pairs = config.settings.iter().zip(&new.settings);
+    let differ = pairs.filter(|(held, read)| held.value != read.value).map(|(held, _)| held.key);
+    let (at_once, waiting): (Vec<_>, Vec<_>) = differ.partition(|key| key.live);
+    logging.set(&new.log)?;
+    if !at_once.is_empty() {
+        app.gate.set(new.rules());
+        app.engine.heed(wire::settings(&new));
+        config.shutdown_timeout = new.shutdown_timeout;
+    }
+    let waiting = waiting.into_iter().map(|key| key.name).collect();
     for (held, read) in config.settings.iter_mut().zip(new.settings) {
-        if LIVE.contains(&held.key.name) {
+        if held.key.live {
             *held = read;
         }
     }
