@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
-use types::operation::Kind;
-use types::{Code, Operation, Problem};
+use types::operation::{Kind, Target, Verb};
+use types::{Actor, Code, Name, Operation, Problem};
 
 /// How many changes are decided at once; the rest wait in order, without a thread.
 static WRITERS: Semaphore = Semaphore::const_new(16);
@@ -45,6 +45,24 @@ pub async fn write<T: Send + 'static>(
         f(engine)
     };
     call(app, work).await
+}
+
+/// Has history keep that a change was refused before the engine was asked to make it.
+pub async fn refused(
+    app: &Shared,
+    actor: &Actor,
+    verb: Verb,
+    (kind, name): (Kind, &str),
+    problem: &Problem,
+) -> Result<(), Failure> {
+    // No name needs more to be recognised.
+    let target = Target { kind, id: None, name: name.chars().take(Name::MAX + 1).collect() };
+    let (actor, problem) = (actor.clone(), problem.clone());
+    write(app, move |engine| {
+        engine.refused(&actor, verb, target, &problem);
+        Ok(())
+    })
+    .await
 }
 
 /// Runs `f` and answers with what it found.

@@ -5,8 +5,7 @@
 use super::access::Caller;
 use super::access::guard::refused;
 use super::problem::Failure;
-use super::{MAX_BODY, Shared};
-use crate::api::call::write;
+use super::{MAX_BODY, Shared, call};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
@@ -15,7 +14,7 @@ use engine::{Conditions, Engine};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
-use types::operation::{Kind, Target, Verb};
+use types::operation::{Kind, Verb};
 use types::{Actor, Code, Name, Problem};
 
 /// How long a body may take to come.
@@ -168,17 +167,11 @@ pub async fn recorded<T>(
     app: &Shared,
     actor: &Actor,
     verb: Verb,
-    (kind, name): (Kind, &str),
+    target: (Kind, &str),
     asked: Result<T, Failure>,
 ) -> Result<T, Failure> {
     if let Err(failure) = &asked {
-        let (actor, problem) = (actor.clone(), failure.problem().clone());
-        let target = Target { kind, id: None, name: shorten(name) };
-        write(app, move |engine| {
-            engine.refused(&actor, verb, target, &problem);
-            Ok(())
-        })
-        .await?;
+        call::refused(app, actor, verb, target, failure.problem()).await?;
     }
     asked
 }
@@ -198,11 +191,6 @@ fn bad_name(body: &[u8]) -> Option<Problem> {
     }
     let named: Named = serde_json::from_slice(body).ok()?;
     Name::new(&named.name).err()
-}
-
-/// History keeps names that were refused; none needs more than this to be recognised.
-fn shorten(name: &str) -> String {
-    name.chars().take(Name::MAX + 1).collect()
 }
 
 #[cfg(test)]

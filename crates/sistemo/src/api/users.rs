@@ -1,6 +1,6 @@
 //! Users who can log in.
 
-use super::call::{call, write};
+use super::call::{self, call, write};
 use super::extract::{Args, Raw, Seg, Who};
 use super::pages::PageArgs;
 use super::problem::Failure;
@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use types::List;
 use types::access::{ChangePassword, CreateUser, Secret, User};
-use types::operation::{Kind, Target, Verb};
+use types::operation::{Kind, Verb};
 
 /// Lists the users.
 #[utoipa::path(
@@ -107,14 +107,7 @@ pub(super) async fn keep(
     password: Secret,
 ) -> Result<String, Failure> {
     if let Err(problem) = password.usable_password() {
-        let actor = who.0.clone();
-        let target = Target { kind: Kind::User, id: None, name: name.chars().take(64).collect() };
-        let told = problem.clone();
-        write(app, move |engine| {
-            engine.refused(&actor, verb, target, &told);
-            Ok(())
-        })
-        .await?;
+        call::refused(app, &who.0, verb, (Kind::User, name), &problem).await?;
         return Err(problem.into());
     }
     Ok(app.gate.keep_password(password).await?)

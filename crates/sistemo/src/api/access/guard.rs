@@ -7,7 +7,7 @@ use super::address::{client, known_host, same_site, says, says_json};
 use super::roles::{Needs, change, needed};
 use super::verify::{Shown, caller, shown};
 use super::{Caller, From, How, Remote};
-use crate::api::call::call;
+use crate::api::call;
 use crate::api::import;
 use crate::api::problem::Failure;
 use crate::api::{Peer, Shared};
@@ -17,7 +17,6 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
-use types::operation::Target;
 use types::{Code, Problem, Role};
 
 /// Lets a request through with who asks beside it, or refuses it.
@@ -91,13 +90,7 @@ pub async fn refused(
     problem: &Problem,
 ) -> Result<(), Failure> {
     let Some((verb, kind, name)) = change(&request.method, request.uri.path()) else { return Ok(()) };
-    let target = Target { kind, id: None, name: name.chars().take(128).collect() };
-    let (actor, problem) = (caller.actor.clone(), problem.clone());
-    call(app, move |engine| {
-        engine.refused(&actor, verb, target, &problem);
-        Ok(())
-    })
-    .await
+    call::refused(app, &caller.actor, verb, (kind, name), problem).await
 }
 
 fn json_only(request: &Parts) -> Result<(), Failure> {

@@ -4,12 +4,12 @@ use super::guard::too_many;
 use super::verify::{COOKIE, unknown};
 use super::{From, Gate, secret};
 use crate::api::Shared;
-use crate::api::call::{call, write};
+use crate::api::call::{self, call, write};
 use crate::api::problem::Failure;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 use types::access::{Login, MAX_PASSWORD, Secret, Session, Setup};
-use types::operation::{Kind, Target};
+use types::operation::Kind;
 use types::{Actor, Code, Problem, Timestamp, Verb};
 
 impl Gate {
@@ -102,13 +102,7 @@ impl Gate {
     ) -> Result<(), Failure> {
         // Somebody may have typed the password where the name goes: what is no name is not kept.
         let name = types::Name::new(name).map(|n| n.to_string()).unwrap_or_default();
-        let target = Target { kind: Kind::User, id: None, name };
-        let problem = problem.clone();
-        write(app, move |engine| {
-            engine.refused(&actor, verb, target, &problem);
-            Ok(())
-        })
-        .await
+        call::refused(app, &actor, verb, (Kind::User, &name), problem).await
     }
 }
 
