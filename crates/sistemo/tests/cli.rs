@@ -217,9 +217,9 @@ fn content_that_does_not_come_or_go_is_waited_for_no_longer_than_was_said() {
     let (sent, made) = (dir.path().join("sent.raw"), dir.path().join("made.raw"));
     std::fs::write(&sent, "x").unwrap();
     for args in [
-        ["volume", "export", "appdata", made.to_str().unwrap(), "--timeout", "200ms"],
-        ["volume", "import", sent.to_str().unwrap(), "--name=new", "--timeout", "200ms"],
-        ["volume", "create", "--from", sent.to_str().unwrap(), "--timeout", "200ms"],
+        ["volume", "export", "appdata", made.to_str().unwrap(), "--timeout", "2s"],
+        ["volume", "import", sent.to_str().unwrap(), "--name=new", "--timeout", "2s"],
+        ["volume", "create", "--from", sent.to_str().unwrap(), "--timeout", "2s"],
     ] {
         let ran = stub.run(&args);
         assert_eq!(ran.code, 124, "{ran:?}");

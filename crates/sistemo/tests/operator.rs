@@ -161,8 +161,19 @@ fn quiet_is_quiet_and_patience_ends() {
     let ran = daemon.run("token create --role viewer -q");
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     assert!(ran.out.starts_with("sis_"));
-    let ran = daemon.run("vm deploy debian --name web --quiet");
-    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    for change in [
+        "vm deploy debian --name web --quiet",
+        "volume create 1G --name data -q",
+        "machine volume attach web data -q",
+        "volume rename data kept -q",
+        "machine wait web -q",
+        "machine stop web -q",
+    ] {
+        let ran = daemon.run(change);
+        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "", ""), "{change}");
+    }
+    assert_eq!(daemon.ok("volume create 1G --name other -q -o name"), "other\n");
+    assert!(daemon.ok("volume list -q").contains("kept"));
     let ran = daemon.run("vm deploy debian --name slow --timeout 1ms");
     assert_eq!(ran.code, 124, "{ran:?}");
     assert!(ran.err.contains("sistemo operation wait "), "{ran:?}");

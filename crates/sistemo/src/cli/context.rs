@@ -43,7 +43,7 @@ pub struct Global {
     /// Ask nothing before something goes: the answer is yes
     #[arg(short, long, global = true, help_heading = HEADING)]
     pub yes: bool,
-    /// Show no progress, warnings or remarks, only data and errors
+    /// Say nothing but data that was asked for, and errors
     #[arg(short, long, global = true, help_heading = HEADING)]
     pub quiet: bool,
     /// Return once a change is accepted, and print its operation's id

@@ -74,5 +74,5 @@ async fn edit(context: &Context, kind: Kind, name: &str, edit: &Edit, said: Stri
     let list = if kind == Kind::Machine { "machines" } else { "volumes" };
     let accepted = client.patch(&[list, input::reference(name)?], edit).await?;
     let ended = wait(context, &client, accepted).await?;
-    render::one(context.format(), &ended, |_| said)
+    render::done(context, &ended, |_| said)
 }

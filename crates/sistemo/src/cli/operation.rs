@@ -64,9 +64,7 @@ impl Operations {
                 let client = context.client()?;
                 let found: Operation = client.get(&["operations", &which.id()?.to_string()]).await?;
                 let ended = wait(context, &client, found).await?;
-                render::one(context.format(), &ended, |o| {
-                    format!("{} of {} is done\n", o.verb, o.target.name)
-                })
+                render::done(context, &ended, |o| format!("{} of {} is done\n", o.verb, o.target.name))
             }
         }
     }

@@ -56,7 +56,7 @@ impl Token {
                 let token = input::reference(&revoke.token)?;
                 confirm(context, &format!("Revoke token \"{token}\""), &[])?;
                 let gone: access::Token = context.client()?.delete(&["tokens", token], "").await?;
-                render::one(context.format(), &gone, |t| format!("token \"{}\" is revoked\n", t.name))
+                render::done(context, &gone, |t| format!("token \"{}\" is revoked\n", t.name))
             }
         }
     }

@@ -196,7 +196,7 @@ async fn empty(context: &Context, client: &Client, all: &[Gone]) -> Ended {
         return Err(p.into());
     }
     let n = all.len();
-    render::one(context.format(), &List { items: ended, next_cursor: None }, |_| match n {
+    render::done(context, &List { items: ended, next_cursor: None }, |_| match n {
         0 => "the trash is empty\n".to_owned(),
         1 => "1 thing is gone for good\n".to_owned(),
         n => format!("{n} things are gone for good\n"),

@@ -44,7 +44,7 @@ impl Host {
                 if let Some(daemon) = daemon {
                     daemon.down().await;
                 }
-                render::one(context.format(), &done?, |_: &Operation| {
+                render::done(context, &done?, |_: &Operation| {
                     "no machine runs; those that ran start once the host is back\n".into()
                 })
             }
@@ -54,7 +54,7 @@ impl Host {
                     let accepted = client.act(&["host", "resume"]).await?;
                     wait(context, &client, accepted).await
                 };
-                render::one(context.format(), &context.bounded(resume).await?, |_: &Operation| {
+                render::done(context, &context.bounded(resume).await?, |_: &Operation| {
                     "machines start again\n".into()
                 })
             }

@@ -73,7 +73,7 @@ impl Make {
         let ended = wait(context, &client, client.post(&["images"], &asked).await?).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let made: image::Image = client.get(&["images", &id]).await?;
-        render::one(context.format(), &made, |i| {
+        render::done(context, &made, |i| {
             let size = ByteSize(i.size_bytes.unwrap_or(0));
             format!("image \"{}\" of {size} is ready\n", i.name)
         })
@@ -88,7 +88,7 @@ impl Delete {
         confirm(context, &format!("Delete image \"{}\"", found.name), &[])?;
         let operation = client.delete(&["images", &found.id.to_string()], "").await?;
         let ended = wait(context, &client, operation).await?;
-        render::one(context.format(), &ended, |_| format!("image \"{}\" is deleted\n", found.name))
+        render::done(context, &ended, |_| format!("image \"{}\" is deleted\n", found.name))
     }
 }
 

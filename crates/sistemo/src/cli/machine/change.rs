@@ -21,7 +21,7 @@ impl Which {
         let accepted = client.act(&["machines", machine, verb]).await?;
         wait(context, &client, accepted).await?;
         let now: Machine = client.get(&["machines", machine]).await?;
-        render::one(context.format(), &now, sentence)
+        render::done(context, &now, sentence)
     }
 }
 

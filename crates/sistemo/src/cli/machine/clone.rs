@@ -28,6 +28,6 @@ impl Clone {
         let ended = wait(context, &client, accepted).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let made: Machine = client.get(&["machines", &id]).await?;
-        render::one(context.format(), &made, sentence)
+        render::done(context, &made, sentence)
     }
 }

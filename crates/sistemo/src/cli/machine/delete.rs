@@ -42,7 +42,7 @@ impl Delete {
             // One that somebody takes back meanwhile stays.
             let operation = client.delete(&["machines", &id], "deleted=true").await?;
             let ended = wait(context, &client, operation).await?;
-            return render::one(context.format(), &ended, |_| {
+            return render::done(context, &ended, |_| {
                 format!("machine \"{}\" is deleted for good\n", found.name)
             });
         }
@@ -54,7 +54,7 @@ impl Delete {
         }
         confirm(context, &what, &lines)?;
         let ended = wait(context, &client, client.delete(&["machines", &id], &now).await?).await?;
-        render::one(context.format(), &ended, |op| {
+        render::done(context, &ended, |op| {
             let stays = names(&plan.stays);
             let kept = match plan.stays.len() {
                 0 => String::new(),

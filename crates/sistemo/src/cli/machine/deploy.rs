@@ -57,7 +57,7 @@ impl Deploy {
         let ended = wait(context, &client, accepted).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let machine: Machine = client.get(&["machines", &id]).await?;
-        render::one(context.format(), &machine, sentence)
+        render::done(context, &machine, sentence)
     }
 
     fn request(self) -> Result<DeployMachine, Problem> {

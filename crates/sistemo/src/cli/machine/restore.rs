@@ -29,6 +29,6 @@ impl Restore {
             wait(context, &client, client.post(&["machines", machine, "restore"], &asked).await?).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let back: Machine = client.get(&["machines", &id]).await?;
-        render::one(context.format(), &back, sentence)
+        render::done(context, &back, sentence)
     }
 }

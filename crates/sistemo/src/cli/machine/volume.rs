@@ -47,7 +47,7 @@ impl Volume {
                 let asked = input::attach(&volume)?;
                 let accepted = client.post(&["machines", machine, "volumes"], &asked).await?;
                 let ended = wait(context, &client, accepted).await?;
-                render::one(context.format(), &ended, |_| {
+                render::done(context, &ended, |_| {
                     format!("volume \"{}\" is attached to machine \"{machine}\"\n", asked.volume)
                 })
             }
@@ -68,7 +68,7 @@ impl Volume {
                 let query = if force { "force=true" } else { "" };
                 let accepted = client.delete(&["machines", machine, "volumes", volume], query).await?;
                 let ended = wait(context, &client, accepted).await?;
-                render::one(context.format(), &ended, |_| {
+                render::done(context, &ended, |_| {
                     format!("volume \"{volume}\" is detached from machine \"{machine}\"\n")
                 })
             }

@@ -52,8 +52,8 @@ impl Wait {
             }
         };
         match found {
-            Some(machine) => render::one(context.format(), &machine, sentence),
-            None if context.format() == render::Format::Text => {
+            Some(machine) => render::done(context, &machine, sentence),
+            None if context.format() == render::Format::Text && !context.quiet() => {
                 render::print(&format!("machine \"{machine}\" is deleted\n"))
             }
             None => Ok(()),

@@ -37,7 +37,7 @@ impl Create {
         let ended = wait(context, &client, client.post(&["pools"], &asked).await?).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let made: Pool = client.get(&["pools", &id]).await?;
-        render::one(context.format(), &made, |p| {
+        render::done(context, &made, |p| {
             let free = p.free_bytes.map(|b| format!(" with {} free", ByteSize(b))).unwrap_or_default();
             format!("pool \"{}\"{free} is ready at {}\n", p.name, p.path)
         })

@@ -49,7 +49,7 @@ impl Delete {
         // By id: between the question and the answer the name may have come to mean another.
         let which = found.id.map_or(found.name.to_string(), |id| id.to_string());
         let ended = wait(context, &client, client.delete(&["pools", &which], query).await?).await?;
-        render::one(context.format(), &ended, |_| format!("pool \"{}\" is {done}\n", found.name))
+        render::done(context, &ended, |_| format!("pool \"{}\" is {done}\n", found.name))
     }
 }
 

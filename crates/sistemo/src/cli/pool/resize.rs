@@ -25,7 +25,7 @@ impl Resize {
         let client = context.client()?;
         wait(context, &client, client.post(&["pools", pool, "resize"], &asked).await?).await?;
         let now: Pool = client.get(&["pools", pool]).await?;
-        render::one(context.format(), &now, |p| {
+        render::done(context, &now, |p| {
             let free = p.free_bytes.map(|b| format!("; {} are free", ByteSize(b))).unwrap_or_default();
             format!("pool \"{}\" has {}{free}\n", p.name, ByteSize(p.size_bytes.unwrap_or_default()))
         })

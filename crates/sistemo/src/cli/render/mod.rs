@@ -9,6 +9,7 @@ mod table;
 pub use list::list;
 pub use table::Table;
 
+use super::context::Context;
 use super::{Ended, Stop};
 use clap::ValueEnum;
 use serde::Serialize;
@@ -34,6 +35,14 @@ pub fn one<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> Str
         Format::Yaml => serde_yaml_ng::to_string(value).map_err(unprintable)?,
         Format::Name => names(value)?,
     })
+}
+
+/// Prints what a change came to: in `text` a sentence, which `--quiet` leaves out.
+pub fn done<T: Serialize>(context: &Context, value: &T, sentence: impl FnOnce(&T) -> String) -> Ended {
+    if context.quiet() && context.format() == Format::Text {
+        return Ok(());
+    }
+    one(context.format(), value, sentence)
 }
 
 /// Prints one of the things that come without an end: a line of text, of JSON or with its name, or a document

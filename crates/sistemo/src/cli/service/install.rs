@@ -79,7 +79,7 @@ impl Install {
         if context.format() == Format::Name {
             return paths(&done.units);
         }
-        render::one(context.format(), &done, text)
+        render::done(context, &done, text)
     }
 }
 

@@ -71,7 +71,7 @@ impl Uninstall {
         if context.format() == Format::Name {
             return paths(&done.removed);
         }
-        render::one(context.format(), &done, text)
+        render::done(context, &done, text)
     }
 }
 

@@ -42,7 +42,7 @@ impl Delete {
         // By id: between the question and the answer the name may have come to mean another.
         let operation = client.delete(&["snapshots", &found.id.to_string()], query).await?;
         let ended = wait(context, &client, operation).await?;
-        render::one(context.format(), &ended, |op| {
+        render::done(context, &ended, |op| {
             let back = match op.restorable_until {
                 Some(until) => format!(
                     "; until {}, `sistemo snapshot undelete {}` takes it back",

@@ -25,7 +25,7 @@ impl Restore {
         let client = context.client()?;
         let accepted = client.post(&path, &RestoreSnapshot { all: self.all }).await?;
         let ended: Operation = wait(context, &client, accepted).await?;
-        render::one(context.format(), &ended, |op| text(&op.resources))
+        render::done(context, &ended, |op| text(&op.resources))
     }
 }
 

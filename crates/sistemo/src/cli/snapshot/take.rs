@@ -48,7 +48,7 @@ async fn take(context: &Context, path: &[&str], name: Option<&str>) -> Ended {
     let client = context.client()?;
     let ended = wait(context, &client, client.post(path, &asked).await?).await?;
     let items = snapshots(&client, &ended).await?;
-    render::one(context.format(), &List { items, next_cursor: None }, |all| {
+    render::done(context, &List { items, next_cursor: None }, |all| {
         all.items.iter().map(line).collect::<String>()
     })
 }

@@ -27,7 +27,7 @@ impl Undelete {
         let ended = wait(context, &client, client.post(&path, &asked).await?).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let back: Snapshot = client.get(&["snapshots", &id]).await?;
-        render::one(context.format(), &back, |s| {
+        render::done(context, &back, |s| {
             format!("snapshot \"{}\" of volume \"{}\" is back\n", s.name, s.volume)
         })
     }

@@ -65,16 +65,14 @@ impl User {
                 let client = context.client()?;
                 let asked = CreateUser { name, role, password: context.asking(|| create.password.read())? };
                 let made: access::User = client.post(&["users"], &asked).await?;
-                render::one(context.format(), &made, |u| {
-                    format!("user \"{}\" has the role {}\n", u.name, u.role)
-                })
+                render::done(context, &made, |u| format!("user \"{}\" has the role {}\n", u.name, u.role))
             }
             Self::Passwd(passwd) => {
                 let name = input::reference(&passwd.name)?;
                 let client = context.client()?;
                 let asked = ChangePassword { password: context.asking(|| passwd.password.read())? };
                 let user: access::User = client.post(&["users", name, "password"], &asked).await?;
-                render::one(context.format(), &user, |u| {
+                render::done(context, &user, |u| {
                     format!("user \"{}\" has a new password and no session\n", u.name)
                 })
             }
@@ -82,7 +80,7 @@ impl User {
                 let name = input::reference(&delete.name)?;
                 confirm(context, &format!("Delete user \"{name}\""), &[])?;
                 let gone: access::User = context.client()?.delete(&["users", name], "").await?;
-                render::one(context.format(), &gone, |u| format!("user \"{}\" is deleted\n", u.name))
+                render::done(context, &gone, |u| format!("user \"{}\" is deleted\n", u.name))
             }
         }
     }

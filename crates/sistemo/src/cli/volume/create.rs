@@ -57,7 +57,7 @@ impl Create {
         let ended = wait(context, &client, client.post(&["volumes"], &asked).await?).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let made: Volume = client.get(&["volumes", &id]).await?;
-        render::one(context.format(), &made, |v| {
+        render::done(context, &made, |v| {
             format!("volume \"{}\" of {} is ready\n", v.name, ByteSize(v.size_bytes))
         })
     }

@@ -41,7 +41,7 @@ impl Delete {
         // By id: between the question and the answer the name may have come to mean another.
         let operation = client.delete(&["volumes", &found.id.to_string()], query).await?;
         let ended = wait(context, &client, operation).await?;
-        render::one(context.format(), &ended, |op| {
+        render::done(context, &ended, |op| {
             let back = taken_back("volume", found.name.as_str(), op.restorable_until);
             format!("volume \"{}\" is deleted{back}\n", found.name)
         })

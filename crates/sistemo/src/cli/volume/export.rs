@@ -169,7 +169,7 @@ impl Export {
             context.remark(&format!("{}  -", made.sha256));
             return Ok(());
         }
-        render::one(context.format(), &made, |m| {
+        render::done(context, &made, |m| {
             let (size, taken) = (ByteSize(m.size_bytes), ByteSize(m.file_bytes));
             format!(
                 "volume \"{}\" of {size} is in {} ({taken}), its checksum in {1}.sha256\n",

@@ -25,8 +25,6 @@ impl Move {
         let client = context.client()?;
         wait(context, &client, client.post(&["volumes", volume, "move"], &asked).await?).await?;
         let now: Volume = client.get(&["volumes", volume]).await?;
-        render::one(context.format(), &now, |v| {
-            format!("volume \"{}\" lives in pool \"{}\"\n", v.name, v.pool)
-        })
+        render::done(context, &now, |v| format!("volume \"{}\" lives in pool \"{}\"\n", v.name, v.pool))
     }
 }

@@ -27,8 +27,6 @@ impl Resize {
         let accepted = client.post(&["volumes", volume, "resize"], &asked).await?;
         wait(context, &client, accepted).await?;
         let now: Volume = client.get(&["volumes", volume]).await?;
-        render::one(context.format(), &now, |v| {
-            format!("volume \"{}\" has {}\n", v.name, ByteSize(v.size_bytes))
-        })
+        render::done(context, &now, |v| format!("volume \"{}\" has {}\n", v.name, ByteSize(v.size_bytes)))
     }
 }

@@ -27,7 +27,7 @@ impl Restore {
             wait(context, &client, client.post(&["volumes", volume, "restore"], &asked).await?).await?;
         let id = ended.target.id.map_or(ended.target.name, |id| id.to_string());
         let back: Volume = client.get(&["volumes", &id]).await?;
-        render::one(context.format(), &back, |v| {
+        render::done(context, &back, |v| {
             format!("volume \"{}\" of {} is back\n", v.name, ByteSize(v.size_bytes))
         })
     }

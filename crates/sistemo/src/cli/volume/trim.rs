@@ -20,7 +20,7 @@ impl Trim {
         let client = context.client()?;
         let accepted = client.post(&["volumes", volume, "trim"], &()).await?;
         let ended = wait(context, &client, accepted).await?;
-        render::one(context.format(), &ended, |op| {
+        render::done(context, &ended, |op| {
             let back = ByteSize(op.trimmed_bytes.unwrap_or_default());
             format!("volume \"{volume}\" gave {back} back to the host\n")
         })
