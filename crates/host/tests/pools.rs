@@ -14,6 +14,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use types::fs::FileSystem;
 use types::pool::{PoolOn, PoolSpec};
 use types::{ByteSize, Code, Name, PoolId, Timestamp, VolumeId};
@@ -65,6 +66,15 @@ fn devices(layout: &Layout, pool: &str) -> String {
 
 fn is_mounted(at: &Path) -> bool {
     fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&format!(" {} ", at.display()))
+}
+
+/// Unmounts, which has to wait where another thread is just forking: its child holds what is open until it runs
+/// its program.
+fn umount(at: &str) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !Command::new("umount").arg(at).status().unwrap().success() {
+        assert!(Instant::now() < end, "{at} stays mounted");
+    }
 }
 
 #[test]
@@ -127,7 +137,7 @@ fn a_pool_in_a_file_is_fast_and_comes_back_and_leaves_nothing() {
     drop(held);
 
     // The host boots: the next daemon mounts it.
-    tool("umount", &[layout.pool_mount("fast").to_str().unwrap()]);
+    umount(layout.pool_mount("fast").to_str().unwrap());
     assert_eq!(pools.get("fast").map(drop).unwrap_err().problem.code, Code::PoolOffline);
     assert!(!pools.observe(&spec).unwrap().online && pools.observe(&spec).unwrap().whole);
     let again = HostPools::open(layout.clone()).unwrap();
@@ -186,7 +196,7 @@ fn what_was_cut_short_is_begun_anew() {
     assert_eq!(devices(&layout, "fast").trim(), "1");
     assert!(pool.capacity().unwrap().total > ByteSize::mib(200));
     // Unmounted, and the device still there.
-    tool("umount", &[layout.pool_mount("fast").to_str().unwrap()]);
+    umount(layout.pool_mount("fast").to_str().unwrap());
     pools.remove(&spec, true).unwrap();
     assert_eq!(names(&layout.pools()), ["default"]);
     assert_eq!(devices(&layout, "fast"), "");
@@ -256,14 +266,14 @@ fn what_nobody_knows_does_not_go_with_a_pool_that_is_not_mounted() {
     ensure(&pools, &spec);
     let (image, at) = (layout.pool_image("fast"), layout.pool_mount("fast"));
     fs::write(at.join("notes.txt"), "mine").unwrap();
-    tool("umount", &[at.to_str().unwrap()]);
+    umount(at.to_str().unwrap());
     let refused = pools.remove(&spec, true).unwrap_err();
     assert_eq!(refused.problem.code, Code::PoolInUse, "{refused}");
     assert!(refused.problem.hint.as_ref().unwrap().contains("notes.txt"), "{refused}");
     assert_eq!(fs::read(at.join("notes.txt")).unwrap(), b"mine");
 
     // A file system that cannot be mounted may hold anything.
-    tool("umount", &[at.to_str().unwrap()]);
+    umount(at.to_str().unwrap());
     tool(
         "losetup",
         &["--detach", said("losetup", &["-n", "-O", "NAME", "-j", image.to_str().unwrap()]).trim()],
@@ -283,7 +293,7 @@ fn what_nobody_knows_does_not_go_with_a_pool_that_is_not_mounted() {
 
     ensure(&pools, &spec);
     fs::remove_file(at.join("notes.txt")).unwrap();
-    tool("umount", &[at.to_str().unwrap()]);
+    umount(at.to_str().unwrap());
     pools.remove(&spec, true).unwrap();
     assert_eq!(names(&layout.pools()), ["default"]);
 
@@ -317,7 +327,7 @@ fn a_pool_that_is_lost_is_forgotten_and_its_disk_is_as_it_was() {
     let fast = in_file("fast", ByteSize::mib(320));
     ensure(&pools, &fast);
     let (image, at) = (layout.pool_image("fast"), layout.pool_mount("fast"));
-    tool("umount", &[at.to_str().unwrap()]);
+    umount(at.to_str().unwrap());
     tool(
         "losetup",
         &["--detach", said("losetup", &["-n", "-O", "NAME", "-j", image.to_str().unwrap()]).trim()],

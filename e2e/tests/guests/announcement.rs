@@ -16,7 +16,7 @@ fn the_announcement() {
         "NAME         SIZE    STATUS     ATTACHED TO   TYPE\n\
          web-root     5.0GB   attached   web           root\n"
     );
-    assert_eq!(host.sh("web", ROOT_FS), (5 * GIB).to_string());
+    host.sh_until("web", ROOT_FS, |said| said == (5 * GIB).to_string());
     assert_eq!(host.sh("web", ROOT_DISK), (5 * GIB).to_string());
     host.sh("web", "echo precious > /root/mark; sync");
 
@@ -31,7 +31,7 @@ fn the_announcement() {
     host.ok("volume resize web-root 10GB");
     assert_eq!(std::fs::metadata(host.file_of("web-root")).unwrap().len(), 10 * GIB);
     host.ok("machine start web");
-    assert_eq!(host.sh("web", ROOT_FS), (10 * GIB).to_string());
+    host.sh_until("web", ROOT_FS, |said| said == (10 * GIB).to_string());
     assert_eq!(host.sh("web", "cat /root/mark /mnt/appdata/mark"), "precious\nkept");
 
     let ran = host.at_terminal("machine delete web --preserve-storage", "y\n");

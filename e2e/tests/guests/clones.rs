@@ -25,13 +25,13 @@ fn live(host: &Host) {
         "web",
         "(i=0; while sleep 0.1; do i=$((i+1)); echo $i > /mnt/appdata/n.new; sync; \
         mv /mnt/appdata/n.new /mnt/appdata/n; done) > /dev/null 2>&1 & echo $! > /run/writer; \
-        while ! test -s /mnt/appdata/n; do sleep 0.1; done",
+        timeout 300 sh -c 'while ! test -s /mnt/appdata/n; do sleep 0.1; done'",
     );
     host.ok("volume clone appdata --name still --storage 512M");
     host.ok("machine clone web --name live");
     host.sh(
         "web",
-        "n=$(cat /mnt/appdata/n); while test $(cat /mnt/appdata/n) = $n; do sleep 0.1; done; \
+        "timeout 300 sh -c 'n=$(cat /mnt/appdata/n); while test $(cat /mnt/appdata/n) = $n; do sleep 0.1; done' && \
         kill $(cat /run/writer); rm /mnt/appdata/n",
     );
     assert_eq!(host.json("snapshot list")["items"].as_array().unwrap().len(), 0);
@@ -91,10 +91,8 @@ fn copies(host: &Host) {
     host.ok("volume clone twin-appdata --name larger --storage 1GB");
     host.ok("machine volume attach twin larger");
     host.ok("machine start twin");
-    assert_eq!(
-        host.sh("twin", "cat /mnt/larger/mark; test $(df -m --output=size /mnt/larger | tail -1) -gt 800"),
-        "data"
-    );
+    let grown = "cat /mnt/larger/mark; test $(df -m --output=size /mnt/larger | tail -1) -gt 800";
+    host.sh_until("twin", grown, |said| said == "data");
     host.ok("machine delete twin -y");
     let left = host.json("volume list");
     let names: Vec<_> = left["items"].as_array().unwrap().iter().map(|v| v["name"].clone()).collect();

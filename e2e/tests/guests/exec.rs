@@ -45,12 +45,12 @@ fn commands_logins_and_logs() {
 
     // A client that goes away takes its command with it.
     let mut child = host.begin(&["machine", "exec", "web", "--", "sleep", "98765"]);
-    e2e::until("it runs", std::time::Duration::from_secs(30), || {
+    e2e::until("it runs", e2e::PATIENCE, || {
         (host.sh("web", "pgrep -fc '[s]leep 98765' || true") == "1").then_some(())
     });
     child.kill().unwrap();
     child.wait().unwrap();
-    e2e::until("it is gone", std::time::Duration::from_secs(30), || {
+    e2e::until("it is gone", e2e::PATIENCE, || {
         (host.sh("web", "pgrep -fc '[s]leep 98765' || true") == "0").then_some(())
     });
 

@@ -1,9 +1,8 @@
 //! Data volumes with XFS, with Btrfs and with nothing: as good as those with ext4.
 
-use e2e::{Host, until};
+use e2e::{Host, PATIENCE, until};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 const GIB: u64 = 1 << 30;
 const KINDS: [&str; 3] = ["ext4", "xfs", "btrfs"];
@@ -30,7 +29,7 @@ fn mounted(host: &Host, path: &str) -> String {
         "udevadm settle && findmnt -rno FSTYPE,UUID {path} && \
          blkid -p -o value -s UUID $(findmnt -rno SOURCE {path})"
     );
-    let said = host.sh("web", &ask);
+    let said = host.sh_until("web", &ask, |said| !said.is_empty());
     let (known, is) = said.split_once('\n').unwrap_or_else(|| panic!("{said}"));
     assert!(known.ends_with(&format!(" {is}")), "{path}: udev says {known}, and it is {is}");
     known.to_owned()
@@ -67,7 +66,7 @@ fn life(host: &Host, fs: &str) {
     host.sh("web", &format!("yes $RANDOM | head -c 32M >{at}/big && sync"));
     let sum = host.sh("web", &format!("sha256sum < {at}/big"));
     host.ok(&format!("volume resize {name} 3GB"));
-    assert!(df(host, &at) > 2 * GIB, "{}", df(host, &at));
+    until("it has grown", PATIENCE, || (df(host, &at) > 2 * GIB).then_some(()));
 
     // While somebody uses it, it stays.
     host.sh("web", &format!("cd {at} && setsid sleep 7654 >/dev/null 2>&1 </dev/null & echo"));
@@ -108,9 +107,7 @@ fn stays(host: &Host, fs: &[&str]) {
     host.ok("machine start web");
     assert_eq!(all(host), before);
     for fs in fs {
-        until("it fills its disk", Duration::from_secs(60), || {
-            (df(host, &format!("/srv/{fs}")) > 3 * GIB).then_some(())
-        });
+        until("it fills its disk", PATIENCE, || (df(host, &format!("/srv/{fs}")) > 3 * GIB).then_some(()));
     }
     for fs in fs {
         host.ok(&format!("machine volume detach web {fs}-copy"));
@@ -143,7 +140,7 @@ fn a_bare_volume_is_a_device_and_nothing_more() {
     assert_eq!(host.sh("web", "findmnt -no FSTYPE /srv/data"), "xfs");
     let id = host.json("volume show bare")["id"].as_str().unwrap().to_owned();
     let device = format!("/dev/disk/by-id/virtio-{}", &id.replace('-', "")[20..]);
-    until("its name is there", Duration::from_secs(120), || {
+    until("its name is there", PATIENCE, || {
         (host.run(&format!("machine exec web -- test -b {device}")).code == 0).then_some(())
     });
     assert_eq!(host.sh("web", &format!("blockdev --getsize64 {device}")), (64 << 20).to_string());

@@ -148,7 +148,7 @@ fn fills_and_goes_on(kind: Kind) {
 
 fn right_clock_and_whole_data(host: &Host) {
     // "It goes on" is said at once, its clock is set as soon as its agent is heard.
-    let (early, late) = until("its clock is right", Duration::from_secs(30), || {
+    let (early, late) = until("its clock is right", PATIENCE, || {
         let before = now();
         let ran = host.run("machine exec web -- date +%s.%N");
         let after = now();

@@ -33,7 +33,7 @@ fn guests_reach_the_host_each_other_and_beyond() {
 
     // The host reaches a guest: its sshd greets.
     let mut greeting = [0; 4];
-    let reached = e2e::until("sshd greets", Duration::from_secs(60), || {
+    let reached = e2e::until("sshd greets", e2e::PATIENCE, || {
         let mut stream = TcpStream::connect((web.as_str(), 22)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         stream.read_exact(&mut greeting).ok().map(|()| greeting)
@@ -47,7 +47,7 @@ fn guests_reach_the_host_each_other_and_beyond() {
     assert_eq!(read_from(&host, "web", "10.200.0.1", port), web);
     served.join().unwrap();
     let script = format!("exec 3<>/dev/tcp/{api}/22 && head -c4 <&3");
-    e2e::until("sshd of the other greets", Duration::from_secs(60), || {
+    e2e::until("sshd of the other greets", e2e::PATIENCE, || {
         let ran = host.args(&["machine", "exec", "web", "--", "timeout", "5", "bash", "-c", &script]);
         (ran.out == "SSH-").then_some(())
     });

@@ -143,5 +143,5 @@ fn resizes_cost_the_same_and_only_grow() {
     });
     host.ok("machine start web");
     assert!(resize.wait().unwrap().success());
-    assert_eq!(host.sh("web", ROOT_FS), (4 * GIB).to_string());
+    host.sh_until("web", ROOT_FS, |said| said == (4 * GIB).to_string());
 }

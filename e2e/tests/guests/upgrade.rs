@@ -86,11 +86,11 @@ fn a_guest_whose_agent_is_older_keeps_working() {
             (ran.code == 0 && ran.out.trim() != boot).then_some(())
         });
         assert_eq!(hypervisor(&id).unwrap().0, process);
-        assert_eq!(host.sh("old", "findmnt -no TARGET /mnt/data"), "/mnt/data");
+        host.sh_until("old", "findmnt -no TARGET /mnt/data", |said| said == "/mnt/data");
         // A disk that comes is mounted by its hello; it cannot let go of one, and says what helps.
         host.ok("volume create 64M --name late");
         host.ok("machine volume attach old late");
-        until("it is mounted", Duration::from_secs(60), || {
+        until("it is mounted", e2e::PATIENCE, || {
             (host.run("machine exec old -- findmnt -no TARGET /mnt/late").code == 0).then_some(())
         });
         host.refused("machine volume detach old late", "guest-failed", 1);
@@ -114,8 +114,8 @@ fn what_became_of_guests_without_a_daemon_is_seen_at_start() {
     let (died, ended, lives) = (id("died"), id("ended"), id("lives"));
     let running = hypervisor(&lives).unwrap().0;
     until("systemd is up", Duration::from_secs(180), || {
-        (host.run("machine exec ended -- systemctl is-system-running --wait").out == "running\n")
-            .then_some(())
+        let state = host.run("machine exec ended -- systemctl is-system-running --wait").out;
+        matches!(state.as_str(), "running\n" | "degraded\n").then_some(())
     });
     // It goes once nobody is there to hear of it.
     host.sh("ended", "systemd-run --quiet --on-active=3 systemctl poweroff");

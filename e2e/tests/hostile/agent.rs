@@ -50,7 +50,7 @@ const TOLD: &str = r#"use IO::Socket::INET;
 fn turn(host: &Host, mode: &str) {
     let machine = host.json("machine show evil");
     let address: IpAddr = machine["address"].as_str().unwrap().parse().unwrap();
-    let patience = Duration::from_secs(60);
+    let patience = e2e::PATIENCE;
     let mut guest = until("it listens", patience, || TcpStream::connect((address, 7000)).ok());
     guest.set_read_timeout(Some(patience)).unwrap();
     writeln!(guest, "{mode}").unwrap();
@@ -65,7 +65,8 @@ fn turn(host: &Host, mode: &str) {
 /// Gives the guest what it becomes hostile with.
 pub fn arm(host: &Host) {
     until("systemd is up", Duration::from_secs(180), || {
-        (host.run("machine exec evil -- systemctl is-system-running --wait").out == "running\n").then_some(())
+        let state = host.run("machine exec evil -- systemctl is-system-running --wait").out;
+        matches!(state.as_str(), "running\n" | "degraded\n").then_some(())
     });
     let mut child = host.begin(&["machine", "exec", "evil", "--", "sh", "-c", "cat > /root/guest.pl"]);
     child.stdin.take().unwrap().write_all(SCRIPT.as_bytes()).unwrap();
