@@ -5,8 +5,9 @@
 use crate::db::{Change, Rev, Take};
 use crate::store::Limit;
 use crate::{Engine, key};
-use types::operation::{HistoryEntry, OperationState, Outcome, Target};
-use types::{Actor, Operation, Problem, Timestamp, Verb};
+use serde::Deserialize;
+use types::operation::{HistoryEntry, Kind, OperationState, Outcome, Target};
+use types::{Actor, Name, Operation, Problem, Timestamp, Verb};
 use uuid::Uuid;
 
 /// The most characters that are kept of what a refusal says: whoever is refused has a hand in it, and would
@@ -20,7 +21,6 @@ pub fn line(id: Uuid, op: &Operation) -> HistoryEntry {
         OperationState::Succeeded => Outcome::Succeeded,
         OperationState::Failed => Outcome::Failed,
     };
-    let span = |end: Timestamp| u64::try_from(end.millis() - op.created_at.millis()).unwrap_or(0);
     HistoryEntry {
         id,
         time: op.created_at,
@@ -30,9 +30,20 @@ pub fn line(id: Uuid, op: &Operation) -> HistoryEntry {
         outcome,
         problem: op.problem.clone(),
         warnings: op.warnings.clone(),
-        duration_ms: op.ended_at.map(span),
+        duration_ms: took(op),
         operation: Some(op.id),
     }
+}
+
+/// From its acceptance to its end, in milliseconds.
+pub fn took(op: &Operation) -> Option<u64> {
+    op.ended_at.map(|end| u64::try_from(end.millis() - op.created_at.millis()).unwrap_or(0))
+}
+
+/// What all specs have, whatever the kind.
+#[derive(Deserialize)]
+struct Named {
+    name: String,
 }
 
 impl Engine {
@@ -43,11 +54,49 @@ impl Engine {
         let cut = |text: &String| text.chars().take(SAID).collect();
         let (message, hint) = (cut(&problem.message), problem.hint.as_ref().map(cut));
         let problem = Problem { message, hint, ..problem.clone() };
-        let entry = self.line(actor, verb, target, Some(problem));
+        let entry = self.line(actor, verb, self.known(verb, target), Some(problem));
         change.put(key::history(entry.id), &entry);
         if let Err(e) = change.commit(&self.0.db) {
             tracing::error!(error = %e, %verb, "a refusal could not be recorded");
         }
+    }
+
+    /// What a refused request is about, by id and by name, whichever of the two was typed: else a line would be
+    /// found by one of them only. What is not there stays as it was typed, and so does a name that was to be taken.
+    fn known(&self, verb: Verb, typed: Target) -> Target {
+        match self.look_up(verb, &typed) {
+            Ok(Some((id, name))) => Target { id: Some(id), name, ..typed },
+            // The refusal is worth more than its target's other name.
+            Ok(None) | Err(_) => typed,
+        }
+    }
+
+    fn look_up(&self, verb: Verb, typed: &Target) -> Result<Option<(Uuid, String)>, Problem> {
+        if typed.id.is_some() || matches!(typed.kind, Kind::Node | Kind::Token | Kind::User) {
+            return Ok(None);
+        }
+        let by_name = match verb {
+            // By name, whoever has it now is another.
+            Verb::MachineDeploy
+            | Verb::VolumeCreate
+            | Verb::VolumeImport
+            | Verb::PoolCreate
+            | Verb::ImagePull
+            | Verb::VolumeRestore
+            | Verb::MachineRestore
+            | Verb::SnapshotUndelete => None,
+            _ => Name::new(&typed.name).ok(),
+        };
+        let id = match (Uuid::parse_str(&typed.name), by_name) {
+            (Ok(id), _) => Some(id),
+            (Err(_), Some(name)) => {
+                self.0.db.get::<Uuid>(&key::name(typed.kind, name.as_str()))?.map(|claim| claim.value)
+            }
+            (Err(_), None) => None,
+        };
+        let Some(id) = id else { return Ok(None) };
+        let spec = self.0.db.get::<Named>(&key::spec(typed.kind, id))?;
+        Ok(spec.map(|spec| (id, spec.value.name)))
     }
 
     /// Writes into a change what it does without being asked, and why.
@@ -209,7 +258,6 @@ mod tests {
     use super::*;
     use crate::Settings;
     use crate::sim::World;
-    use types::operation::Kind;
 
     #[test]
     fn a_line_that_the_store_took_late_is_told_all_the_same() {
@@ -233,6 +281,46 @@ mod tests {
         assert_eq!(after(1), [lines[0].id, lines[2].id]);
         assert_eq!(after(0), [lines[2].id]);
         assert!(after(2).is_empty());
+    }
+
+    #[test]
+    fn a_refusal_is_found_by_name_and_by_id() {
+        let world = World::new();
+        let engine = world.boot(Settings::default()).unwrap();
+        let ada = Actor("ada".into());
+        let create = || {
+            let name = Name::new("a").ok();
+            types::volume::CreateVolume { name, size_bytes: 1 << 30, ..Default::default() }
+        };
+        let id = engine.create_volume(&ada, create()).unwrap().target.id.unwrap();
+        crate::sim::run::settle(&world, &engine);
+        let protect = |on| types::label::Edit { protected: Some(on), ..Default::default() };
+        engine.edit_volume(&ada, "a", &protect(true)).unwrap();
+        crate::sim::run::settle(&world, &engine);
+        engine.delete_volume(&ada, "a", false).unwrap_err();
+        engine.delete_volume(&ada, &id.to_string(), false).unwrap_err();
+        let told = |target: &str| {
+            let query =
+                HistoryQuery { target: Some(target.to_owned()), failed: true, ..HistoryQuery::default() };
+            let found = engine.history(&query).unwrap();
+            found.into_iter().map(|l| (l.action, l.target.id, l.target.name)).collect::<Vec<_>>()
+        };
+        let both = vec![(Verb::VolumeDelete, Some(id), "a".to_owned()); 2];
+        assert_eq!(told("a"), both);
+        assert_eq!(told(&id.to_string()), both);
+        // What is not there, and a name that another has.
+        engine.delete_volume(&ada, "b", false).unwrap_err();
+        assert_eq!(told("b"), [(Verb::VolumeDelete, None, "b".to_owned())]);
+        engine.create_volume(&ada, create()).unwrap_err();
+        assert_eq!(told("a")[0], (Verb::VolumeCreate, None, "a".to_owned()));
+        assert_eq!(told(&id.to_string()), both);
+        // One that is in the trash, by its id.
+        engine.edit_volume(&ada, "a", &protect(false)).unwrap();
+        engine.delete_volume(&ada, "a", false).unwrap();
+        crate::sim::run::settle(&world, &engine);
+        let grow = types::volume::ResizeVolume { size_bytes: 2 << 30 };
+        engine.resize_volume(&ada, &id.to_string(), grow).unwrap_err();
+        assert_eq!(told("a")[0], (Verb::VolumeResize, Some(id), "a".to_owned()));
     }
 
     #[test]

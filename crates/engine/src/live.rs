@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing here is truth. Losing all of it loses no more than a progress bar.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use types::operation::{Kind, OperationState, Progress};
@@ -15,9 +15,37 @@ pub type OnOperation = Arc<dyn Fn(&Operation) + Send + Sync>;
 #[derive(Default)]
 struct State {
     open: HashMap<OperationId, Operation>,
+    /// The open ones by what they touch, oldest first.
+    touching: HashMap<(Kind, Uuid), BTreeSet<OperationId>>,
     /// Ended before anybody was told that they were accepted: a worker can be that quick.
     early: HashSet<OperationId>,
     listeners: Vec<OnOperation>,
+}
+
+impl State {
+    fn add(&mut self, op: &Operation) {
+        for touched in touched(op) {
+            self.touching.entry(touched).or_default().insert(op.id);
+        }
+        self.open.insert(op.id, op.clone());
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, id: OperationId) -> bool {
+        let Some(op) = self.open.remove(&id) else { return false };
+        for touched in touched(&op) {
+            let Some(ids) = self.touching.get_mut(&touched) else { continue };
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.touching.remove(&touched);
+            }
+        }
+        true
+    }
+}
+
+fn touched(op: &Operation) -> impl Iterator<Item = (Kind, Uuid)> {
+    op.resources.iter().filter_map(|target| Some((target.kind, target.id?)))
 }
 
 /// The operations that have not ended, as far as this process knows.
@@ -41,9 +69,9 @@ impl Live {
             if s.early.remove(&op.id) {
                 return;
             }
-            s.open.insert(op.id, op.clone());
+            s.add(op);
         } else {
-            if s.open.remove(&op.id).is_none() {
+            if !s.remove(op.id) {
                 s.early.insert(op.id);
             }
             self.1.notify_all();
@@ -79,6 +107,12 @@ impl Live {
                 l(op);
             }
         }
+    }
+
+    /// The oldest operations that touch a resource, at most so many. What is open is not gone through.
+    pub fn touching(&self, kind: Kind, id: Uuid, at_most: usize) -> Vec<OperationId> {
+        let s = self.state();
+        s.touching.get(&(kind, id)).into_iter().flatten().take(at_most).copied().collect()
     }
 
     /// The last progress of an operation.
@@ -121,5 +155,37 @@ mod tests {
         op.state = OperationState::Failed;
         live.changed(&op);
         assert!(live.idle_within(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_touches_a_resource_is_known_until_it_ends() {
+        let live = Live::default();
+        let target = Target { kind: Kind::Volume, id: Some(Uuid::from_u128(7)), name: "v".into() };
+        let mut ops = [2, 1].map(|n| Operation {
+            id: OperationId(Uuid::from_u128(n)),
+            verb: Verb::VolumeResize,
+            actor: Actor::system(),
+            target: target.clone(),
+            resources: vec![target.clone()],
+            generation: 1,
+            state: OperationState::Running,
+            problem: None,
+            warnings: vec![],
+            progress: None,
+            restorable_until: None,
+            created_at: Timestamp::from_millis(0),
+            trimmed_bytes: None,
+            ended_at: None,
+        });
+        ops.iter().for_each(|op| live.changed(op));
+        let touching = |at_most| live.touching(Kind::Volume, Uuid::from_u128(7), at_most);
+        assert_eq!(touching(9), [ops[1].id, ops[0].id], "the oldest first");
+        assert_eq!(touching(1), [ops[1].id]);
+        assert!(live.touching(Kind::Machine, Uuid::from_u128(7), 9).is_empty());
+        for op in &mut ops {
+            op.state = OperationState::Succeeded;
+            live.changed(op);
+        }
+        assert!(touching(9).is_empty());
     }
 }

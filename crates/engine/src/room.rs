@@ -19,7 +19,7 @@ const LEFT: ByteSize = ByteSize::mib(8);
 pub(crate) enum Mark {
     /// It is nearly full.
     Full,
-    /// What its volumes may grow to is nearly what is allowed.
+    /// What its volumes may grow to is nearly what is allowed, or more than there is.
     Promised,
 }
 
@@ -28,6 +28,11 @@ fn percent(room: Capacity) -> u8 {
     let (total, free) = (u128::from(room.total.bytes()), u128::from(room.free.bytes()));
     let used = total.saturating_sub(free) * 100;
     used.checked_div(total).and_then(|p| u8::try_from(p).ok()).unwrap_or(0)
+}
+
+/// How it begins what is said of the promises of a pool.
+fn may_grow(pool: &str) -> String {
+    format!("the volumes of pool \"{pool}\" may grow to ")
 }
 
 impl Engine {
@@ -154,7 +159,8 @@ impl Engine {
     pub(crate) fn slow_copy_warning(&self, pool: &str) -> Option<String> {
         self.pool(pool).is_ok_and(|pool| !pool.shares()).then(|| {
             "the pool's file system cannot share blocks, so every byte is copied; on XFS with reflink or \
-             on Btrfs a copy takes no room and a moment"
+             on Btrfs a copy takes no room and a moment. `sistemo pool create fast --size 100GB` makes such a \
+             pool: give new volumes `--pool fast`, or bring them there with `sistemo volume move`"
                 .to_owned()
         })
     }
@@ -173,21 +179,41 @@ impl Engine {
         Some(ByteSize(u64::try_from(most).unwrap_or(u64::MAX)))
     }
 
-    /// What is to be said about a pool whose volumes may nearly grow to what `pool.overcommit` allows.
-    fn promise_warning(&self, pool: &str) -> Option<String> {
-        let most = self.promise_limit(self.room(pool).ok()?.total)?;
-        let promised = self.committed(pool).ok()?;
+    /// What is to be said about a pool whose volumes may grow to so much: nearly to what `pool.overcommit`
+    /// allows, or to more than there is, if nothing limits them.
+    fn promise_warning(&self, pool: &str, promised: ByteSize) -> Option<String> {
+        let total = self.room(pool).ok()?.total;
+        let Some(most) = self.promise_limit(total) else {
+            return (promised > total).then(|| {
+                format!("{}{promised}, and it has {total}; pool.overcommit limits that", may_grow(pool))
+            });
+        };
         let free = ByteSize(most.bytes().saturating_sub(promised.bytes()));
-        (percent(Capacity { total: most, free }) >= self.settings().pool_warn).then(|| {
-            format!(
-                "the volumes of pool \"{pool}\" may grow to {promised}, and pool.overcommit allows {most}"
-            )
-        })
+        (percent(Capacity { total: most, free }) >= self.settings().pool_warn)
+            .then(|| format!("{}{promised}, and pool.overcommit allows {most}", may_grow(pool)))
+    }
+
+    /// The same of what is promised now.
+    fn promised_warning(&self, pool: &str) -> Option<String> {
+        self.promise_warning(pool, self.committed(pool).ok()?)
     }
 
     /// All that is to be said about the room of a pool.
     pub fn room_warnings(&self, pool: &str) -> Vec<String> {
-        self.room_warning(pool).into_iter().chain(self.promise_warning(pool)).collect()
+        self.room_warning(pool).into_iter().chain(self.promised_warning(pool)).collect()
+    }
+
+    /// Says in a draft all that is to be said about the room of a pool once that is carried out.
+    pub(crate) fn warn_of_room(&self, draft: &mut Draft, pool: &str) {
+        if let Some(full) = self.room_warning(pool) {
+            draft.warn(full);
+        }
+        let promised = self.committed_with(&draft.change, pool).ok();
+        if let Some(text) = promised.and_then(|promised| self.promise_warning(pool, promised)) {
+            // Every volume of a request adds to it: the last word counts.
+            draft.operation.warnings.retain(|said| !said.starts_with(&may_grow(pool)));
+            draft.warn(text);
+        }
     }
 
     /// The reserve of a file system of this size: what is set, and at least a hundredth of it, of which
@@ -236,7 +262,7 @@ impl Engine {
     pub(crate) fn watch_room(&self) -> Result<(), Problem> {
         for pool in self.pool_names()? {
             let marks =
-                [(Mark::Full, self.room_warning(&pool)), (Mark::Promised, self.promise_warning(&pool))];
+                [(Mark::Full, self.room_warning(&pool)), (Mark::Promised, self.promised_warning(&pool))];
             for (mark, text) in marks {
                 let mut warned = self.0.warned.lock().unwrap_or_else(PoisonError::into_inner);
                 let key = (pool.clone(), mark);
@@ -344,6 +370,46 @@ mod tests {
             // One of them alone finds room.
             engine.clone_volume(&ada, "a", CloneVolume::default()).unwrap();
         }
+    }
+
+    #[test]
+    fn more_than_there_is_is_promised_with_a_warning_and_said_once_in_one_request() {
+        let ada = Actor("ada".into());
+        let world = World::new();
+        let engine = world.boot(Settings::default()).unwrap();
+        let create = |name: &str, gib| {
+            let (name, size_bytes) = (Name::new(name).ok(), ByteSize::gib(gib).bytes());
+            let asked = CreateVolume { name, size_bytes, ..CreateVolume::default() };
+            engine.create_volume(&ada, asked).unwrap().warnings
+        };
+        let said = |promised: &str| {
+            format!(
+                "the volumes of pool \"default\" may grow to {promised}, and it has 1000.0GB; pool.overcommit \
+                 limits that"
+            )
+        };
+        assert_eq!(create("a", 600), Vec::<String>::new());
+        assert_eq!(create("b", 400), Vec::<String>::new());
+        assert_eq!(create("c", 1), [said("1001.0GB")]);
+        assert_eq!(engine.room_warnings(DEFAULT_POOL), [said("1001.0GB")]);
+        settle(&world, &engine);
+        let image = Some("debian".into());
+        let attach = ["a", "b"].map(|v| AttachVolume { volume: v.into(), mount: None, read_only: false });
+        let (name, attach) = (Name::new("web").ok(), attach.to_vec());
+        engine.deploy(&ada, DeployMachine { image, name, attach, ..DeployMachine::default() }).unwrap();
+        settle(&world, &engine);
+        engine.stop_machine(&ada, "web").unwrap();
+        settle(&world, &engine);
+        // A copy of each would find no room.
+        world.state().shares = true;
+        let name = Name::new("twin").unwrap();
+        let made = engine.clone_machine(&ada, "web", CloneMachine { name }).unwrap();
+        let told: Vec<_> = made.warnings.iter().filter(|w| w.contains("may grow to")).collect();
+        assert_eq!(told.len(), 1, "{made:?}");
+        settle(&world, &engine);
+        // Whoever limits what is promised has decided.
+        let limited = Settings { pool_overcommit: Some(1000), ..Settings::default() };
+        assert!(world.boot(limited).unwrap().room_warnings(DEFAULT_POOL).is_empty());
     }
 
     #[test]

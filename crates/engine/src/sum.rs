@@ -163,6 +163,13 @@ impl Engine {
         Ok(ByteSize(counter(&self.0.db, pool)?.value))
     }
 
+    /// What the volumes of a pool may grow to, all together, once a change is made.
+    pub(crate) fn committed_with(&self, change: &Change, pool: &str) -> Result<ByteSize, Problem> {
+        let have = counter(&self.0.db, pool)?.value;
+        let (less, more) = moved(change, &*self.0.db.0)?.get(pool).copied().unwrap_or_default();
+        Ok(ByteSize(have.saturating_sub(less).saturating_add(more)))
+    }
+
     /// Refuses what would promise more than `pool.overcommit` allows; what takes back is always allowed.
     pub(crate) fn within_overcommit(&self, pool: &str, have: u64, new: u64) -> Result<(), Problem> {
         if self.settings().pool_overcommit.is_none() || new <= have {

@@ -10,6 +10,7 @@ use types::image::{Image, ImageSpec};
 use types::machine::{Machine, MachineDisk, MachineSpec, Mount, Phase, Run, StallReason, phase};
 use types::network::{Network, NetworkSpec};
 use types::operation::Kind;
+use types::pool::PoolSpec;
 use types::volume::{AttachStatus, Condition, Volume, VolumeRole, VolumeSource, VolumeSpec};
 use types::{ByteSize, Code, ImageId, MachineId, Name, Operation, OperationId, Problem, RunId, VolumeId};
 use uuid::Uuid;
@@ -118,8 +119,8 @@ impl Engine {
         Ok(volume(&record, &names))
     }
 
-    /// What the machine, image or network that is asked for is called; as it was asked for if that is no
-    /// id, or of nothing that there is.
+    /// What the machine, image, network or pool that is asked for is called; as it was asked for if that is
+    /// no id, or of nothing that there is.
     ///
     /// # Errors
     /// `database-failed`.
@@ -130,6 +131,7 @@ impl Engine {
             Kind::Machine => db.record::<MachineSpec>(id)?.map(|r| r.spec.value.name),
             Kind::Image => db.record::<ImageSpec>(id)?.map(|r| r.spec.value.name),
             Kind::Network => db.record::<NetworkSpec>(id)?.map(|r| r.spec.value.name),
+            Kind::Pool => db.record::<PoolSpec>(id)?.map(|r| r.spec.value.name),
             _ => None,
         };
         Ok(name.map_or_else(|| asked.to_owned(), |name| name.as_str().to_owned()))
@@ -365,10 +367,10 @@ impl Engine {
     /// # Errors
     /// `operation-not-found`.
     pub fn operation(&self, id: OperationId) -> Result<Operation, Problem> {
-        let read =
-            self.0.db.get::<Operation>(&key::operation(id))?.ok_or_else(|| {
-                Problem::new(Code::OperationNotFound, format!("there is no operation {id}"))
-            })?;
+        let read = self.0.db.get::<Operation>(&key::operation(id))?.ok_or_else(|| {
+            Problem::new(Code::OperationNotFound, format!("there is no operation {id}"))
+                .hint("`sistemo operation list` shows those that are kept")
+        })?;
         Ok(Operation { progress: self.0.live.progress_of(id), ..read.value })
     }
 

@@ -186,6 +186,23 @@ fn names_labels_and_protection_change_nothing_else() {
 }
 
 #[test]
+fn two_volumes_are_never_at_one_place_and_a_clone_says_where_its_are() {
+    let daemon = Daemon::up();
+    daemon.ok("volume create 1G --name a");
+    daemon.ok("volume create 1G --name b");
+    daemon.refused("vm deploy debian --name web --attach a:/mnt/b --attach b", "invalid-request", 2);
+    daemon.refused("machine show web", "machine-not-found", 3);
+    daemon.ok("vm deploy debian --name web --attach a:/mnt/c --attach b");
+    daemon.refused("volume rename b c", "invalid-request", 2);
+    assert_eq!(daemon.json("volume show b")["name"], "b");
+    let cloned = daemon.run("machine clone web --name twin");
+    assert_eq!(cloned.code, 0, "{cloned:?}");
+    for said in ["has at /mnt/b,", "has at /mnt/twin-b:", "`sistemo pool create fast --size"] {
+        assert!(cloned.err.contains(said), "{said}: {cloned:?}");
+    }
+}
+
+#[test]
 fn pools_and_volumes_that_move_between_them() {
     let daemon = Daemon::up();
     let said = daemon.ok("pool create fast --size 20GB");

@@ -116,7 +116,7 @@ fn fills_and_goes_on(kind: Kind) {
     let host = &scene.host;
     host.ok("volume create 1G --name appdata");
     host.ok("machine deploy debian --name web --attach appdata --storage 2G");
-    assert_eq!(host.json("status")["pools"][0]["warning"], Value::Null);
+    assert!(!host.json("status")["pools"][0]["warning"].to_string().contains("% full"));
     until("it is booted", PATIENCE, || {
         let ran = host.run("machine exec web -- systemctl is-active multi-user.target");
         (ran.out.trim() == "active").then_some(())

@@ -4,7 +4,7 @@
 //! open then; of what a machine runs with, a snapshot is taken first, which goes once it was copied. A
 //! copy has its own identity from the first moment.
 
-use super::machine::{copy_name, refuse_going};
+use super::machine::{copy_name, default_place, place, refuse_going, two_at};
 use super::snapshot::{ready, refuse_reset};
 use super::volume::{NewVolume, cannot_shrink_copy, refuse_deleting, refuse_lost, size};
 use super::{Draft, made_up};
@@ -13,7 +13,7 @@ use crate::{Engine, key};
 use std::collections::HashSet;
 use types::fs::FileSystem;
 use types::label::Labels;
-use types::machine::{CloneMachine, Desired, Disk, MachineSpec};
+use types::machine::{CloneMachine, Desired, Disk, MachineSpec, Mount};
 use types::network::NetworkSpec;
 use types::operation::Kind;
 use types::snapshot::{Consistency, Group, SnapshotSpec, Taken};
@@ -171,10 +171,8 @@ impl Engine {
             return Err(cannot_shrink_copy(from.name, from.size, wanted));
         }
         let pool = self.usable_pool(draft, pool.or(Some(from.pool)))?;
+        self.refuse_offline(from.pool)?;
         let slow = self.slow_copy_warning(&pool).filter(|_| !(from.read_only && pool == from.pool));
-        for warning in self.room_warnings(&pool).into_iter().chain(slow) {
-            draft.warn(warning);
-        }
         let copy = NewVolume {
             id,
             name,
@@ -189,7 +187,12 @@ impl Engine {
             labels: from.labels.clone(),
             read_only: from.read_only,
         };
-        self.new_volume(draft, copy)
+        let spec = self.new_volume(draft, copy)?;
+        self.warn_of_room(draft, &spec.pool);
+        if let Some(slow) = slow {
+            draft.warn(slow);
+        }
+        Ok(spec)
     }
 
     /// Accepts a copy of a machine: its volumes are copied, as of one instant if it runs, it gets addresses
@@ -217,7 +220,7 @@ impl Engine {
                 let network = self.0.db.find::<NetworkSpec>(&nic.network.to_string())?.spec;
                 nics.push(self.take_nic(draft, &network, id)?);
             }
-            let (mut disks, mut made) = (vec![], HashSet::new());
+            let (mut disks, mut made, mut places) = (vec![], HashSet::new(), HashSet::new());
             let copied: Vec<_> = record.spec.disks.iter().filter(|d| d.leaving.is_none()).collect();
             let members: Vec<_> = copied.iter().map(|_| SnapshotId(self.0.ports.clock.new_id())).collect();
             let group = Group {
@@ -232,6 +235,8 @@ impl Engine {
                     VolumeRole::Root => name.root_volume(),
                     VolumeRole::Data => copy_name(&name, &source.spec.name)?,
                 };
+                let was = (&record.spec.name, &source.spec.name);
+                take_place(draft, &mut places, disk, was, (&name, &called))?;
                 // A data volume goes with it only if this request fails.
                 if live {
                     let of = (passing, Some(group.clone()));
@@ -266,6 +271,31 @@ impl Engine {
             Ok(())
         })
     }
+}
+
+/// Takes the place at which a machine's copy mounts its copy of a disk, and says where that is if it is
+/// another: what is set up in the machine still names the one it had.
+fn take_place(
+    draft: &mut Draft,
+    places: &mut HashSet<String>,
+    disk: &Disk,
+    (machine, volume): (&Name, &Name),
+    (copy, called): (&Name, &Name),
+) -> Result<(), Problem> {
+    let at = place(&disk.mount, called).filter(|_| disk.role == VolumeRole::Data);
+    let Some(at) = at else { return Ok(()) };
+    if disk.mount == Mount::Default {
+        let was = default_place(volume);
+        draft.warn(format!(
+            "what machine \"{machine}\" has at {was}, its copy \"{copy}\" has at {at}: whatever in it uses {was} \
+             has to be told"
+        ));
+    }
+    if places.contains(&at) {
+        return Err(two_at(&at).hint("volumes are mounted by their names: choose another name for the copy"));
+    }
+    places.insert(at);
+    Ok(())
 }
 
 /// Refuses a volume that would share a snapshot's file and cannot.

@@ -4,21 +4,27 @@ use super::volume::refuse_deleting;
 use super::{Draft, machine};
 use crate::{Engine, key};
 use types::label::Edit;
-use types::machine::{MachineSpec, Mount};
+use types::machine::{Disk, MachineSpec, Mount};
 use types::operation::Kind;
 use types::volume::VolumeSpec;
 use types::{Actor, Code, Name, Operation, Problem, Verb};
 use uuid::Uuid;
 
 impl Engine {
-    /// Accepts another name, labels or protection of a volume.
+    /// Accepts another name, labels or protection of a volume. While its pool is away only its protection
+    /// can be taken off, which may stand in the way of forgetting that pool.
     ///
     /// # Errors
-    /// `volume-not-found`, `being-deleted`, `name-taken`, `invalid-request`.
+    /// `volume-not-found`, `being-deleted`, `name-taken`, `pool-offline`, `invalid-request` also of a name
+    /// that would put two volumes of a machine at one place.
     pub fn edit_volume(&self, actor: &Actor, volume: &str, req: &Edit) -> Result<Operation, Problem> {
         self.admit(actor, Verb::VolumeEdit, (Kind::Volume, volume), |draft| {
             let record = self.0.db.find::<VolumeSpec>(volume)?;
             refuse_deleting(&record)?;
+            // Whatever is written of a volume is also beside its file.
+            if *req != (Edit { protected: Some(false), ..Edit::default() }) {
+                self.refuse_offline(&record.spec.pool)?;
+            }
             let mut spec = record.spec.value.clone();
             if let Some(name) = &req.name {
                 self.rename(draft, Kind::Volume, spec.id.0, &spec.name, name)?;
@@ -40,7 +46,7 @@ impl Engine {
             }
             draft.about(Kind::Volume, spec.id.0, spec.name.as_str(), spec.generation);
             if spec.name != record.spec.name {
-                self.warn_of_mount(draft, &spec)?;
+                self.mount_elsewhere(draft, &spec)?;
             }
             Ok(())
         })
@@ -85,12 +91,23 @@ impl Engine {
         Ok(())
     }
 
-    /// A machine that runs has the volume where its old name put it.
-    fn warn_of_mount(&self, draft: &mut Draft, spec: &VolumeSpec) -> Result<(), Problem> {
+    /// The machine that has a renamed volume mounts it where its new name puts it, if that is free; one that
+    /// runs has it where its old name did.
+    fn mount_elsewhere(&self, draft: &mut Draft, spec: &VolumeSpec) -> Result<(), Problem> {
         let Some(holder) = self.holder(draft, spec.id)? else { return Ok(()) };
-        let here =
-            holder.spec.disks.iter().any(|d| d.volume == spec.id && d.slot != 0 && d.mount == Mount::Default);
-        if here {
+        let ours = |d: &Disk| d.volume == spec.id;
+        if holder.spec.disks.iter().any(|d| ours(d) && d.slot != 0 && d.mount == Mount::Default) {
+            let mut others = holder.spec.disks.clone();
+            others.retain(|d| !ours(d));
+            let place = machine::default_place(&spec.name);
+            self.refuse_taken_place(draft, &others, &place).map_err(|taken| match taken.code {
+                Code::InvalidRequest => taken.hint(format!(
+                    "machine \"{}\" has another volume there: choose another name, or detach one of them",
+                    holder.spec.name
+                )),
+                _ => taken,
+            })?;
+            draft.change.on(&holder.spec);
             draft.operation.warnings.push(format!(
                 "machine \"{}\" mounts it at /mnt/{} from its next start",
                 holder.spec.name, spec.name

@@ -70,7 +70,6 @@ impl Engine {
             draft.change.claim(key::tail(&id.short()), &id);
             let pool = self.usable_pool(draft, req.pool.as_deref())?;
             let fs = self.pool(&pool).map_err(|fault| fault.problem)?.recognise(id)?;
-            draft.operation.warnings.extend(self.room_warnings(&pool));
             let sent = NewVolume {
                 id,
                 name,
@@ -85,6 +84,7 @@ impl Engine {
                 read_only: false,
             };
             let spec = self.new_volume(draft, sent)?;
+            self.warn_of_room(draft, &spec.pool);
             draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
             Ok(())
         })

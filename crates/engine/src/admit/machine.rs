@@ -50,17 +50,16 @@ impl Engine {
         let settings = self.settings();
         let vcpus = req.vcpus.unwrap_or(settings.default_vcpus);
         if !(1..=MAX_VCPUS).contains(&vcpus) {
-            return Err(invalid(format!("{vcpus} vCPUs: the number must be 1 to {MAX_VCPUS}")));
+            return Err(invalid(format!("{vcpus} vCPUs: the number must be 1 to {MAX_VCPUS}"))
+                .hint("more than the host has processors slow the machine down"));
         }
         let memory = match req.memory_bytes {
             Some(bytes) => size(bytes, MIN_MEMORY)?,
             None => settings.default_memory,
         };
         if memory > MAX_MEMORY {
-            return Err(Problem::new(
-                Code::InvalidSize,
-                format!("{memory} of memory: the most is {MAX_MEMORY}"),
-            ));
+            let text = format!("{memory} of memory: the most is {MAX_MEMORY}");
+            return Err(Problem::new(Code::InvalidSize, text).hint("ask for less, such as --memory 2G"));
         }
         self.within_limits(vcpus, memory)?;
         self.ready_for_runs(draft)?;
@@ -159,7 +158,6 @@ impl Engine {
         if image.size.is_some() {
             self.refuse_full(draft, (&pool, root.as_str()), wanted, Fresh::Image(image.id))?;
         }
-        draft.operation.warnings.extend(self.room_warnings(&pool));
         let root = NewVolume {
             id,
             name: root,
@@ -174,7 +172,8 @@ impl Engine {
             labels: Labels::default(),
             read_only: false,
         };
-        self.new_volume(draft, root)?;
+        let root = self.new_volume(draft, root)?;
+        self.warn_of_room(draft, &root.pool);
         draft.change.claim(key::attach(id), &machine);
         Ok((image.id, id))
     }
@@ -218,13 +217,18 @@ impl Engine {
         if wanted < spec.size {
             return Err(cannot_shrink(&spec.name, spec.size, wanted));
         }
+        self.refuse_offline(&spec.pool)?;
         let mut new = spec.value.clone();
-        if wanted > spec.size {
+        let grows = wanted > spec.size;
+        if grows {
             self.within_storage(&spec.name, wanted)?;
             new.size = wanted;
             new.generation += 1;
         }
         draft.change.update(spec, &new);
+        if grows {
+            self.warn_of_room(draft, &new.pool);
+        }
         draft.change.put(key::attach(new.id), &machine);
         draft.touch(Kind::Volume, new.id.0, new.name.as_str());
         Ok((new.source.image(), new.id))
@@ -273,11 +277,8 @@ impl Engine {
             .hint("name each volume once"));
         }
         let mount = bare(volume, mount(req.mount.as_deref())?)?;
-        if let Mount::At(path) = &mount {
-            if spec.disks.iter().any(|d| d.mount == mount) {
-                return Err(invalid(format!("two volumes cannot both be mounted at {path}"))
-                    .hint("give each volume a mount point of its own"));
-            }
+        if let Some(place) = place(&mount, &volume.name) {
+            self.refuse_taken_place(draft, &spec.disks, &place)?;
         }
         let slot = (1..DISK_SLOTS).find(|s| spec.disks.iter().all(|d| d.slot != *s)).ok_or_else(|| {
             Problem::new(Code::NoFreeSlot, format!("machine \"{}\" has no free disk slot", spec.name)).hint(
@@ -298,6 +299,33 @@ impl Engine {
         spec.disks.sort_by_key(|d| d.slot);
         draft.change.on(volume).put(key::attach(volume.id), &spec.id);
         draft.touch(Kind::Volume, volume.id.0, volume.name.as_str());
+        Ok(())
+    }
+
+    /// Refuses a mount point that one of these disks has; the draft holds only while their volumes are
+    /// called what they are now.
+    pub(super) fn refuse_taken_place(
+        &self,
+        draft: &mut Draft,
+        disks: &[Disk],
+        wanted: &str,
+    ) -> Result<(), Problem> {
+        for disk in disks.iter().filter(|d| d.role == VolumeRole::Data) {
+            let taken = match &disk.mount {
+                Mount::None => false,
+                Mount::At(path) => path == wanted,
+                Mount::Default => match self.0.db.record::<VolumeSpec>(disk.volume.0)? {
+                    Some(volume) => {
+                        draft.change.on(&volume.spec);
+                        default_place(&volume.spec.name) == wanted
+                    }
+                    None => false,
+                },
+            };
+            if taken {
+                return Err(two_at(wanted));
+            }
+        }
         Ok(())
     }
 
@@ -482,7 +510,7 @@ impl Engine {
     /// taken back for a while, unless it goes `for_good`; one that was deleted can still go so.
     ///
     /// # Errors
-    /// `machine-not-found`, `being-deleted`.
+    /// `machine-not-found`, `being-deleted`, `protected`, `pool-offline` of a volume that goes with it.
     pub fn delete_machine(
         &self,
         actor: &Actor,
@@ -527,8 +555,8 @@ impl Engine {
         })
     }
 
-    /// Refuses to delete a machine that is protected, or with which a volume would go that is; the draft
-    /// holds only while they are not.
+    /// Refuses to delete a machine that is protected, or with which a volume would go that is, or that
+    /// cannot be reached now; the draft holds only while no volume that goes is another.
     fn refuse_protected(
         &self,
         draft: &mut Draft,
@@ -546,9 +574,22 @@ impl Engine {
             if volume.spec.protected {
                 return Err(protected(Kind::Volume, &volume.spec.name));
             }
+            self.refuse_unreachable(&record.spec.name, &volume.spec)?;
             draft.change.on(&volume.spec);
         }
         Ok(())
+    }
+
+    /// Refuses that a volume goes with its machine while its pool is away.
+    fn refuse_unreachable(&self, machine: &Name, volume: &VolumeSpec) -> Result<(), Problem> {
+        self.refuse_offline(&volume.pool).map_err(|away| {
+            let keep = format!("`sistemo machine delete {machine} --preserve-storage` keeps its volumes");
+            let hint = match &away.hint {
+                Some(first) => format!("{first}; or {keep}"),
+                None => keep,
+            };
+            away.hint(hint)
+        })
     }
 
     /// A machine that was deleted goes for good, and with it the volumes that were deleted with it.
@@ -556,6 +597,7 @@ impl Engine {
         let spec = go_for_good(&mut draft.change, record);
         draft.about(Kind::Machine, spec.id.0, spec.name.as_str(), spec.generation);
         for volume in self.gone_with(&spec)? {
+            self.refuse_offline(&volume.spec.pool)?;
             go_for_good(&mut draft.change, &volume);
             draft.touch(Kind::Volume, volume.spec.id.0, volume.spec.name.as_str());
         }
@@ -578,7 +620,7 @@ impl Engine {
     /// What would go and what would stay.
     ///
     /// # Errors
-    /// `machine-not-found`, `being-deleted`, `protected`.
+    /// `machine-not-found`, `being-deleted`, `protected`, `pool-offline`.
     pub fn plan_delete(&self, machine: &str, preserve_storage: bool) -> Result<DeletePlan, Problem> {
         let record = self.0.db.find::<MachineSpec>(machine)?;
         refuse_going(&record)?;
@@ -594,8 +636,11 @@ impl Engine {
         for disk in &record.spec.disks {
             let Some(volume) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else { continue };
             let goes = volume.spec.goes_with() == Some(record.spec.id) && !preserve_storage;
-            if goes && volume.spec.protected {
-                return Err(protected(Kind::Volume, &volume.spec.name));
+            if goes {
+                if volume.spec.protected {
+                    return Err(protected(Kind::Volume, &volume.spec.name));
+                }
+                self.refuse_unreachable(&record.spec.name, &volume.spec)?;
             }
             if goes { &mut plan.goes } else { &mut plan.stays }.push(volume.spec.name.clone());
         }
@@ -717,6 +762,26 @@ pub(crate) fn mount(asked: Option<&str>) -> Result<Mount, Problem> {
         Some(&("proc" | "sys" | "dev" | "run")) => bad("the system keeps its own things there"),
         Some(_) => Ok(Mount::At(format!("/{}", tidy.join("/")))),
     }
+}
+
+/// Where a guest mounts a data volume of this name.
+pub(super) fn place(mount: &Mount, volume: &Name) -> Option<String> {
+    match mount {
+        Mount::None => None,
+        Mount::Default => Some(default_place(volume)),
+        Mount::At(path) => Some(path.clone()),
+    }
+}
+
+/// Where a volume of this name is mounted that was given no other place.
+pub(super) fn default_place(volume: &Name) -> String {
+    format!("/mnt/{volume}")
+}
+
+/// The refusal of a mount point that another volume of the machine has.
+pub(super) fn two_at(place: &str) -> Problem {
+    invalid(format!("two volumes cannot both be mounted at {place}"))
+        .hint("give each volume a mount point of its own, as in `--attach VOLUME:/mnt/elsewhere`")
 }
 
 /// Where a volume that may have no file system is mounted: nowhere then.

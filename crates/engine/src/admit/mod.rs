@@ -163,7 +163,12 @@ impl Engine {
         let committed = crate::sum::commit_if(change, &self.0.db, |pool, have, new| {
             self.within_overcommit(pool, have, new)
         })?;
-        Ok(committed.map(|_| operation))
+        Ok(committed.map(|_| {
+            let Target { kind, name, .. } = &operation.target;
+            // Within the request's span: this line is what ties the two together.
+            tracing::info!(operation = %id, %verb, %kind, resource = %target, %name, %actor, "accepted");
+            operation
+        }))
     }
 }
 

@@ -45,6 +45,7 @@ impl Engine {
             if let Some(left) = &spec.leaving {
                 return busy(format!("is still being removed from pool \"{left}\""));
             }
+            self.refuse_offline(&spec.pool)?;
             let there =
                 self.pool(&to).and_then(|pool| pool.observe(spec.id)).map_err(|fault| fault.problem)?;
             if there != VolumeObs::default() {
@@ -55,11 +56,11 @@ impl Engine {
                 .hint(format!("look at {}.raw there, and move it away", spec.id)));
             }
             self.refuse_full_copy(draft, (&to, spec.name.as_str()), (&spec.pool, spec.id))?;
-            draft.operation.warnings.extend(self.room_warnings(&to));
             let mut new = spec.value.clone();
-            new.moving = Some(to);
+            new.moving = Some(to.clone());
             new.generation += 1;
             draft.change.update(spec, &new);
+            self.warn_of_room(draft, &to);
             self.take_hold(&mut draft.change, spec.id.0, (Kind::Volume, spec.id.0))?;
             draft.about(Kind::Volume, new.id.0, new.name.as_str(), new.generation);
             Ok(())

@@ -196,8 +196,8 @@ impl Engine {
             let all: Vec<_> = used.iter().map(|(v, m)| format!("\"{v}\" (machine \"{m}\")")).collect();
             let text = format!("volumes of pool \"{pool}\" are attached: {}", all.join(", "));
             return Err(Problem::new(Code::VolumeInUse, text).hint(format!(
-                "`sistemo machine volume detach {machine} {volume}` first; a machine goes with its root volume: \
-                 `sistemo machine delete {machine}`"
+                "`sistemo machine volume detach {machine} {volume}` first; a machine that boots from one goes \
+                 by itself: `sistemo machine delete {machine} --preserve-storage`"
             )));
         }
         for machine in self.0.db.records::<MachineSpec>()? {
@@ -236,6 +236,11 @@ impl Engine {
     pub(super) fn pool_for(&self, asked: Option<&str>) -> Result<String, Problem> {
         let found = self.find_pool(asked)?;
         Ok(found.map_or(DEFAULT_POOL.into(), |record| record.spec.name.as_str().into()))
+    }
+
+    /// Refuses to change what is in a pool that cannot be reached now: it would be decided, and not done.
+    pub(super) fn refuse_offline(&self, pool: &str) -> Result<(), Problem> {
+        self.pool(pool).map(|_| ()).map_err(|fault| fault.problem)
     }
 
     /// The record of a pool that can be used; the default one has none.

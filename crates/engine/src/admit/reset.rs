@@ -25,7 +25,7 @@ impl Engine {
     ///
     /// # Errors
     /// `snapshot-not-found`, `snapshot-not-ready`, `volume-not-found`, `protected`, `machine-running`,
-    /// `busy`, `pool-full`.
+    /// `busy`, `pool-full`, `pool-offline`.
     pub fn restore_snapshot(&self, actor: &Actor, snapshot: &str, all: bool) -> Result<Operation, Problem> {
         self.admit(actor, Verb::SnapshotRestore, (Kind::Snapshot, snapshot), |draft| {
             let named = self.0.db.find::<SnapshotSpec>(snapshot)?;
@@ -122,6 +122,7 @@ impl Engine {
         kept: Option<Group>,
     ) -> Result<(), Problem> {
         let (of, before) = (&volume.spec, reset.before);
+        self.refuse_offline(&to.spec.pool)?;
         draft.touch(Kind::Volume, of.id.0, of.name.as_str());
         draft.touch(Kind::Snapshot, to.spec.id.0, to.spec.name.as_str());
         // Whoever asks learns what it is called: it comes right after what it is kept for.

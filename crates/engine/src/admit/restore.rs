@@ -3,6 +3,7 @@
 //! Invariant: what is restored was neither gone nor going for good in the transaction that accepts it:
 //! whoever lets it go for good changes its spec first ([`go_for_good`]).
 
+use super::machine::place;
 use super::volume::in_use;
 use super::{Draft, network};
 use crate::db::{Change, Record, Spec, VolumeRecord};
@@ -164,9 +165,9 @@ impl Engine {
         spec: &MachineSpec,
     ) -> Result<Vec<Disk>, Problem> {
         let with_it: Vec<Uuid> = self.gone_with(before)?.iter().map(|v| v.spec.id.0).collect();
-        let mut disks = vec![];
+        let mut disks: Vec<Disk> = vec![];
         for disk in &before.disks {
-            match self.take_back_disk(draft, before, spec, disk, &with_it)? {
+            match self.take_back_disk(draft, before, spec, (disk, &disks), &with_it)? {
                 None => disks.push(disk.clone()),
                 Some(why) if disk.role == VolumeRole::Root => return Err(why),
                 Some(why) => draft.operation.warnings.push(why.message),
@@ -175,13 +176,13 @@ impl Engine {
         Ok(disks)
     }
 
-    /// Attaches one disk again, or says why that cannot be.
+    /// Attaches one disk again, beside those that are already, or says why that cannot be.
     fn take_back_disk(
         &self,
         draft: &mut Draft,
         before: &MachineSpec,
         spec: &MachineSpec,
-        disk: &Disk,
+        (disk, others): (&Disk, &[Disk]),
         with_it: &[Uuid],
     ) -> Result<Option<Problem>, Problem> {
         let Some(record) = self.0.db.record::<VolumeSpec>(disk.volume.0)? else {
@@ -202,12 +203,33 @@ impl Engine {
             ));
         } else if let Some(holder) = self.holder(draft, record.spec.id)? {
             return Ok(Some(in_use(&record.spec, &holder.spec)));
+        } else if let Some(taken) = self.taken_meanwhile(draft, disk, old, others)? {
+            return Ok(Some(taken));
         } else {
             draft.change.on(&record.spec);
             draft.touch(Kind::Volume, disk.volume.0, old.as_str());
         }
         draft.change.put(key::attach(disk.volume), &spec.id);
         Ok(None)
+    }
+
+    /// Why a volume cannot be mounted where it was: names have changed, and another is there.
+    fn taken_meanwhile(
+        &self,
+        draft: &mut Draft,
+        disk: &Disk,
+        name: &Name,
+        others: &[Disk],
+    ) -> Result<Option<Problem>, Problem> {
+        let wanted = place(&disk.mount, name).filter(|_| disk.role == VolumeRole::Data);
+        let Some(wanted) = wanted else { return Ok(None) };
+        match self.refuse_taken_place(draft, others, &wanted) {
+            Err(taken) if taken.code == Code::InvalidRequest => {
+                let text = format!("volume \"{name}\" stays detached: another one is mounted at {wanted}");
+                Ok(Some(Problem::new(taken.code, text).hint("attach it with a mount point of its own")))
+            }
+            other => other.map(|()| None),
+        }
     }
 
     /// The interfaces of a machine that comes back, with what they had where that is still free.
@@ -274,10 +296,12 @@ impl Engine {
     /// is there, or is there again, is refused.
     ///
     /// # Errors
-    /// `volume-not-found`, `not-deleted`, `being-deleted` if it goes for good already.
+    /// `volume-not-found`, `not-deleted`, `being-deleted` if it goes for good already, `pool-offline`.
     pub fn discard_volume(&self, actor: &Actor, volume: &str) -> Result<Operation, Problem> {
         self.admit(actor, Verb::VolumeDelete, (Kind::Volume, volume), |draft| {
-            let new = go_for_good(&mut draft.change, &self.find_deleted::<VolumeSpec>(volume)?);
+            let record = self.find_deleted::<VolumeSpec>(volume)?;
+            self.refuse_offline(&record.spec.pool)?;
+            let new = go_for_good(&mut draft.change, &record);
             draft.about(Kind::Volume, new.id.0, new.name.as_str(), new.generation);
             Ok(())
         })
@@ -286,10 +310,12 @@ impl Engine {
     /// Accepts that a deleted snapshot goes for good now, as [`Engine::discard_volume`] does.
     ///
     /// # Errors
-    /// `snapshot-not-found`, `not-deleted`, `being-deleted` if it goes for good already.
+    /// `snapshot-not-found`, `not-deleted`, `being-deleted` if it goes for good already, `pool-offline`.
     pub fn discard_snapshot(&self, actor: &Actor, snapshot: &str) -> Result<Operation, Problem> {
         self.admit(actor, Verb::SnapshotDelete, (Kind::Snapshot, snapshot), |draft| {
-            let new = go_for_good(&mut draft.change, &self.find_deleted::<SnapshotSpec>(snapshot)?);
+            let record = self.find_deleted::<SnapshotSpec>(snapshot)?;
+            self.refuse_offline(&record.spec.pool)?;
+            let new = go_for_good(&mut draft.change, &record);
             draft.about(Kind::Snapshot, new.id.0, new.name.as_str(), new.generation);
             Ok(())
         })
@@ -299,7 +325,7 @@ impl Engine {
     /// it, as [`Engine::discard_volume`] does.
     ///
     /// # Errors
-    /// `machine-not-found`, `not-deleted`, `being-deleted` if it goes for good already.
+    /// `machine-not-found`, `not-deleted`, `being-deleted` if it goes for good already, `pool-offline`.
     pub fn discard_machine(&self, actor: &Actor, machine: &str) -> Result<Operation, Problem> {
         self.admit(actor, Verb::MachineDelete, (Kind::Machine, machine), |draft| {
             let record = self.find_deleted::<MachineSpec>(machine)?;

@@ -123,13 +123,15 @@ impl Engine {
         if of.moving.is_some() {
             return Err(crate::hold::held(&of.name));
         }
+        self.refuse_offline(&of.pool)?;
         if self.runs_with(of.id)? {
             self.refuse_full_live_copy(draft, (&of.pool, name.as_str()), of.size)?;
         } else {
             self.refuse_full_copy(draft, (&of.pool, name.as_str()), (&of.pool, of.id))?;
         }
-        for warning in self.room_warnings(&of.pool).into_iter().chain(self.slow_copy_warning(&of.pool)) {
-            draft.warn(warning);
+        self.warn_of_room(draft, &of.pool);
+        if let Some(slow) = self.slow_copy_warning(&of.pool) {
+            draft.warn(slow);
         }
         // Nobody is told of one that passes, so its name need not be its own.
         if !passing {
@@ -162,7 +164,7 @@ impl Engine {
     /// or with `for_good` goes at once. One that is kept can still go for good.
     ///
     /// # Errors
-    /// `snapshot-not-found`, `being-deleted`, `busy`.
+    /// `snapshot-not-found`, `being-deleted`, `busy`, `pool-offline`.
     pub fn delete_snapshot(
         &self,
         actor: &Actor,
@@ -172,6 +174,7 @@ impl Engine {
         self.admit(actor, Verb::SnapshotDelete, (Kind::Snapshot, snapshot), |draft| {
             let record = self.0.db.find::<SnapshotSpec>(snapshot)?;
             if for_good && restorable(&record).is_some() {
+                self.refuse_offline(&record.spec.pool)?;
                 let new = go_for_good(&mut draft.change, &record);
                 draft.about(Kind::Snapshot, new.id.0, new.name.as_str(), new.generation);
                 return Ok(());
@@ -186,7 +189,9 @@ impl Engine {
                 return Err(Problem::new(Code::Busy, format!("snapshot \"{}\" is being read", spec.name))
                     .hint("`sistemo operation list` shows by what; try again once that has ended"));
             }
-            let lost = record.status.fault.is_some();
+            self.refuse_offline(&spec.pool)?;
+            // That its pool was away a moment ago is no reason to let it go at once.
+            let lost = record.status.fault.as_ref().is_some_and(|fault| fault.code != Code::PoolOffline);
             let keep_until = (!for_good && !lost).then(|| after(self.now(), self.settings().trash_keep));
             draft.operation.restorable_until = keep_until;
             let operation = draft.operation.id;

@@ -70,7 +70,6 @@ impl Engine {
             let pool = self.usable_pool(draft, req.pool.as_deref())?;
             self.pool(&pool).map_err(|fault| fault.problem)?.can_make(req.fs)?;
             self.refuse_full(draft, (&pool, name.as_str()), size, Fresh::Blank(req.fs))?;
-            draft.operation.warnings.extend(self.room_warnings(&pool));
             let blank = NewVolume {
                 id,
                 name,
@@ -85,6 +84,7 @@ impl Engine {
                 read_only: false,
             };
             let spec = self.new_volume(draft, blank)?;
+            self.warn_of_room(draft, &spec.pool);
             draft.about(Kind::Volume, id.0, spec.name.as_str(), spec.generation);
             Ok(())
         })
@@ -178,7 +178,7 @@ impl Engine {
     /// accepted and changes nothing.
     ///
     /// # Errors
-    /// `volume-not-found`, `invalid-size`, `cannot-shrink`, `being-deleted`.
+    /// `volume-not-found`, `invalid-size`, `cannot-shrink`, `being-deleted`, `pool-offline`.
     pub fn resize_volume(
         &self,
         actor: &Actor,
@@ -200,14 +200,15 @@ impl Engine {
                 super::machine::refuse_going(&machine)?;
             }
             refuse_lost(&record)?;
+            self.refuse_offline(&spec.pool)?;
             let mut new = spec.value.clone();
             if size > spec.size {
                 self.within_storage(&spec.name, size)?;
                 self.refuse_held(&mut draft.change, spec.id.0, &spec.name)?;
                 new.size = size;
                 new.generation += 1;
-                draft.operation.warnings.extend(self.room_warnings(&spec.pool));
                 draft.change.update(spec, &new);
+                self.warn_of_room(draft, &spec.pool);
             } else {
                 draft.change.on(spec);
             }
@@ -242,11 +243,12 @@ impl Engine {
     /// `for_good` at once. One that is in the trash already can still go for good.
     ///
     /// # Errors
-    /// `volume-not-found`, `volume-in-use`, `being-deleted`.
+    /// `volume-not-found`, `volume-in-use`, `being-deleted`, `pool-offline`.
     pub fn delete_volume(&self, actor: &Actor, volume: &str, for_good: bool) -> Result<Operation, Problem> {
         self.admit(actor, Verb::VolumeDelete, (Kind::Volume, volume), |draft| {
             let record = self.0.db.find::<VolumeSpec>(volume)?;
             if for_good && restorable(&record).is_some() {
+                self.refuse_offline(&record.spec.pool)?;
                 let new = go_for_good(&mut draft.change, &record);
                 draft.about(Kind::Volume, new.id.0, new.name.as_str(), new.generation);
                 return Ok(());
@@ -259,6 +261,7 @@ impl Engine {
             if record.spec.protected {
                 return Err(protected(Kind::Volume, &record.spec.name));
             }
+            self.refuse_offline(&record.spec.pool)?;
             let keep = after(self.0.ports.clock.now(), self.settings().trash_keep);
             // What was never filled never held anyone's data.
             let keep = (record.status.filled && !for_good).then_some(keep);

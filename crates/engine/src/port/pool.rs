@@ -246,7 +246,7 @@ pub trait Pool: Send + Sync {
     /// none that is known.
     ///
     /// # Errors
-    /// `io-error`.
+    /// `io-error`; `invalid-request` if it says that it is longer than what was sent.
     fn recognise(&self, upload: VolumeId) -> Result<Option<FileSystem>, Problem>;
 
     /// What making a volume of this size takes at once, at the least.

@@ -7,7 +7,7 @@ use super::Broken;
 use crate::db::Change;
 use crate::store::Limit;
 use crate::{Engine, history, key};
-use types::operation::{Kind, OperationState};
+use types::operation::{Kind, OperationState, Target};
 use types::{Operation, OperationId, Problem, Verb};
 use uuid::Uuid;
 
@@ -105,7 +105,22 @@ impl Engine {
         }
         for op in &ended {
             self.0.live.changed(op);
+            tell(op);
         }
         Ok(())
+    }
+}
+
+/// Says in the log that an operation has ended, and how.
+fn tell(op: &Operation) {
+    let Target { kind, id, name } = &op.target;
+    let (operation, verb, outcome) = (op.id, op.verb, op.state);
+    let (resource, ms) = (id.unwrap_or_default(), history::took(op).unwrap_or_default());
+    match &op.problem {
+        None => tracing::info!(%operation, %verb, %kind, %resource, %name, %outcome, ms, "ended"),
+        Some(why) => {
+            let code = why.code;
+            tracing::info!(%operation, %verb, %kind, %resource, %name, %outcome, ms, %code, "ended: {why}");
+        }
     }
 }

@@ -68,6 +68,7 @@ impl Engine {
     /// afterwards and the worker takes the next.
     pub(super) fn guarded(&self, key: Key) -> Next {
         catch_unwind(AssertUnwindSafe(|| self.reconcile(key.0, key.1))).unwrap_or_else(|_| {
+            let _within = self.on_behalf(key).entered();
             let n = self.0.queue.failed(key);
             tracing::error!(kind = %key.0, id = %key.1, failures = n, "a look at this failed badly");
             Next::Later(back_off(n))

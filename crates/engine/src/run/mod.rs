@@ -40,6 +40,8 @@ use uuid::Uuid;
 
 /// How often a passing fault may recur before an operation that waits for it ends.
 const PATIENCE: u32 = 5;
+/// How many operations a span names: of more, nobody reads more.
+const NAMED: usize = 8;
 /// How often history and the like are looked at for what has been kept long enough.
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
@@ -108,6 +110,7 @@ impl Engine {
                 return Next::Idle;
             }
         }
+        let _within = self.on_behalf(key).entered();
         let outcome = match kind {
             Kind::Machine => self.look_at_machine(types::MachineId(id)),
             Kind::Volume => self.look_at_volume(types::VolumeId(id)),
@@ -139,6 +142,17 @@ impl Engine {
                 Next::Later(back_off(n))
             }
         }
+    }
+
+    /// The span of a look, which names the operations that it is for, so that every line down to the ports
+    /// carries them. Of the highest level, or a filter for warnings would leave it out.
+    fn on_behalf(&self, (kind, id): Key) -> tracing::Span {
+        let open = self.0.live.touching(kind, id, NAMED);
+        if open.is_empty() {
+            return tracing::Span::none();
+        }
+        let ids = || open.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        tracing::error_span!("operation", id = %ids())
     }
 
     /// A fault that will not pass by itself: operations end with it, and what can be released is.

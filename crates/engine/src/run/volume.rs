@@ -286,6 +286,10 @@ impl Engine {
             let deleted = record.spec.deleting.is_some();
             match (&status.fault, op.verb) {
                 _ if op.generation > generation => None,
+                (Some(problem), Verb::VolumeEdit) if problem.code == Code::PoolOffline => {
+                    let text = format!("{problem}; what is kept beside the volume's file follows once it is");
+                    Some(Ending::with(vec![text]))
+                }
                 (Some(problem), _) => Some(Ending::failed(problem.clone())),
                 (None, Verb::VolumeDelete) if !deleted => Some(superseded("taken back")),
                 (None, Verb::VolumeDelete) => Some(Ending::well()),

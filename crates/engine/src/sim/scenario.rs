@@ -185,6 +185,8 @@ const RENAME_DATA: Command =
     |e, a| e.edit_volume(a, "appdata", &Edit { name: name("logs"), ..Edit::default() });
 const PROTECT_DATA: Command =
     |e, a| e.edit_volume(a, "appdata", &Edit { protected: Some(true), ..Edit::default() });
+const FREE_DATA: Command =
+    |e, a| e.edit_volume(a, "appdata", &Edit { protected: Some(false), ..Edit::default() });
 const COPY: Command = |e, a| clone(e, a, "appdata", "copy");
 const COPY_AWAY: Command = |e, a| e.delete_volume(a, "copy", false);
 const COPY_ROOT: Command = |e, a| clone(e, a, "web-root", "copy");
@@ -540,7 +542,8 @@ pub fn surprises() -> Vec<Scenario> {
     let is_lost: Holds = |_, e| expect(e, "it is lost", |_, v| lost(v));
     let away: Holds = |_, e| {
         expect(e, "its pool is away", |_, v| {
-            v[0].condition == Some(Condition::PoolOffline) && v[0].fault.is_some()
+            let as_it_was = v[0].size_bytes == ByteSize::gib(2).bytes();
+            v[0].condition == Some(Condition::PoolOffline) && v[0].fault.is_some() && as_it_was
         })
     };
     let forgotten: Holds = |w, e| {
@@ -592,7 +595,7 @@ pub fn surprises() -> Vec<Scenario> {
         of(
             "disk of a pool gone",
             vec![DISK, APPDATA, DISK_MOVE],
-            vec![Act::Away(|w| w.unplug_pools(true)), Act::Ask(GROW_DATA)],
+            vec![Act::Away(|w| w.unplug_pools(true)), Act::Ask(GROW_DATA), Act::Ask(FREE_DATA)],
             away,
         ),
         of(

@@ -30,6 +30,11 @@ pub fn probe(layout: &Layout, asked: &str) -> Result<PoolOn, Problem> {
         return Err(invalid(format!("{asked} is in the data directory"))
             .hint("give a directory elsewhere, or make a pool in a file with --size"));
     }
+    // Its own pool is in there, and all that is to outlive the end of this one.
+    if data.starts_with(&path) {
+        return Err(invalid(format!("the data directory {} is in {asked}", data.display()))
+            .hint("give a directory that is for the pool alone, such as where a disk is mounted"));
+    }
     let Some(text) = path.to_str() else { return Err(unusable(&ErrorKind::InvalidData.into())) };
     let on = crate::filesystem::of(&path).map_err(|e| unusable(&e))?;
     if on.network {
@@ -86,4 +91,28 @@ pub fn remove(path: &Path, pool: &PoolSpec) -> Result<(), Fault> {
         durable::sync_dir(path)
     };
     gone().map_err(|e| fault::io(&format!("remove pool \"{}\"", pool.name), path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn what_the_data_directory_is_in_or_what_is_in_it_is_no_pool() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        std::fs::create_dir_all(at("srv/data/inner")).unwrap();
+        let layout = Layout::new(at("srv/data"), at("run"));
+        let around = [PathBuf::from("/"), dir.path().to_owned(), at("srv")];
+        let inside = [at("srv/data"), at("srv/data/inner")];
+        let told = ["the data directory", "is in the data directory"];
+        for (places, told) in [&around[..], &inside[..]].into_iter().zip(told) {
+            for place in places {
+                let refused = probe(&layout, place.to_str().unwrap()).unwrap_err();
+                assert_eq!(refused.code, Code::InvalidRequest);
+                assert!(refused.message.contains(told) && refused.hint.is_some(), "{refused}");
+            }
+        }
+    }
 }

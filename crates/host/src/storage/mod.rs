@@ -321,7 +321,21 @@ impl Pool for FilePool {
     }
 
     fn recognise(&self, upload: VolumeId) -> Result<Option<FileSystem>, Problem> {
-        upload::recognise(&self.layout, upload).map_err(|e| self.fault("look at", upload, &e).problem)
+        let known = upload::recognise(&self.layout, upload);
+        let Some(known) = known.map_err(|e| self.fault("look at", upload, &e).problem)? else {
+            return Ok(None);
+        };
+        match known.says.filter(|says| *says > known.sent) {
+            None => Ok(Some(known.fs)),
+            Some(says) => {
+                let text =
+                    format!("the {} in it has {says}, and {} were sent: it is cut off", known.fs, known.sent);
+                Err(Problem::new(Code::InvalidRequest, text).hint(format!(
+                    "send the whole of it; to save what there is, fill a copy up first: `truncate -s {} COPY`",
+                    says.bytes()
+                )))
+            }
+        }
     }
 
     fn needs(&self, size: ByteSize, fresh: Fresh) -> Result<ByteSize, Fault> {

@@ -148,8 +148,19 @@ const MAGICS: [(FileSystem, u64, &[u8]); 3] = [
     (FileSystem::Btrfs, (64 << 10) + 0x40, b"_BHRfS_M"),
 ];
 
-/// The file system in what was sent, as far as these bytes tell; nothing else of it is looked at.
-pub(super) fn recognise(layout: &Layout, volume: VolumeId) -> io::Result<Option<FileSystem>> {
+/// A file system in what was sent.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Recognised {
+    pub fs: FileSystem,
+    /// How long it says it is, if it tells that plainly.
+    pub says: Option<ByteSize>,
+    /// How much was sent.
+    pub sent: ByteSize,
+}
+
+/// The file system in what was sent, as far as these bytes tell, and how long it says it is; nothing else of
+/// it is looked at.
+pub(super) fn recognise(layout: &Layout, volume: VolumeId) -> io::Result<Option<Recognised>> {
     let file = match File::open(path(layout, volume)) {
         // Whoever makes the volume of it says so.
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -159,12 +170,46 @@ pub(super) fn recognise(layout: &Layout, volume: VolumeId) -> io::Result<Option<
         let mut found = [0; 8];
         let found = &mut found[..magic.len()];
         match file.read_exact_at(found, at) {
-            Ok(()) if found == magic => return Ok(Some(fs)),
+            Ok(()) if found == magic => {
+                let sent = ByteSize(file.metadata()?.len());
+                return Ok(Some(Recognised { fs, says: length(&file, fs).map(ByteSize), sent }));
+            }
             Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(e),
             _ => {}
         }
     }
     Ok(None)
+}
+
+/// The bytes that a file system says it has: two or three numbers of its superblock.
+fn length(file: &File, fs: FileSystem) -> Option<u64> {
+    let read = |at: u64| {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, at).ok().map(|()| bytes)
+    };
+    let le32 = |at: u64| read(at).map(|b| u64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+    match fs {
+        // Documentation/filesystems/ext4/super.rst: s_blocks_count_lo, s_log_block_size, s_feature_incompat
+        // (0x80: 64 bits) and s_blocks_count_hi.
+        FileSystem::Ext4 => {
+            let high = if le32(1024 + 0x60)? & 0x80 == 0 { 0 } else { le32(1024 + 0x150)? };
+            let block =
+                1024_u64.checked_shl(u32::try_from(le32(1024 + 0x18)?).ok().filter(|log| *log <= 6)?)?;
+            (high << 32 | le32(1024 + 0x4)?).checked_mul(block)
+        }
+        // fs/xfs/libxfs/xfs_format.h, `struct xfs_dsb`: sb_blocksize and sb_dblocks.
+        FileSystem::Xfs => {
+            let both = read(4)?;
+            let block = u32::from_be_bytes([both[0], both[1], both[2], both[3]]);
+            u64::from_be_bytes(read(8)?).checked_mul(u64::from(block))
+        }
+        // include/uapi/linux/btrfs_tree.h, `struct btrfs_super_block`: total_bytes and num_devices.
+        FileSystem::Btrfs => {
+            let one = u64::from_le_bytes(read((64 << 10) + 0x88)?) == 1;
+            one.then_some(u64::from_le_bytes(read((64 << 10) + 0x70)?))
+        }
+        FileSystem::None => None,
+    }
 }
 
 /// Publishes it as the volume's file. It keeps its first name until then, so that a kill loses nothing.
@@ -214,6 +259,12 @@ mod tests {
             let to = path(&layout, id(n));
             crate::mkfs::fresh((&file, &to), size, (fs, id(n).0), "make it", Code::FormatFailed).unwrap();
             assert_eq!(pool.recognise(id(n)).unwrap(), Some(fs));
+            assert_eq!(recognise(&layout, id(n)).unwrap().unwrap().says, Some(size), "{fs}");
+            // What is cut would never be mounted.
+            File::options().write(true).open(&to).unwrap().set_len(size.bytes() - 1).unwrap();
+            let refused = pool.recognise(id(n)).unwrap_err();
+            assert_eq!(refused.code, Code::InvalidRequest, "{refused}");
+            assert!(refused.message.contains("320.0MB") && refused.hint.is_some(), "{refused}");
         }
         for (n, bytes) in [(4, vec![0; 1 << 20]), (5, b"XFS".to_vec()), (6, vec![])] {
             std::fs::write(path(&layout, id(n)), bytes).unwrap();
