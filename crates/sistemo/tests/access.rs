@@ -194,6 +194,64 @@ fn another_site_cannot_use_a_session() {
 }
 
 #[test]
+fn another_site_cannot_use_a_token_either() {
+    let daemon = Daemon::up();
+    let token = daemon.token("operator");
+    let (name, value) = bearer(&token);
+    let here = format!("http://{}", daemon.address);
+    let ask = |line: &str, more: &[(&str, &str)], body: &str| {
+        let all = [&[(name, value.as_str())], more].concat();
+        daemon.tcp(line, &all, body).0
+    };
+    let post = |more: &[(&str, &str)]| ask("POST /v1/volumes", more, "{\"size_bytes\":1073741824}");
+    let evil = ("origin", "http://evil.example");
+    assert_eq!(post(&[JSON]), 202);
+    assert_eq!(post(&[JSON, ("origin", &here), ("sec-fetch-site", "same-origin")]), 202);
+    assert_eq!(post(&[("content-type", "application/vnd.sistemo+json")]), 202);
+    assert_eq!(post(&[JSON, evil]), 403);
+    assert_eq!(post(&[JSON, ("sec-fetch-site", "cross-site")]), 403);
+    assert_eq!(ask("DELETE /v1/volumes/v", &[evil], ""), 403);
+    assert_eq!(ask("GET /v1/volumes", &[evil], ""), 200);
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream", ""] {
+        assert_eq!(post(&[("content-type", kind)]), 415, "{kind}");
+    }
+    assert_eq!(post(&[]), 415);
+    assert_eq!(ask("POST /v1/volumes/import", &[("content-type", "text/plain")], "bytes"), 415);
+    assert_ne!(ask("POST /v1/volumes/import", &[("content-type", "application/octet-stream")], "bytes"), 415);
+    // Without a body there is nothing to say of it.
+    daemon.ok("vm deploy debian --name web");
+    assert_eq!(ask("POST /v1/machines/web/stop", &[evil], ""), 403);
+    let empty = [("content-length", "0"), ("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(ask("POST /v1/machines/web/restart", &empty, ""), 202);
+    assert_eq!(ask("POST /v1/machines/web/stop", &[], ""), 202);
+    assert_eq!(daemon.run_with(&token, "volume create 1G --name cli").code, 0);
+}
+
+#[test]
+fn only_an_admin_changes_pools() {
+    let daemon = Daemon::up();
+    let (viewer, operator, admin) = (daemon.token("viewer"), daemon.token("operator"), daemon.token("admin"));
+    let status = |token: &str, line: &str, body: &str| {
+        let (name, value) = bearer(token);
+        daemon.tcp(line, &[(name, &value), JSON], body).0
+    };
+    let pool = "{\"name\":\"fast\",\"size_bytes\":21474836480}";
+    for token in [&viewer, &operator] {
+        assert_eq!(status(token, "GET /v1/pools", ""), 200);
+        assert_eq!(status(token, "POST /v1/pools", pool), 403);
+        assert_eq!(status(token, "POST /v1/pools/fast/resize", "{\"size_bytes\":32212254720}"), 403);
+        assert_eq!(status(token, "DELETE /v1/pools/fast", ""), 403);
+    }
+    assert_eq!(status(&admin, "POST /v1/pools", pool), 202);
+    let history = daemon.json("history --limit 100");
+    let refused = |action: &str| {
+        let all = history["items"].as_array().unwrap();
+        all.iter().filter(|i| i["action"] == action && i["outcome"] == "refused").count()
+    };
+    assert_eq!((refused("pool.create"), refused("pool.resize"), refused("pool.delete")), (2, 2, 2));
+}
+
+#[test]
 fn failed_logins_lock_and_are_limited() {
     let daemon = Daemon::up();
     create_user(&daemon, "ada", "viewer", "correct horse");

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 
 const G: u64 = 1 << 30;
+const JSON: (&str, &str) = ("content-type", "application/json");
 
 fn create(daemon: &Daemon, name: &str) {
     daemon.ok(&format!("volume create 1G --name {name}"));
@@ -65,11 +66,43 @@ fn lists_come_in_pages_and_by_field() {
 }
 
 #[test]
+fn volumes_and_snapshots_are_listed_by_their_pool() {
+    let daemon = Daemon::up();
+    daemon.ok("pool create fast --size 20GB");
+    create(&daemon, "a");
+    for name in ["b", "c"] {
+        daemon.ok(&format!("volume create 1G --name {name} --pool fast"));
+    }
+    daemon.ok("volume snapshot a --name of-a");
+    daemon.ok("volume snapshot b --name of-b");
+    let get = |list: &str, query: &str| daemon.ask(&format!("GET /v1/{list}?{query}"), "").1;
+    let id = daemon.json("pool show fast")["id"].as_str().unwrap().to_owned();
+    for pool in ["fast", &id] {
+        assert_eq!(names(&get("volumes", &format!("pool={pool}"))), ["b", "c"], "{pool}");
+        assert_eq!(names(&get("snapshots", &format!("pool={pool}"))), ["of-b"], "{pool}");
+        assert_eq!(daemon.ok(&format!("volume list --pool {pool} -o name")), "b\nc\n");
+        assert_eq!(daemon.ok(&format!("snapshot list --pool {pool} -o name")), "of-b\n");
+    }
+    assert_eq!(names(&get("volumes", "pool=default")), ["a"]);
+    assert_eq!(names(&get("snapshots", "pool=default")), ["of-a"]);
+    assert!(names(&get("volumes", "pool=none")).is_empty());
+    let first = get("volumes", "pool=fast&limit=1");
+    assert_eq!(names(&first), ["b"]);
+    let next = format!("pool=fast&limit=1&cursor={}", first["next_cursor"].as_str().unwrap());
+    assert_eq!(names(&get("volumes", &next)), ["c"]);
+    daemon.ok("volume delete c -y");
+    assert_eq!(names(&get("volumes", "pool=fast")), ["b"]);
+    assert_eq!(names(&get("volumes", "pool=fast&deleted=true")), ["c"]);
+    assert!(names(&get("volumes", "pool=default&deleted=true")).is_empty());
+    daemon.refused("volume list --pool ../x", "invalid-name", 2);
+}
+
+#[test]
 fn a_retried_deploy_makes_one_machine() {
     let daemon = Daemon::up();
     let token = format!("Bearer {}", daemon.token("operator"));
     let post = |key: &str, body: &str| {
-        let headers = [("authorization", token.as_str()), ("idempotency-key", key)];
+        let headers = [("authorization", token.as_str()), ("idempotency-key", key), JSON];
         let (status, _, answer) = daemon.tcp("POST /v1/machines", &headers, body);
         (status, answer)
     };
@@ -86,7 +119,7 @@ fn a_retried_deploy_makes_one_machine() {
     assert_ne!(another["id"], first["id"]);
     assert_eq!(daemon.json("vm list")["items"].as_array().unwrap().len(), 2);
     let admin = format!("Bearer {}", daemon.token("admin"));
-    let headers = [("authorization", admin.as_str()), ("idempotency-key", "t")];
+    let headers = [("authorization", admin.as_str()), ("idempotency-key", "t"), JSON];
     let tokens = || daemon.tcp("POST /v1/tokens", &headers, "{\"role\":\"viewer\"}").0;
     assert_eq!((tokens(), tokens()), (201, 409));
 }
@@ -99,7 +132,8 @@ fn a_retried_import_makes_one_volume_and_is_not_sent_again() {
     let disk = "x".repeat(5 << 20);
     let length = disk.len().to_string();
     let post = |key: &str, query: &str, body: &str, length: &str| {
-        let mut headers = vec![("authorization", token.as_str()), ("idempotency-key", key)];
+        let bytes = ("content-type", "application/octet-stream");
+        let mut headers = vec![("authorization", token.as_str()), ("idempotency-key", key), bytes];
         if body.is_empty() {
             headers.push(("content-length", length));
         }
@@ -161,7 +195,7 @@ fn what_has_changed_since_is_not_changed() {
     };
     let seen = etag();
     let resize = |tag: &str, size: u64| {
-        let headers = [("authorization", token.as_str()), ("if-match", tag)];
+        let headers = [("authorization", token.as_str()), ("if-match", tag), JSON];
         daemon.tcp("POST /v1/volumes/v/resize", &headers, &json!({ "size_bytes": size }).to_string())
     };
     assert_eq!(resize(&seen, 2 * G).0, 202);

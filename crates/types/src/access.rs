@@ -26,7 +26,7 @@ pub enum Role {
     Viewer,
     /// Changes machines, volumes, images and networks, and goes into guests.
     Operator,
-    /// Everything, tokens and users included.
+    /// Everything, pools, tokens and users included.
     Admin,
 }
 

@@ -1,13 +1,15 @@
 //! What the description of the API says about all requests alike.
 
 use super::access::COOKIE;
+use super::{examples, refusals};
+use axum::http::Method;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{ObjectBuilder, OpenApi, Required, Type};
+use utoipa::openapi::{HeaderBuilder, ObjectBuilder, OpenApi, RefOr, Required, Type};
 
-/// Adds how to say who asks, and the headers that many requests take.
+/// Adds how to say who asks, the headers that many requests take, what they are refused with, and examples.
 pub fn complete(api: &mut OpenApi) {
     let components = api.components.get_or_insert_with(Default::default);
     let bearer = HttpBuilder::new()
@@ -41,6 +43,21 @@ pub fn complete(api: &mut OpenApi) {
                     header("If-Match", "An ETag: refused (412) if the thing has changed since", (1, 64)),
                 );
             }
+        }
+        let all = [
+            (Method::GET, item.get.as_mut()),
+            (Method::POST, item.post.as_mut()),
+            (Method::PATCH, item.patch.as_mut()),
+            (Method::DELETE, item.delete.as_mut()),
+        ];
+        for (method, operation) in all {
+            let Some(operation) = operation else { continue };
+            if let Some(RefOr::T(accepted)) = operation.responses.responses.get_mut("202") {
+                let place = HeaderBuilder::new().description(Some("Where to follow the operation"));
+                accepted.headers.insert("location".into(), place.build());
+            }
+            examples::add(operation);
+            refusals::add(operation, &method, path);
         }
     }
 }

@@ -42,7 +42,11 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Args<T> {
         match axum::extract::Query::<T>::from_request_parts(parts, state).await {
             Ok(query) => Ok(Self(query.0)),
             Err(e) => {
-                let problem = invalid(format!("the query is not understood: {}", e.body_text()));
+                let why = e.body_text();
+                // What comes before is the library's.
+                let why = why.rsplit_once("query string: ").map_or(why.as_str(), |(_, why)| why);
+                let problem = invalid(format!("the query is not understood: {why}"))
+                    .hint("the API is described at /v1/openapi.json");
                 Err(told(state, parts, problem).await?)
             }
         }

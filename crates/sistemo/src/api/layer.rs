@@ -23,7 +23,8 @@ pub async fn around(State(app): State<Shared>, request: Request, next: Next) -> 
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let began = Instant::now();
-    let span = tracing::info_span!("request", %id);
+    // Of the highest level, or a filter for warnings would leave it out.
+    let span = tracing::error_span!("request", %id);
     let running = AssertUnwindSafe(next.run(request).instrument(span)).catch_unwind();
     // What is sent for hours is answered once it is there; whoever receives it looks at the clock.
     let limit = if path == super::import::PATH { Duration::MAX } else { LIMIT };

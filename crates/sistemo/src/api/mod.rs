@@ -12,6 +12,7 @@ mod conditions;
 mod config;
 mod describe;
 pub mod events;
+mod examples;
 mod exec;
 mod export;
 mod extract;
@@ -31,6 +32,7 @@ mod pages;
 mod peer;
 mod pools;
 mod problem;
+mod refusals;
 mod serve;
 mod snapshots;
 mod ssh;
@@ -154,7 +156,10 @@ pub type Shared = Arc<App>;
     info(
         title = "Sistemo",
         description = "Self-hosted virtual machines, storage first. Changes answer 202 with an \
-                       operation; errors are RFC 9457 problems with a stable code.",
+                       operation; errors are RFC 9457 problems with a stable code. Every POST takes an \
+                       Idempotency-Key but login, logout and setup, which come before it is known whose key \
+                       it would be or change nothing when they are tried again, and exec, whose stream cannot \
+                       be given a second time.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(ProblemBody))

@@ -54,9 +54,9 @@ impl Failure {
         self
     }
 
-    /// The whole answer.
-    pub fn answer(&self, request_id: &str) -> Response<Body> {
-        let body = ProblemBody {
+    /// What the answer says.
+    pub fn body<'a>(&'a self, request_id: &'a str) -> ProblemBody<'a> {
+        ProblemBody {
             kind: format!("urn:sistemo:code:{}", self.problem.code),
             title: self.problem.code.as_str().replace('-', " "),
             status: self.status.as_u16(),
@@ -64,8 +64,13 @@ impl Failure {
             code: self.problem.code,
             hint: self.problem.hint.as_deref(),
             request_id,
-        };
-        let mut answer = Response::new(Body::from(serde_json::to_vec(&body).unwrap_or_default()));
+        }
+    }
+
+    /// The whole answer.
+    pub fn answer(&self, request_id: &str) -> Response<Body> {
+        let body = serde_json::to_vec(&self.body(request_id)).unwrap_or_default();
+        let mut answer = Response::new(Body::from(body));
         *answer.status_mut() = self.status;
         answer
             .headers_mut()

@@ -30,6 +30,8 @@ pub struct ListArgs {
     volume: Option<String>,
     /// The machine whose disks they are of, by id or as it was called.
     machine: Option<String>,
+    /// The pool they live in, by name or id.
+    pool: Option<String>,
     /// Those that were deleted and can be taken back, instead of those that are there.
     #[serde(default)]
     deleted: bool,
@@ -41,6 +43,7 @@ impl ListArgs {
     fn want(&self, s: &Snapshot) -> bool {
         self.volume.as_ref().is_none_or(|v| s.volume.as_str() == v || s.volume_id.to_string() == *v)
             && self.machine.as_ref().is_none_or(|m| s.machine.as_ref().is_some_and(|n| n.as_str() == m))
+            && self.pool.as_ref().is_none_or(|p| s.pool == *p)
     }
 }
 
@@ -58,6 +61,7 @@ impl ListArgs {
 )]
 pub async fn list(State(app): State<Shared>, Args(mut args): Args<ListArgs>) -> Result<Response, Failure> {
     called(&app, Kind::Machine, &mut args.machine).await?;
+    called(&app, Kind::Pool, &mut args.pool).await?;
     let labels = labels_in_query(args.label.as_deref())?;
     let deleted = args.deleted;
     let listed = move |engine: &Engine| if deleted { engine.deleted_snapshots() } else { engine.snapshots() };

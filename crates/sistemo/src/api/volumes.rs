@@ -39,6 +39,8 @@ pub struct ListArgs {
     attached_to: Option<String>,
     /// The image it was cloned from.
     image: Option<String>,
+    /// The pool it lives in, by name or id.
+    pool: Option<String>,
     /// What stands beside its status.
     condition: Option<Condition>,
     /// Those that were deleted and can be taken back, instead of those that are there.
@@ -84,6 +86,7 @@ impl ListArgs {
                     || v.attached_to_id.is_some_and(|id| id.to_string() == *m)
             })
             && self.image.as_ref().is_none_or(|i| v.image.as_ref().is_some_and(|n| n.as_str() == i))
+            && self.pool.as_ref().is_none_or(|p| v.pool == *p)
             && self.condition.is_none_or(|c| v.condition == Some(c))
     }
 }
@@ -122,6 +125,7 @@ pub async fn list(
     let (revision, began) = (app.events.revision(), Instant::now());
     let labels = labels_in_query(args.label.as_deref())?;
     called(&app, Kind::Image, &mut args.image).await?;
+    called(&app, Kind::Pool, &mut args.pool).await?;
     let mut all =
         call(&app, move |engine| if deleted { engine.deleted_volumes() } else { engine.volumes() }).await?;
     all.retain(|v| args.want(v) && v.labels.have(&labels));

@@ -25,7 +25,7 @@ pub enum Token {
 /// What it may do.
 #[derive(Args)]
 pub struct Create {
-    /// viewer reads, operator also changes machines and volumes, admin may do everything
+    /// viewer reads, operator also changes machines and volumes, admin may do everything, pools included
     #[arg(long, value_name = "ROLE")]
     role: String,
     /// Its name, which history carries [default: made up]

@@ -106,8 +106,8 @@ fn name_of(host: &str) -> &str {
     }
 }
 
-/// Refuses what a page of another site made a browser send: one that changes something has to say
-/// where it comes from, and that has to be here.
+/// Refuses what a page of another site made a browser send. Where `origin_required`, it has to say where it
+/// comes from; wherever it says so, that has to be here.
 pub fn same_site(headers: &HeaderMap, origin_required: bool) -> Result<(), Problem> {
     let foreign = || {
         Problem::new(Code::NoPermission, "the request comes from another site")
@@ -132,13 +132,19 @@ pub fn same_site(headers: &HeaderMap, origin_required: bool) -> Result<(), Probl
 pub fn says_json(headers: &HeaderMap) -> bool {
     let empty = !headers.contains_key(header::TRANSFER_ENCODING)
         && headers.get(header::CONTENT_LENGTH).is_none_or(|v| v.as_bytes() == b"0");
-    empty || says(headers, "application/json")
+    let kind = said(headers).to_ascii_lowercase();
+    empty || kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
 /// Whether the body is said to be of this kind.
 pub fn says(headers: &HeaderMap, kind: &str) -> bool {
+    said(headers).eq_ignore_ascii_case(kind)
+}
+
+/// What kind the body is said to be of; empty if nothing is said.
+fn said(headers: &HeaderMap) -> &str {
     let said = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    said.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case(kind))
+    said.split(';').next().unwrap_or_default().trim()
 }
 
 #[cfg(test)]
@@ -212,7 +218,15 @@ mod tests {
         assert!(!site(&[host, ("origin", "http://127.0.0.1:8888")]));
         assert!(!site(&[host, ("origin", "http://127.0.0.1:7777"), ("sec-fetch-site", "cross-site")]));
         assert!(same_site(&headers(&[host]), false).is_ok());
+        assert!(same_site(&headers(&[host, ("origin", "http://evil.example")]), false).is_err());
+        assert!(same_site(&headers(&[host, ("sec-fetch-site", "cross-site")]), false).is_err());
         assert!(says_json(&headers(&[("content-type", "application/json; charset=utf-8")])));
+        assert!(says_json(&headers(&[
+            ("content-length", "2"),
+            ("content-type", "Application/Merge-Patch+JSON; a=b")
+        ])));
+        assert!(!says_json(&headers(&[("content-length", "2"), ("content-type", "text/x+json")])));
+        assert!(!says_json(&headers(&[("content-length", "2")])));
         assert!(says_json(&headers(&[("content-length", "0")])));
         assert!(!says_json(&headers(&[("content-length", "2"), ("content-type", "text/plain")])));
         assert!(!says_json(&headers(&[("transfer-encoding", "chunked")])));

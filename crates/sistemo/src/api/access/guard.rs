@@ -1,7 +1,8 @@
 //! The gate in front of all handlers.
 //!
 //! Invariant: the order is: how often, meant for whom, who, what for. So a flood costs no look into
-//! the store, and nobody learns anything before it is known who asks.
+//! the store, and nobody learns anything before it is known who asks. Over TCP, no page of another site
+//! changes anything, whatever a browser sends along for it.
 
 use super::address::{client, known_host, same_site, says, says_json};
 use super::roles::{Needs, change, needed};
@@ -65,8 +66,9 @@ async fn pass(app: &Shared, request: &mut Parts) -> Result<(), Failure> {
     let shown = shown(&request.headers);
     let by_session = matches!(shown, Shown::Session(..));
     let caller = caller(app, shown, from).await?;
-    if by_session && !request.method.is_safe() {
-        same_site(&request.headers, true)?;
+    if !request.method.is_safe() {
+        // A browser sends a session by itself, so that one has to say where it comes from.
+        same_site(&request.headers, by_session)?;
         json_only(request)?;
     }
     if caller.role < role {
@@ -94,13 +96,16 @@ pub async fn refused(
 }
 
 fn json_only(request: &Parts) -> Result<(), Failure> {
+    let sent = request.uri.path() == import::PATH;
     // Bytes are no form of another site's either.
-    let bytes = request.uri.path() == import::PATH && says(&request.headers, "application/octet-stream");
+    let bytes = sent && says(&request.headers, "application/octet-stream");
     if bytes || says_json(&request.headers) {
         return Ok(());
     }
-    let problem = Problem::new(Code::InvalidRequest, "the body is not said to be JSON")
-        .hint("send it with `Content-Type: application/json`");
+    let (what, kind) =
+        if sent { ("bytes", "application/octet-stream") } else { ("JSON", "application/json") };
+    let problem = Problem::new(Code::InvalidRequest, format!("the body is not said to be {what}"))
+        .hint(format!("send it with `Content-Type: {kind}`"));
     Err(Failure::from(problem).status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
 }
 

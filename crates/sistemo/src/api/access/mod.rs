@@ -15,7 +15,8 @@ mod verify;
 
 pub use address::Net;
 pub use limit::{Limiter, one};
-pub(crate) use verify::{COOKIE, no_longer};
+pub(crate) use roles::{Needs, needed};
+pub(crate) use verify::{COOKIE, no_longer, unknown};
 
 use limit::Seen;
 use lockout::Lockout;

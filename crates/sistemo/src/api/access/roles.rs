@@ -26,6 +26,8 @@ pub fn needed(method: &Method, path: &str) -> Needs {
         // Who asks about themselves.
         ["v1", "session" | "logout"] => Role::Viewer,
         ["v1", "tokens" | "users", ..] => Role::Admin,
+        // A pool is a directory or a piece of a disk of the host.
+        ["v1", "pools", ..] if !reads => Role::Admin,
         // It tells where the key of the guests is.
         ["v1", "machines", _, "ssh"] => Role::Operator,
         ["metrics"] if reads => Role::Viewer,

@@ -1,4 +1,4 @@
-//! `sistemo snapshot list [--deleted] [--volume V] [--machine M]`.
+//! `sistemo snapshot list [--deleted] [--volume V] [--machine M] [--pool P]`.
 
 use crate::cli::context::Context;
 use crate::cli::{Ended, edit, input, render};
@@ -18,6 +18,9 @@ pub struct List {
     /// Those of this machine's disks, as it was called
     #[arg(long, value_name = "MACHINE")]
     machine: Option<String>,
+    /// Those in this pool
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
     /// Those that have this label; can be repeated
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
@@ -27,7 +30,7 @@ impl List {
     /// Lists the snapshots.
     pub async fn run(self, context: &Context) -> Ended {
         let mut query = vec![edit::query(&self.label, self.deleted)?];
-        for (field, value) in [("volume", &self.volume), ("machine", &self.machine)] {
+        for (field, value) in [("volume", &self.volume), ("machine", &self.machine), ("pool", &self.pool)] {
             if let Some(value) = value {
                 query.push(format!("{field}={}", input::reference(value)?));
             }

@@ -1,8 +1,8 @@
-//! `sistemo volume list [--deleted]`: exactly the columns of the contract; with `-w`, what it costs to look
-//! for follows them.
+//! `sistemo volume list [--deleted] [--pool P]`: exactly the columns of the contract; with `-w`, what it
+//! costs to look for follows them.
 
 use crate::cli::context::Context;
-use crate::cli::{Ended, edit, render};
+use crate::cli::{Ended, edit, input, render};
 use clap::Args;
 use serde::Deserialize;
 use types::storage::VolumeUsage;
@@ -18,6 +18,9 @@ pub struct List {
     /// With what they take on the host and in their guests
     #[arg(short, long)]
     wide: bool,
+    /// Those in this pool
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
     /// Those that have this label; can be repeated
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
@@ -26,11 +29,15 @@ pub struct List {
 impl List {
     /// Lists the volumes.
     pub async fn run(self, context: &Context) -> Ended {
-        let mut query = edit::query(&self.label, self.deleted)?;
-        if self.wide {
-            query =
-                [&*query, "usage=true"].into_iter().filter(|q| !q.is_empty()).collect::<Vec<_>>().join("&");
+        let mut query = vec![edit::query(&self.label, self.deleted)?];
+        if let Some(pool) = &self.pool {
+            query.push(format!("pool={}", input::reference(pool)?));
         }
+        if self.wide {
+            query.push("usage=true".into());
+        }
+        query.retain(|part| !part.is_empty());
+        let query = query.join("&");
         if self.deleted {
             let header = ["NAME", "SIZE", "DELETED", "RESTORABLE UNTIL", "TYPE"];
             if self.wide {
