@@ -62,7 +62,12 @@ const REFUSED: &[(&[&str], &str, i32)] = &[
     (&["volume", "list", "--wrong"], "usage", 2),
     (&["explain", "no-such-code"], "usage", 2),
     (&["completion", "cmd"], "usage", 2),
+    (&["volume", "list", "--label", "env=prod", "--label", "env=dev"], "invalid-request", 2),
+    (&["volume", "import", "ftp://host/disk.raw"], "usage", 2),
+    (&["volume", "import", "/usr"], "usage", 2),
+    (&["operation", "list", "--state", "bogus"], "usage", 2),
     // Addresses.
+    (&["volume", "list", "--url", "http://127.0.0.1:1/v1"], "invalid-url", 2),
     (&["volume", "list", "--url", "ftp://host"], "invalid-url", 2),
     (&["volume", "list", "--url", "/run/x.sock"], "invalid-url", 2),
     (&["volume", "list", "--url", "https://user:secret@host"], "invalid-url", 2),

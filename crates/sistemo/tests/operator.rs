@@ -98,7 +98,7 @@ fn operations_are_listed_shown_and_waited_for() {
     assert!(list.contains(id), "{list}");
     assert_eq!(daemon.ok("operation list --state failed").lines().count(), 1);
     daemon.refused("operation show nothing", "operation-not-found", 3);
-    daemon.refused("operation list --state gone", "invalid-request", 2);
+    daemon.refused("operation list --state gone", "usage", 2);
 }
 
 #[test]

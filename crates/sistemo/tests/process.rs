@@ -289,6 +289,67 @@ fn the_log_can_be_json_and_carries_the_requests_id() {
     }
 }
 
+/// Asks by hand for a volume; returns the ids of the request and of its operation.
+fn create(data_dir: &Path, name: &str) -> (String, String) {
+    use std::io::{Read, Write};
+    let body = format!("{{\"size_bytes\":1073741824,\"name\":\"{name}\"}}");
+    let mut stream = std::os::unix::net::UnixStream::connect(data_dir.join("sistemo.sock")).unwrap();
+    let length = body.len();
+    write!(stream, "POST /v1/volumes HTTP/1.0\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let head = head.to_ascii_lowercase();
+    let request = head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap();
+    let operation: types::Operation = serde_json::from_str(body).unwrap();
+    (request.to_owned(), operation.id.to_string())
+}
+
+#[test]
+fn the_log_leads_from_a_request_to_its_operation_and_its_end() {
+    let dir = data();
+    let mut command = command(dir.path(), &["up", "--log", "info", "--log-format", "json"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let daemon = Daemon(child, mpsc::channel().1, Default::default());
+    let mut asked = None;
+    let mut told = std::collections::HashMap::new();
+    for line in lines {
+        let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let message = line["fields"]["message"].as_str().unwrap_or_default().to_owned();
+        if message.contains(" is up, ") {
+            asked = Some(create(dir.path(), "one"));
+        }
+        told.insert(message, line);
+        if told.contains_key("accepted") && told.contains_key("ended") {
+            break;
+        }
+    }
+    let (request, operation) = asked.unwrap();
+    let (accepted, ended) = (&told["accepted"], &told["ended"]);
+    let span = |name: &str, id: &str| serde_json::json!({ "name": name, "id": id });
+    assert_eq!(accepted["span"], span("request", &request), "{accepted}");
+    assert_eq!(ended["span"], span("operation", &operation), "{ended}");
+    for line in [accepted, ended] {
+        let fields = &line["fields"];
+        assert_eq!(
+            (&fields["operation"], &fields["verb"], &fields["kind"], &fields["name"]),
+            (&operation.as_str().into(), &"volume.create".into(), &"volume".into(), &"one".into()),
+        );
+    }
+    assert!(accepted["fields"]["actor"].is_string(), "{accepted}");
+    assert_eq!(ended["fields"]["outcome"], "succeeded");
+    assert!(ended["fields"]["ms"].is_u64(), "{ended}");
+    drop(daemon);
+
+    // For people, too.
+    let daemon = Daemon::up(dir.path());
+    let (request, operation) = create(dir.path(), "two");
+    daemon.wait_for(&format!("operation{{id={operation}}}: ended"));
+    let accepted = format!("request{{id={request}}}: accepted operation={operation} verb=volume.create");
+    assert!(daemon.seen().contains(&accepted), "{}", daemon.seen());
+}
+
 #[test]
 fn a_bad_setting_or_directory_keeps_it_down() {
     let dir = data();

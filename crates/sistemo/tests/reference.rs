@@ -32,16 +32,16 @@ fn page() -> String {
          ```toml\n[hypervisor]\naccel = \"tcg\"\n```\n\n\
          A daemon that gets SIGHUP reads its settings again. What is `live` holds from then on; of the\n\
          others it says in its log that they need a restart.\n\n\
-         | key | variable | flag | default | SIGHUP | meaning |\n|---|---|---|---|---|---|\n",
+         | key | variable | flag | default | range | SIGHUP | meaning |\n|---|---|---|---|---|---|---|\n",
     );
     for key in KEYS {
         let code = |text: &str| {
             if text.is_empty() { String::from("-") } else { format!("`{text}`") }
         };
         let (name, env, flag) = (code(key.name), code(key.env), code(key.flag));
-        let (default, help) = (code(key.default), key.help);
+        let (default, range, help) = (code(key.default), key.range, key.help);
         let when = if key.live { "live" } else { "restart" };
-        writeln!(out, "| {name} | {env} | {flag} | {default} | {when} | {help} |").unwrap();
+        writeln!(out, "| {name} | {env} | {flag} | {default} | {range} | {when} | {help} |").unwrap();
     }
     out.push_str(
         "\nWithout root, the data directory is `$XDG_DATA_HOME/sistemo`, or `~/.local/share/sistemo`.\n\n\

@@ -61,6 +61,10 @@ impl Labels {
             let text = text.as_ref();
             let (key, value) =
                 text.split_once('=').ok_or_else(|| bad(format!("\"{}\" is no label", shown(text))))?;
+            // The last would win, and nobody would see that the other was meant as well.
+            if labels.0.contains_key(key) {
+                return Err(bad(format!("label \"{}\" is named twice", shown(key))));
+            }
             labels.edit(&[(key.to_owned(), Some(value.to_owned()))].into())?;
         }
         Ok(labels)
@@ -175,6 +179,7 @@ mod tests {
     fn labels_are_bounded_and_plain() {
         let labels = Labels::parse(&["env=prod", "tier=", "a.b_c-d=X.1"]).unwrap();
         assert_eq!(labels.to_string(), "a.b_c-d=X.1, env=prod, tier=");
+        assert!(Labels::parse(&["env=prod", "env=dev"]).unwrap_err().message.contains("named twice"));
         let long = format!("{}=x", "a".repeat(64));
         for bad in ["env", "=x", "-a=x", "Env=x", "a b=x", "a=x y", "a=x=y", "a=ü", "a/b=x", &long] {
             assert_eq!(Labels::parse(&[bad]).unwrap_err().code, Code::InvalidRequest, "{bad}");

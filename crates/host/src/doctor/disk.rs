@@ -13,6 +13,8 @@ use types::pool::PoolSpec;
 const LEAST: ByteSize = ByteSize::mib(256);
 /// Below this much, or a twentieth, soon something will fail.
 const ENOUGH: ByteSize = ByteSize::gib(2);
+/// A smaller pool is not worth its file, in GiB.
+const WORTH: u64 = 4;
 
 /// The data directory, or what it will be made in.
 fn nearest(path: &Path) -> PathBuf {
@@ -51,7 +53,7 @@ fn judge_space(free: ByteSize, total: ByteSize, (inodes, of): (u64, u64)) -> Vec
 pub(super) fn kind(subject: &Subject) -> Vec<Finding> {
     let pool = subject.data.join("pools/default");
     match filesystem::of(&nearest(&pool)) {
-        Ok(on) => vec![judge_kind(&on, fast_pool(subject).as_deref())],
+        Ok(on) => vec![judge_kind(&on, fast_pool(subject).as_deref(), || advice(room(subject)))],
         Err(e) => vec![Finding::unseen("filesystem", e)],
     }
 }
@@ -68,7 +70,30 @@ fn fast_pool(subject: &Subject) -> Option<String> {
     records.into_iter().find(fast).map(|spec| spec.name.to_string())
 }
 
-fn judge_kind(on: &FileSystem, fast: Option<&str>) -> Finding {
+/// What is free for the file of a pool, beyond what has to stay so.
+fn room(subject: &Subject) -> ByteSize {
+    let Ok(s) = rustix::fs::statvfs(nearest(&subject.data.join("pools"))) else { return ByteSize(0) };
+    let bytes = |blocks: u64| s.f_frsize.saturating_mul(blocks);
+    let reserve = subject.reserve.of(ByteSize(bytes(s.f_blocks)));
+    ByteSize(bytes(s.f_bavail).saturating_sub(reserve.bytes()))
+}
+
+/// How to have a pool that clones at once, in commands that work as they stand: such a pool takes all its room
+/// at once, and half of it leaves as much to everything else.
+fn advice(room: ByteSize) -> String {
+    match room.bytes() / 2 / ByteSize::GIB {
+        half if half >= WORTH => format!(
+            "`sistemo pool create fast --size {half}GB` makes a pool that clones at once; deploy with --pool fast"
+        ),
+        _ => {
+            "too little is free here for another pool: put a disk with XFS or Btrfs into this host, and make \
+              one there with `sistemo pool create fast --path DIR`; deploy with --pool fast"
+                .into()
+        }
+    }
+}
+
+fn judge_kind(on: &FileSystem, fast: Option<&str>, advice: impl FnOnce() -> String) -> Finding {
     let name = &on.name;
     let fix = "put the data directory on a disk of this host, best with XFS or Btrfs";
     if on.network {
@@ -94,7 +119,7 @@ fn judge_kind(on: &FileSystem, fast: Option<&str>) -> Finding {
             format!(
                 "{name} shares no blocks: every clone of an image or a volume is a copy of all its bytes"
             ),
-            "`sistemo pool create fast --size 50GB` makes a pool that clones at once; deploy with --pool fast",
+            advice(),
         ),
         None => Finding::ok("filesystem", format!("{name}: images are cloned at once where it can")),
     }
@@ -158,14 +183,28 @@ mod tests {
 
     #[test]
     fn kinds_are_judged() {
-        let state = |magic| judge_kind(&filesystem::judge(magic, None), None).state;
+        let state = |magic| judge_kind(&filesystem::judge(magic, None), None, String::new).state;
         assert_eq!(
             [0xef53, 0x6969, 0x0102_1994, 0x9123_683e].map(state),
             [State::Warn, State::Fail, State::Warn, State::Ok]
         );
         let ext4 = filesystem::judge(0xef53, None);
-        assert!(judge_kind(&ext4, None).fix.unwrap().contains("sistemo pool create"));
-        assert_eq!(judge_kind(&ext4, Some("fast")).state, State::Ok);
+        assert_eq!(judge_kind(&ext4, None, || "do".into()).fix.unwrap(), "do");
+        assert_eq!(judge_kind(&ext4, Some("fast"), String::new).state, State::Ok);
+    }
+
+    #[test]
+    fn what_is_advised_fits() {
+        for (free, size) in [(50, Some(25)), (49, Some(24)), (9, Some(4)), (8, Some(4)), (7, None), (0, None)]
+        {
+            let advice = advice(ByteSize::gib(free));
+            match size {
+                Some(size) => {
+                    assert!(advice.contains(&format!("pool create fast --size {size}GB`")), "{advice}")
+                }
+                None => assert!(advice.contains("pool create fast --path DIR`"), "{advice}"),
+            }
+        }
     }
 
     #[test]
@@ -181,6 +220,7 @@ mod tests {
             gateway: [10, 0, 0, 1].into(),
             prefix: 16,
             port: 1,
+            reserve: engine::Reserve::Bytes(ByteSize(0)),
             built: 0,
         };
         let us = subject(dir.path().to_owned());

@@ -15,6 +15,7 @@ mod tools;
 
 pub use pool::pool;
 
+use engine::Reserve;
 use serde::Serialize;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -92,6 +93,8 @@ pub struct Subject {
     pub prefix: u8,
     /// The port of the API.
     pub port: u16,
+    /// What has to stay free in a pool.
+    pub reserve: Reserve,
     /// When this program was built, in seconds since the epoch.
     pub built: i64,
 }

@@ -166,6 +166,7 @@ mod tests {
             gateway: gateway.into(),
             prefix,
             port: 7777,
+            reserve: engine::Reserve::Bytes(types::ByteSize(0)),
             built: 0,
         }
     }

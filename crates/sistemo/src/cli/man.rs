@@ -96,7 +96,7 @@ fn environment(roff: &mut Roff) {
     );
     let settings = KEYS.iter().map(|key| {
         let default = if key.default.is_empty() { "none" } else { key.default };
-        (key.env, format!("{}: {} [default: {default}]", key.name, key.help))
+        (key.env, format!("{}: {} [{}; default: {default}]", key.name, key.help, key.range))
     });
     for (name, text) in settings.chain(OTHERS.map(|(name, text)| (name, text.to_owned()))) {
         roff.control("TP", []);

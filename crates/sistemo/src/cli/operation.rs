@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::wait::wait;
 use super::{Ended, render};
-use crate::client::encode;
+use crate::client::{Client, encode};
 use clap::{Args, Subcommand};
 use types::{Code, Operation, OperationId, Problem};
 
@@ -27,7 +27,7 @@ pub struct List {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
     limit: usize,
     /// Only those that are running, succeeded or failed
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", value_parser = ["running", "succeeded", "failed"])]
     state: Option<String>,
     /// Only those about this machine, volume or image
     #[arg(long, value_name = "NAME")]
@@ -56,13 +56,12 @@ impl Operations {
                 render::list::<Operation, Operation, _>(context, &["operations"], &query, header, row).await
             }
             Self::Show(which) => {
-                let found: Operation =
-                    context.client()?.get(&["operations", &which.id()?.to_string()]).await?;
+                let found = which.find(&context.client()?).await?;
                 render::one(context.format(), &found, text)
             }
             Self::Wait(which) => {
                 let client = context.client()?;
-                let found: Operation = client.get(&["operations", &which.id()?.to_string()]).await?;
+                let found = which.find(&client).await?;
                 let ended = wait(context, &client, found).await?;
                 render::done(context, &ended, |o| format!("{} of {} is done\n", o.verb, o.target.name))
             }
@@ -70,12 +69,21 @@ impl Operations {
     }
 }
 
+const LIST: &str = "`sistemo operation list` shows their ids";
+
 impl Which {
+    async fn find(&self, client: &Client) -> Result<Operation, Problem> {
+        let found = client.get(&["operations", &self.id()?.to_string()]).await;
+        found.map_err(|problem: Problem| match problem.code {
+            Code::OperationNotFound => problem.hint(LIST),
+            _ => problem,
+        })
+    }
+
     fn id(&self) -> Result<OperationId, Problem> {
         self.operation.parse().map_err(|_| {
             let what = self.operation.escape_debug();
-            Problem::new(Code::OperationNotFound, format!("there is no operation \"{what}\""))
-                .hint("`sistemo operation list` shows their ids")
+            Problem::new(Code::OperationNotFound, format!("there is no operation \"{what}\"")).hint(LIST)
         })
     }
 }

@@ -45,6 +45,9 @@ fn authority(rest: &str, default_port: u16) -> Result<String, &'static str> {
     if host.contains('@') {
         return Err("a user or password does not belong in it");
     }
+    if host.contains(['/', '?', '#']) {
+        return Err("nothing belongs behind host and port");
+    }
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !host.ends_with(']') => {
             let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
@@ -136,6 +139,10 @@ mod tests {
         ] {
             let problem = Target::parse(url).unwrap_err();
             assert_eq!(problem.code, Code::InvalidUrl, "{url}");
+        }
+        for url in ["http://h:1/path", "http://h:1?x"] {
+            let problem = Target::parse(url).unwrap_err();
+            assert!(problem.message.contains("nothing belongs behind"), "{problem}");
         }
     }
 

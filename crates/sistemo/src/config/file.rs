@@ -67,6 +67,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Line>, Problem> {
                     key: found,
                     value: scalar(value).ok_or_else(|| {
                         bad(offset, format!("\"{name}\" is not a text, a number or a list of texts"))
+                            .hint(format!("{name} can be {}", found.range))
                     })?,
                     origin: Origin::File(path.to_owned(), at(value.span().start)),
                 }),

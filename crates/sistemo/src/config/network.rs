@@ -28,7 +28,7 @@ pub(super) fn subnet(setting: &Setting) -> Result<(Ipv4Addr, u8), Problem> {
     let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
     let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
     if !(8..=30).contains(&prefix) {
-        return Err(bad(setting, "has a prefix that is not 8 to 30"));
+        return Err(bad(setting, "has a prefix that is not 8 to 30").hint("write it like 10.200.0.0/16"));
     }
     if address.is_loopback() || address.is_multicast() || address.octets()[0] == 0 || address.is_broadcast() {
         return Err(bad(setting, "is no subnet that hosts can have")
@@ -37,7 +37,8 @@ pub(super) fn subnet(setting: &Setting) -> Result<(Ipv4Addr, u8), Problem> {
     let hosts = u32::MAX >> prefix;
     match u32::from(address) & hosts {
         0 => Ok((Ipv4Addr::from(u32::from(address) + 1), prefix)),
-        host if host == hosts => Err(bad(setting, "is the subnet's last address, which nobody can have")),
+        host if host == hosts => Err(bad(setting, "is the subnet's last address, which nobody can have")
+            .hint("write the subnet itself or another address in it, such as 10.200.0.0/16")),
         _ => Ok((address, prefix)),
     }
 }
@@ -52,7 +53,9 @@ pub(super) fn servers(setting: &Setting) -> Result<Vec<IpAddr>, Problem> {
     }
     // To a guest, its own loopback is no server of ours.
     match all.iter().find(|a| a.is_loopback() || a.is_unspecified() || a.is_multicast()) {
-        Some(address) => Err(bad(setting, &format!("names {address}, which guests cannot reach"))),
+        Some(address) => Err(bad(setting, &format!("names {address}, which guests cannot reach")).hint(
+            "name servers that answer beyond this host, or leave it out: guests then get the host's own",
+        )),
         None => Ok(all),
     }
 }

@@ -79,6 +79,7 @@ pub(super) fn typed(data_dir: PathBuf, settings: Vec<Setting>) -> Result<Config,
     })
 }
 
+/// The refusal of a value. Unless there is more to say, the hint is what it can be.
 pub(super) fn bad(setting: &Setting, why: &str) -> Problem {
     Problem::new(
         Code::InvalidConfig,
@@ -89,6 +90,7 @@ pub(super) fn bad(setting: &Setting, why: &str) -> Problem {
             setting.origin
         ),
     )
+    .hint(format!("{} can be {}", setting.key.name, setting.key.range))
 }
 
 /// `90s`, `5m`, `24h`, `7d`, `500ms` or a bare number of seconds.
@@ -185,6 +187,8 @@ fn fingerprint(setting: &Setting) -> Result<Option<String>, Problem> {
     }
 }
 
+const BOTH: &str = "set both tls.cert and tls.key and leave out tls, or neither of them";
+
 fn tls(mode: &Setting, cert: &Setting, key: &Setting) -> Result<Tls, Problem> {
     match (mode.value.as_str(), cert.value.as_str(), key.value.as_str()) {
         ("off", "", "") => Ok(Tls::Off),
@@ -192,9 +196,9 @@ fn tls(mode: &Setting, cert: &Setting, key: &Setting) -> Result<Tls, Problem> {
         ("off", cert, key) if !cert.is_empty() && !key.is_empty() => {
             Ok(Tls::Files { cert: cert.into(), key: key.into() })
         }
-        ("off", "", _) => Err(bad(key, "has no tls.cert to go with it")),
-        ("off", _, _) => Err(bad(cert, "has no tls.key to go with it")),
-        ("self-signed", _, _) => Err(bad(mode, "excludes tls.cert and tls.key")),
+        ("off", "", _) => Err(bad(key, "has no tls.cert to go with it").hint(BOTH)),
+        ("off", _, _) => Err(bad(cert, "has no tls.key to go with it").hint(BOTH)),
+        ("self-signed", _, _) => Err(bad(mode, "excludes tls.cert and tls.key").hint(BOTH)),
         _ => Err(bad(mode, "is neither self-signed nor off")
             .hint("for a certificate of your own, set tls.cert and tls.key")),
     }

@@ -164,7 +164,63 @@ fn what_makes_no_sense_is_refused_with_its_place() {
     ] {
         let problem = resolve(&vec![], &[], Some(file)).unwrap_err();
         assert_eq!(problem.code, Code::InvalidConfig, "{file:?}");
+        assert!(problem.hint.is_some(), "{file:?}: {problem}");
         assert!(problem.message.contains(place), "{file:?}: {}", problem.message);
+    }
+}
+
+#[test]
+fn every_range_is_the_one_that_is_documented() {
+    let (name, long_name) = ("n".repeat(63), "n".repeat(64));
+    let (bridge, long_bridge) = ("b".repeat(15), "b".repeat(16));
+    type Ends<'a> = &'a [&'a str];
+    let any: (&str, Ends, Ends) = ("0s to 36600d", &["0", "0s", "36600d"], &["36601d", "-1s"]);
+    let some: (&str, Ends, Ends) = ("1s to 36600d", &["1s", "1000ms", "36600d"], &["999ms", "0", "36601d"]);
+    let rate: (&str, Ends, Ends) = ("1 to 1000000", &["1", "1000000"], &["0", "1000001"]);
+    let size: (&str, Ends, Ends) = ("1M to 16777215M", &["1M", "16777215M"], &["0", "16777216M"]);
+    let all: &[(&str, (&str, Ends, Ends))] = &[
+        ("node", ("1 to 63 letters", &["n", &name], &["", &long_name])),
+        ("stop_timeout", any),
+        ("boot_timeout", any),
+        ("ssh_timeout", any),
+        ("reconciler_interval", some),
+        ("shutdown_timeout", any),
+        ("trash.keep", any),
+        ("pool.warn", ("1% to 100%", &["1%", "1", "100%"], &["0%", "101%"])),
+        ("pool.reserve", ("0, 1M to 16777215M", &["0", "1M", "16777215M"], &["16777216M"])),
+        ("pool.reserve", ("1% to 100%", &["1%", "100%"], &["101%"])),
+        ("pool.overcommit", ("0.01 to 1000", &["0.01", "1000", "off"], &["0.009", "1000.1"])),
+        ("pool.overcommit", ("1% to 100000%", &["1%", "100000%"], &["0.9%", "100001%"])),
+        ("limits.max_vcpus", ("1 to 255", &["1", "255"], &["0", "256"])),
+        ("limits.max_memory", ("1M to 4TB", &["1M", "4TB"], &["0", "4194305M"])),
+        ("limits.max_storage", size),
+        ("workers", ("1 to 64", &["1", "64"], &["0", "65"])),
+        ("network.bridge", ("1 to 15 letters", &["b", &bridge], &["", &long_bridge])),
+        ("network.subnet", ("8 to 30 bits", &["10.0.0.0/8", "10.0.0.0/30"], &["10.0.0.0/7", "10.0.0.0/31"])),
+        ("network.dns", ("up to 3", &["", "9.9.9.1,9.9.9.2,9.9.9.3"], &["9.9.9.1,9.9.9.2,9.9.9.3,9.9.9.4"])),
+        ("rate_limit.rps", rate),
+        ("rate_limit.burst", rate),
+        ("session_timeout", some),
+        ("history.keep", some),
+        ("history.size", size),
+    ];
+    for (key, (documented, inside, outside)) in all {
+        let key = KEYS.iter().find(|k| k.name == *key).unwrap();
+        assert!(key.range.contains(documented), "{}: {}", key.name, key.range);
+        for value in *inside {
+            let taken = resolve(&vec![], &[(key.env, *value)], None);
+            assert!(taken.is_ok(), "{} = {value}: {taken:?}", key.name);
+        }
+        for value in *outside {
+            let refused = resolve(&vec![], &[(key.env, *value)], None).unwrap_err();
+            assert_eq!(refused.code, Code::InvalidConfig, "{} = {value}", key.name);
+            assert!(refused.hint.is_some(), "{refused:?}");
+        }
+    }
+    for key in KEYS {
+        assert!(!key.range.is_empty(), "{}", key.name);
+        let numeric = key.range.contains(" to ");
+        assert!(!numeric || all.iter().any(|(name, _)| *name == key.name), "{} is not tried", key.name);
     }
 }
 

@@ -63,6 +63,7 @@ fn jobs(config: &Config) -> Vec<Job> {
         prefix: config.prefix,
         // Switched off, or the daemon's own while that runs, is no port to be free: 0 always is.
         port: config.listen.filter(|_| !daemon_runs(config)).map_or(0, |a| a.port()),
+        reserve: config.pool_reserve,
         // Set by build.rs; a time nobody can read is no time to compare with.
         built: env!("SISTEMO_BUILT").parse().unwrap_or(0),
     };

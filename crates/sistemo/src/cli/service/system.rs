@@ -11,8 +11,10 @@ use types::{Code, Problem};
 pub fn run(tool: &str, args: &[&str]) -> Result<(), Problem> {
     let ran = Command::new(tool).args(args).stdin(Stdio::null()).output();
     let ran = ran.map_err(|e| match e.kind() {
-        ErrorKind::NotFound => Problem::new(Code::ToolMissing, format!("{tool} is not installed")),
-        _ => Problem::new(Code::Internal, format!("{tool} cannot be run: {e}")),
+        ErrorKind::NotFound => Problem::new(Code::ToolMissing, format!("{tool} is not installed"))
+            .hint("install the package that has it"),
+        _ => Problem::new(Code::Internal, format!("{tool} cannot be run: {e}"))
+            .hint("run it by hand to look closer"),
     })?;
     if ran.status.success() {
         return Ok(());
@@ -36,7 +38,13 @@ pub fn main_process(unit: &str) -> Option<u32> {
 /// Makes the group, if it is not there; whether it was made.
 pub fn ensure_group(root: Option<&Path>, group: &str) -> Result<bool, Problem> {
     let file = root.unwrap_or(Path::new("/")).join("etc/group");
-    let text = std::fs::read_to_string(&file).map_err(|e| super::failed("read", &file, &e))?;
+    let text = std::fs::read_to_string(&file).map_err(|e| match root {
+        Some(dir) if e.kind() == ErrorKind::NotFound => {
+            Problem::new(Code::Usage, format!("--root: {} has no etc/group", dir.display()))
+                .hint("name the root of a mounted system that is installed there already")
+        }
+        _ => super::failed("read", &file, &e),
+    })?;
     if text.lines().any(|l| l.split(':').next() == Some(group)) {
         return Ok(false);
     }
@@ -50,6 +58,14 @@ pub fn ensure_group(root: Option<&Path>, group: &str) -> Result<bool, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_is_no_system_is_told_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        let problem = ensure_group(Some(dir.path()), "sistemo").unwrap_err();
+        assert_eq!(problem.code, Code::Usage);
+        assert!(problem.hint.unwrap().contains("mounted system"));
+    }
 
     #[test]
     fn a_tool_that_fails_is_named() {

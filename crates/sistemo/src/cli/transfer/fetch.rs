@@ -17,7 +17,7 @@ pub fn fetch(url: &str) -> Result<Child, Problem> {
     curl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     curl.spawn().map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => missing(),
-        _ => Problem::new(Code::ToolMissing, format!("curl cannot be run: {e}")),
+        _ => Problem::new(Code::ToolMissing, format!("curl cannot be run: {e}")).hint("apt install curl"),
     })
 }
 

@@ -72,8 +72,16 @@ impl Input {
             return Ok(Self { from: From::Fetched(fetch(from)?), shown, expected, total: None, raw });
         }
         let path = PathBuf::from(from);
-        let file = File::open(&path).map_err(|e| usage(&io("read", &path, &e)))?;
+        let file = File::open(&path)
+            .map_err(|e| unknown_scheme(from).unwrap_or_else(|| usage(&io("read", &path, &e))))?;
         let seen = file.metadata().map_err(|e| io("read", &path, &e))?;
+        if seen.is_dir() {
+            return Err(Problem::new(
+                Code::Usage,
+                format!("{} is a directory, not the bytes of a disk", path.display()),
+            )
+            .hint("name a file: raw, compressed with zstd, or a qcow2"));
+        }
         let expected = match expected {
             None => beside(&path)?,
             given => given,
@@ -95,7 +103,28 @@ impl Input {
 
     fn failed(&self, e: &std::io::Error) -> Problem {
         Problem::new(Code::IoError, format!("cannot read {}: {e}", self.shown))
+            .hint("nothing was made of it; look at what it is on, and try again")
     }
+
+    /// Why what is compressed cannot be unpacked, as far as that is not for want of reading it.
+    fn packed_badly(&self, e: &std::io::Error) -> Problem {
+        let text = match e.kind() {
+            _ if e.raw_os_error().is_some() => return self.failed(e),
+            std::io::ErrorKind::UnexpectedEof => format!("{} is cut off: its zstd breaks off", self.shown),
+            _ => format!("{} is damaged: its zstd cannot be unpacked", self.shown),
+        };
+        tracing::debug!(error = %e, "zstd");
+        Problem::new(Code::IoError, text).hint("nothing was made of it; fetch or export it again")
+    }
+}
+
+/// The problem of a file that is not there and looks like a URL of what nobody fetches here.
+fn unknown_scheme(from: &str) -> Option<Problem> {
+    let (scheme, _) = from.split_once("://")?;
+    let text = format!("nothing is fetched from {}://", scheme.escape_debug());
+    let hint = "http:// and https:// are; else fetch it by another tool into a file, or into \
+                `sistemo volume import -`";
+    Some(Problem::new(Code::Usage, text).hint(hint))
 }
 
 fn wrapped(raw: bool, head: &[u8]) -> Result<Packing, Problem> {
@@ -185,9 +214,13 @@ fn whole(input: &Input, file: &File) -> Result<(), Problem> {
 
 /// What the disk in a qcow2 holds; `done` follows how much of the file that may be.
 fn disk(input: &Input, file: File, to: &Sender<Piece>, done: &AtomicU64) -> Result<Option<u64>, Problem> {
-    let failed = |e: std::io::Error| {
-        Problem::new(Code::Usage, format!("{} is a qcow2 that is not taken: {e}", input.shown))
-            .hint("`qemu-img convert -O raw FILE FILE.raw` makes raw of it, which is taken")
+    let failed = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            Problem::new(Code::Usage, format!("{} is a qcow2 that is cut off", input.shown))
+                .hint("part of the disk is missing from it: fetch, copy or export it again")
+        }
+        _ => Problem::new(Code::Usage, format!("{} is a qcow2 that is not taken: {e}", input.shown))
+            .hint("`qemu-img convert -O raw FILE FILE.raw` makes raw of it, which is taken"),
     };
     let length = file.metadata().map_err(|e| input.failed(&e))?.len();
     let mut disk = Disk::open(file).map_err(failed)?;
@@ -260,7 +293,10 @@ fn stream(
     let mut buffer = vec![0; PIECE];
     let mut at = 0;
     loop {
-        let n = fill(&mut unpacked, &mut buffer).map_err(failed)?;
+        let n = fill(&mut unpacked, &mut buffer).map_err(|e| match packing {
+            Packing::Zstd => input.packed_badly(&e),
+            _ => input.failed(&e),
+        })?;
         if at == 0 && packing == Packing::Zstd {
             // What is packed twice would pass for the bytes of a disk.
             unpacked_once(&buffer[..n.min(4)])?;
@@ -348,4 +384,46 @@ fn beside(path: &Path) -> Result<Option<String>, Problem> {
 
 fn usage(problem: &Problem) -> Problem {
     Problem { code: Code::Usage, message: problem.message.clone(), hint: Some("name a readable file".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Why nothing is sent of it.
+    fn refused(from: &Path) -> Problem {
+        let from = from.to_str().unwrap();
+        let input = match Input::open(from, None, false) {
+            Ok(input) => input,
+            Err(problem) => return problem,
+        };
+        let (give, mut pieces) = tokio::sync::mpsc::channel(4);
+        let sending = std::thread::spawn(move || send(input, &give, &AtomicU64::new(0)));
+        while pieces.blocking_recv().is_some() {}
+        sending.join().unwrap().unwrap_err()
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_in_words_that_help() {
+        let dir = tempfile::tempdir().unwrap();
+        let tell = |problem: Problem| format!("{problem}; {}", problem.hint.clone().unwrap());
+        let told = tell(refused(dir.path()));
+        assert!(told.contains("is a directory") && told.contains("name a file"), "{told}");
+        let told = tell(refused(Path::new("ftp://host/disk.raw")));
+        assert!(told.contains("nothing is fetched from ftp://") && told.contains("https://"), "{told}");
+        let told = tell(refused(&dir.path().join("none")));
+        assert!(told.contains("cannot read") && told.contains("readable file"), "{told}");
+
+        let noise: Vec<u8> = (0..300_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let whole = zstd::encode_all(&noise[..], 0).unwrap();
+        let path = dir.path().join("disk.raw.zst");
+        std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        let told = tell(refused(&path));
+        assert!(told.contains("is cut off") && told.contains("again"), "{told}");
+
+        let path = dir.path().join("disk.qcow2");
+        std::fs::write(&path, b"QFI\xfb\0\0\0\x03").unwrap();
+        let told = tell(refused(&path));
+        assert!(told.contains("a qcow2 that is cut off") && !told.contains("convert"), "{told}");
+    }
 }

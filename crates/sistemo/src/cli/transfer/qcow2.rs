@@ -28,10 +28,14 @@ impl Disk {
     /// # Errors
     /// It is damaged, encrypted, or rests on another file.
     pub fn open(file: File) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        // The smallest cluster is not whole; the library would take what is not there for zeros.
+        if length < 512 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         if packed::is(&Packed::header(&file)?) {
             return Packed::open(file).map(Self::Packed);
         }
-        let length = file.metadata()?.len();
         let checked = file.try_clone()?;
         let storage = Storage::from_open_file(file, StorageOpenOptions::new())?;
         let disk = Qcow2::<Storage>::builder(storage).open(DenyImplicitOpenGate::default())?;
