@@ -5,6 +5,7 @@
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, major, minor, openat, stat};
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -159,6 +160,24 @@ pub fn viewers(disk: &str) -> Vec<String> {
     processes().filter(has_it).take(NAMED).map(|pid| describe(&pid)).collect()
 }
 
+/// Ends the agent's own helpers of this kind that work on the disk with this serial, or on all.
+pub fn end_helpers(kind: &str, serial: &str) {
+    let own = stat("/proc/self/exe").map(|it| (it.st_dev, it.st_ino)).ok();
+    for pid in processes() {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|b| *b == 0).skip(1);
+        let (is, on) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let named = is == kind.as_bytes() && (on.is_empty() || on == serial.as_bytes());
+        // Anybody can call themselves that.
+        let program = || stat(format!("/proc/{pid}/exe")).map(|it| (it.st_dev, it.st_ino)).ok();
+        if named && own.is_some() && program() == own {
+            if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
 fn processes() -> impl Iterator<Item = String> {
     let ours = std::process::id().to_string();
     let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -238,7 +257,7 @@ mod tests {
         let procfs = std::fs::File::open("/proc/self").unwrap();
         let of_proc = line_of(procfs.as_fd()).unwrap();
         assert!(of_proc.is_none_or(|l| l.contains(" - proc ")));
-        assert!(line.is_none_or(|l| l.contains(" / / ")));
+        assert!(line.is_none_or(|l| l.split(' ').nth(4) == Some("/")));
         assert!(!is_on(procfs.as_fd(), "vda").unwrap() && !is_dead(procfs.as_fd()).unwrap());
     }
 

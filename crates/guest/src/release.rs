@@ -41,6 +41,8 @@ pub fn run(serial: &str, force: bool) -> io::Result<ExitCode> {
     let Some(disk) = disk::find(serial) else { return Ok(ExitCode::SUCCESS) };
     let inside = Inside::from(rustix::stdio::stdin().try_clone_to_owned()?);
     let mut release = Release::default();
+    // A trim is in the way as long as it goes on, and nothing is lost with it.
+    mounted::end_helpers("trim", serial);
     let kept = release.within(&inside, &disk, force);
     if matches!(kept, Ok(None)) || release.begun {
         // What was unmounted and yet stays is mounted again with the configuration that follows.
@@ -78,8 +80,6 @@ impl Release {
     /// Unmounts a disk everywhere; who is in the way, if somebody is.
     fn take_off(&mut self, inside: &Inside, disk: &str, force: bool) -> io::Result<Option<Vec<String>>> {
         let points = mounted::points(disk)?;
-        // Once it is unmounted, what is there has another number.
-        self.file_systems.extend(mounted::file_systems(&points));
         let flags = if force { UnmountFlags::DETACH } else { UnmountFlags::empty() };
         for point in &points {
             if !on_top(inside, &point.path, disk)? {
@@ -89,6 +89,8 @@ impl Release {
                     false => return Ok(Some(vec![format!("what is mounted over {}", point.path)])),
                 }
             }
+            // Once it is unmounted, what is there has another number.
+            self.file_systems.extend(mounted::file_systems(std::slice::from_ref(point)));
             match volumes::unmount_from(inside, &point.path, flags) {
                 Ok(()) => self.begun = true,
                 Err(e) if e.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
@@ -101,13 +103,18 @@ impl Release {
         if let Ok(file) = File::open(format!("/dev/{disk}")) {
             file.sync_all()?;
         }
-        let mut users = mounted::users(disk, &self.file_systems);
-        if !users.is_empty() || !mounted::is_free(disk) {
-            let viewers = mounted::viewers(disk);
-            users.extend(viewers.into_iter().filter(|who| !users.contains(who)).collect::<Vec<_>>());
-            return Ok(Some(users));
+        let open = mounted::users(disk, &BTreeSet::new());
+        if !open.is_empty() {
+            return Ok(Some(open));
         }
-        Ok(None)
+        if mounted::is_free(disk) {
+            return Ok(None);
+        }
+        // Somebody has it mounted who is not seen from here; the numbers are for words only.
+        let mut users = mounted::users(disk, &self.file_systems);
+        let viewers = mounted::viewers(disk).into_iter().filter(|who| !users.contains(who));
+        users.extend(viewers.collect::<Vec<_>>());
+        Ok(Some(users))
     }
 }
 

@@ -92,8 +92,8 @@ pub fn sound(disk: &str, kind: Kind) -> io::Result<()> {
     match u16::from_le_bytes([bytes[0x3a], bytes[0x3b]]) & ERROR_FS {
         0 => Ok(()),
         _ => Err(io::Error::other(
-            "the kernel has found errors in it before; attach it to another machine with :none, and check it \
-             there with e2fsck",
+            "the kernel has found errors in it before; clone its volume, attach the clone to another machine with \
+             :none, and see there what e2fsck makes of it",
         )),
     }
 }

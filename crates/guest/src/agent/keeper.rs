@@ -36,7 +36,13 @@ const TRIES: u32 = 5;
 /// What a helper reports at its end.
 enum Ended {
     Apply(Option<ExitStatus>),
-    Grow { serial: String, size: u64, well: bool },
+    Grow {
+        serial: String,
+        size: u64,
+        well: bool,
+    },
+    /// Which disks are seen where they were mounted, as far as that can be told.
+    Look(Vec<(String, bool)>),
 }
 
 struct Keeper {
@@ -52,6 +58,8 @@ struct Keeper {
     grown: BTreeMap<String, Option<u64>>,
     /// How often disks that could not be mounted were tried again.
     tries: u32,
+    /// It is being looked whether all disks are where they shall be.
+    looking: bool,
     /// Those who wait for a disk to be filled.
     waiting: Vec<(GrowDisk, oneshot::Sender<Grown>)>,
     ended: mpsc::Sender<Ended>,
@@ -83,6 +91,7 @@ pub fn start() -> io::Result<Arc<Agent>> {
         applying: false,
         grown: BTreeMap::new(),
         tries: 0,
+        looking: false,
         waiting: Vec::new(),
         ended,
     };
@@ -180,32 +189,38 @@ impl Keeper {
         });
     }
 
-    /// Looks whether all disks are where they shall be.
+    /// Looks whether all disks are where they shall be, and whether those can be mounted now that could not.
     fn look(&mut self) {
-        for (serial, volume) in &self.board.volumes {
-            let about = covering(serial);
-            let covered = self.is_there(volume) == Some(false);
-            if covered == self.board.note(&about).is_some() {
-                continue;
-            }
-            let text = format!(
-                "disk {serial} is not what is seen at {}: something else is mounted over it, or in its place",
-                volume.path
-            );
-            self.journal.post(&Fact::Note { about, text: covered.then_some(text) });
-        }
         if self.board.ready && !self.board.failed.is_empty() && self.tries < TRIES && self.wanted.is_none() {
             self.tries += 1;
             self.wanted = self.board.applied.clone().map(Box::new);
             self.apply();
         }
+        let Some(inside) = self.root.borrow().clone().filter(|_| !self.looking) else { return };
+        self.looking = true;
+        let (volumes, ended) = (self.board.volumes.clone(), self.ended.clone());
+        // The way to one may lead through a file system that hangs.
+        tokio::task::spawn_blocking(move || {
+            let there = |volume: &Volume| is_there(&inside, volume);
+            let seen = volumes.into_iter().filter_map(|(serial, v)| Some((serial, there(&v)?))).collect();
+            let _ = ended.blocking_send(Ended::Look(seen));
+        });
     }
 
-    /// Whether a disk is what is seen where it was mounted; nothing if that cannot be told.
-    fn is_there(&self, volume: &Volume) -> Option<bool> {
-        let inside = self.root.borrow().clone()?;
-        let there = inside.open(&volume.path, OFlags::PATH, Mode::empty()).ok()?;
-        mounted::is_on(there.as_fd(), &volume.disk).ok()
+    /// Notes which disks are not seen where they were mounted.
+    fn note_covered(&self, seen: &[(String, bool)]) {
+        for (serial, there) in seen {
+            let (about, Some(volume)) = (covering(serial), self.board.volumes.get(serial)) else { continue };
+            if *there != self.board.note(&about).is_some() {
+                continue;
+            }
+            let text = format!(
+                "disk {serial} is not what is seen at {}: it was unmounted in the guest, or something is mounted \
+                 over it",
+                volume.path
+            );
+            self.journal.post(&Fact::Note { about, text: (!there).then_some(text) });
+        }
     }
 
     /// Begins to apply what is wanted, unless it is there already.
@@ -239,15 +254,17 @@ impl Keeper {
 
     /// Begins to grow every file system whose disk has another size than when it was last grown.
     fn grow(&mut self) {
-        let root = self.board.root.iter().map(|(serial, disk)| (serial, disk, "/"));
-        // What is seen in the place of one instead is not to be grown.
-        let volumes =
-            self.board.volumes.iter().filter(|(_, v)| !v.read_only && self.is_there(v) == Some(true));
-        let volumes: Vec<_> = volumes.map(|(serial, v)| (serial, &v.disk, v.path.as_str())).collect();
+        let root = self.board.root.iter().map(|(serial, disk)| (serial, disk, "/", None));
+        let volumes = self.board.volumes.iter().filter(|(_, v)| !v.read_only);
+        let volumes = volumes.map(|(serial, v)| (serial, &v.disk, v.path.as_str(), Some(v)));
         let Some(inside) = self.root.borrow().clone() else { return };
-        for (serial, disk, path) in root.chain(volumes) {
+        for (serial, disk, path, volume) in root.chain(volumes) {
             let Ok(size) = disk::size(disk) else { continue };
             if self.grown.get(serial).is_some_and(|done| done.is_none_or(|done| done == size)) {
+                continue;
+            }
+            // What is seen in its place instead is not to be grown.
+            if volume.is_some_and(|volume| is_there(&inside, volume) != Some(true)) {
                 continue;
             }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
@@ -274,8 +291,9 @@ impl Keeper {
                 continue;
             }
             let root = self.board.root.as_ref().is_some_and(|(serial, _)| *serial == asked.serial);
-            let volume = self.board.volumes.get(&asked.serial);
-            let volume = volume.is_some_and(|v| !v.read_only && self.is_there(v) == Some(true));
+            let inside = self.root.borrow().clone();
+            let there = |v: &Volume| inside.as_ref().is_some_and(|inside| is_there(inside, v) == Some(true));
+            let volume = self.board.volumes.get(&asked.serial).is_some_and(|v| !v.read_only && there(v));
             let note = match self.grown.get(&asked.serial) {
                 _ if !root && !volume => Some("it is not mounted for writing in the guest".to_owned()),
                 Some(Some(size)) if *size >= asked.bytes => self.board.note(&growing(&asked.serial)),
@@ -296,6 +314,10 @@ impl Keeper {
                     log::complain("the new configuration was not applied");
                 }
             }
+            Ended::Look(seen) => {
+                self.looking = false;
+                self.note_covered(&seen);
+            }
             Ended::Grow { serial, size, well } => {
                 self.journal.post(&Fact::Grown { serial: serial.clone() });
                 if well {
@@ -306,6 +328,16 @@ impl Keeper {
             }
         }
         self.news();
+    }
+}
+
+/// Whether a volume is what is seen where it was mounted; nothing if that cannot be told.
+fn is_there(inside: &Inside, volume: &Volume) -> Option<bool> {
+    match inside.open(&volume.path, OFlags::PATH, Mode::empty()) {
+        Ok(there) => mounted::is_on(there.as_fd(), &volume.disk).ok(),
+        // What it was mounted on is covered itself.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Some(false),
+        Err(_) => None,
     }
 }
 
