@@ -156,6 +156,22 @@ fn a_machine_is_waited_for() {
 }
 
 #[test]
+fn what_is_away_keeps_nothing_else_in_the_trash() {
+    let daemon = Daemon::up();
+    daemon.ok("pool create away --path /mnt/away");
+    daemon.ok("volume create 1G --name a --pool away");
+    daemon.ok("volume create 1G --name b");
+    daemon.ok("volume delete a -y");
+    daemon.ok("volume delete b -y");
+    daemon.world.unplug_pools(true);
+    daemon.refused("trash empty -y", "pool-offline", 4);
+    assert_eq!(daemon.ok("trash list -o name"), "a\n");
+    daemon.world.unplug_pools(false);
+    daemon.ok("trash empty -y");
+    assert_eq!(daemon.ok("trash list -o name"), "");
+}
+
+#[test]
 fn quiet_is_quiet_and_patience_ends() {
     let daemon = Daemon::up();
     let ran = daemon.run("token create --role viewer -q");

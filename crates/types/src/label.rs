@@ -62,7 +62,7 @@ impl Labels {
             let (key, value) =
                 text.split_once('=').ok_or_else(|| bad(format!("\"{}\" is no label", shown(text))))?;
             // The last would win, and nobody would see that the other was meant as well.
-            if labels.0.contains_key(key) {
+            if labels.0.get(key).is_some_and(|before| before != value) {
                 return Err(bad(format!("label \"{}\" is named twice", shown(key))));
             }
             labels.edit(&[(key.to_owned(), Some(value.to_owned()))].into())?;

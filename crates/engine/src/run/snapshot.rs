@@ -270,7 +270,9 @@ impl Engine {
                 let paused = self.0.ports.vmm.while_paused(machine, run, &then);
                 thaw();
                 // Its clock stood while it did. The copy is good, whatever becomes of that.
-                if let Err(fault) = guest.set_clock(machine, run) {
+                if paused.is_ok()
+                    && let Err(fault) = guest.set_clock(machine, run)
+                {
                     tracing::warn!(%machine, code = %fault.problem.code, "its clock: {fault}");
                 }
                 paused.and(copied.into_inner())

@@ -287,7 +287,9 @@ impl Engine {
             match (&status.fault, op.verb) {
                 _ if op.generation > generation => None,
                 (Some(problem), Verb::VolumeEdit) if problem.code == Code::PoolOffline => {
-                    let text = format!("{problem}; what is kept beside the volume's file follows once it is");
+                    let text = format!(
+                        "{problem}; what is kept beside the volume's file follows once the pool is back"
+                    );
                     Some(Ending::with(vec![text]))
                 }
                 (Some(problem), _) => Some(Ending::failed(problem.clone())),

@@ -58,12 +58,10 @@ pub fn mounts(plan: &RunPlan, told: &[Mount]) -> Vec<Mount> {
     data(plan).filter_map(one).collect()
 }
 
-/// The first volume that cannot be mounted before the next run, and the place where another still is.
-pub fn shut_out(plan: &RunPlan, told: &[Mount]) -> Option<(Name, String)> {
-    data(plan).filter(|d| stays(d, told).is_none()).find_map(|d| {
-        let path = d.mount.as_ref().filter(|path| taken(plan, told, path))?;
-        Some((d.name.clone(), path.clone()))
-    })
+/// The volumes that cannot be mounted before the next run, and the places where others still are.
+pub fn shut_out<'a>(plan: &'a RunPlan, told: &[Mount]) -> Vec<(&'a RunDisk, String)> {
+    let waiting = data(plan).filter(|d| stays(d, told).is_none());
+    waiting.filter_map(|d| Some((d, d.mount.clone().filter(|path| taken(plan, told, path))?))).collect()
 }
 
 fn data(plan: &RunPlan) -> impl Iterator<Item = &RunDisk> {
@@ -143,7 +141,7 @@ mod tests {
         let renamed = run(&[("a", "data2", None), ("b", "old", Some("/srv/logs")), ("c", "new", None)]);
         let now = mounts(&renamed, &told);
         assert_eq!(paths(&now), ["/mnt/appdata", "/srv/logs", "/mnt/new"]);
-        assert_eq!(shut_out(&renamed, &told), None);
+        assert!(shut_out(&renamed, &told).is_empty());
         assert_eq!(paths(&mounts(&renamed, &now)), paths(&now));
         assert_eq!(paths(&mounts(&renamed, &[])), ["/mnt/data2", "/srv/logs", "/mnt/new"]);
 
@@ -154,14 +152,15 @@ mod tests {
         // Its old name is another's now, which cannot have the place.
         let taken = run(&[("a", "data2", None), ("d", "appdata", None)]);
         assert_eq!(paths(&mounts(&taken, &told)), ["/mnt/appdata"]);
-        let (name, place) = shut_out(&taken, &told).unwrap();
-        assert_eq!((name.as_str(), place.as_str()), ("appdata", "/mnt/appdata"));
+        let out = shut_out(&taken, &told);
+        let [(disk, place)] = &out[..] else { panic!("{out:?}") };
+        assert_eq!((disk.name.as_str(), place.as_str()), ("appdata", "/mnt/appdata"));
         assert_eq!(paths(&mounts(&taken, &[])), ["/mnt/data2", "/mnt/appdata"]);
         // Two that swapped their names are both where they were.
         let two = mounts(&run(&[("a", "one", None), ("b", "two", None)]), &[]);
         let swapped = run(&[("a", "two", None), ("b", "one", None)]);
         assert_eq!(paths(&mounts(&swapped, &two)), ["/mnt/one", "/mnt/two"]);
-        assert_eq!(shut_out(&swapped, &two), None);
+        assert!(shut_out(&swapped, &two).is_empty());
     }
 
     #[test]

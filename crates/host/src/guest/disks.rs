@@ -60,7 +60,8 @@ impl Agents {
             )
             .hint(super::ANEW));
         }
-        match shut_out {
+        // Once: what else is done in this run is not worse for it.
+        match self.session(plan.machine, plan.run).shut_out_anew(&shut_out) {
             None => Ok(()),
             Some((volume, at)) => {
                 let text = format!("volume \"{volume}\" is not mounted, since another is still at {at}");

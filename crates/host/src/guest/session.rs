@@ -8,18 +8,19 @@ use super::connect::{Sender, connect};
 use super::state::{clean, observation};
 use crate::Layout;
 use bytes::{Bytes, BytesMut};
-use engine::port::{GuestObs, Wake};
+use engine::port::{GuestObs, RunDisk, Wake};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use proto::{Refusal, State, paths};
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use types::operation::Kind;
-use types::{Code, MachineId, Problem, RunId};
+use types::{Code, MachineId, Name, Problem, RunId, VolumeId};
 
 /// Between two connections.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -50,6 +51,8 @@ pub struct Session {
     seen: Mutex<GuestObs>,
     /// Who last said hello: the agent's version, and the boot of the guest.
     who: Mutex<(String, String)>,
+    /// The volumes of which it was said that they wait for the next run to be mounted.
+    shut_out: Mutex<BTreeSet<VolumeId>>,
     sender: watch::Sender<Option<Sender>>,
 }
 
@@ -63,6 +66,7 @@ impl Session {
             late: layout.late_clock(machine, run),
             seen: Mutex::default(),
             who: Mutex::default(),
+            shut_out: Mutex::default(),
             sender: watch::channel(None).0,
         }
     }
@@ -139,6 +143,15 @@ impl Session {
         self.news(&state, wake);
         self.sender.send_replace(Some(sender.clone()));
         self.listen(sender, wake).await
+    }
+
+    /// Of these volumes that cannot be mounted yet, with where they should be, the first of which that was not
+    /// said before.
+    pub fn shut_out_anew<'a>(&self, all: &'a [(&RunDisk, String)]) -> Option<(&'a Name, &'a str)> {
+        let mut said = self.shut_out.lock().unwrap_or_else(PoisonError::into_inner);
+        said.retain(|volume| all.iter().any(|(disk, _)| disk.volume == *volume));
+        let (disk, at) = all.iter().find(|(disk, _)| said.insert(disk.volume))?;
+        Some((&disk.name, at))
     }
 
     /// Logs a hello; for everybody to see only if it is another's than the last.

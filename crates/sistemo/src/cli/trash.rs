@@ -182,6 +182,9 @@ async fn empty(context: &Context, client: &Client, all: &[Gone]) -> Ended {
                         | Code::Deleting
                         | Code::NotDeleted
                 ) => {}
+            Err(p) if p.code == Code::PoolOffline => {
+                failed.get_or_insert(p);
+            }
             Err(p) => {
                 failed = Some(p);
                 break;

@@ -72,6 +72,8 @@ async fn guest(mut stream: tokio::io::DuplexStream, argv: Vec<String>) {
 /// A daemon on simulated ports, in this process.
 pub struct Daemon {
     pub dir: tempfile::TempDir,
+    /// What it believes to be its host.
+    pub world: World,
     /// Where TCP is.
     pub address: std::net::SocketAddr,
     /// Of the set-up link.
@@ -129,11 +131,11 @@ impl Daemon {
         };
         // The world's clock: it stands still unless somebody lets time pass.
         let time = Arc::new(AtomicBool::new(true));
-        let runs = Arc::clone(&time);
+        let (runs, passing) = (Arc::clone(&time), world.clone());
         std::thread::spawn(move || {
             while runs.load(Ordering::Relaxed) {
                 std::thread::park_timeout(Duration::from_millis(5));
-                world.pass(100);
+                passing.pass(100);
                 engine.resync().unwrap();
             }
         });
@@ -152,7 +154,7 @@ impl Daemon {
                 tokio::join!(tcp, api::serve(listener, router, stopping));
             });
         });
-        Self { dir, address, code, stop, time }
+        Self { dir, world, address, code, stop, time }
     }
 
     pub fn run(&self, line: &str) -> Ran {
