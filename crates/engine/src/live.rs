@@ -127,17 +127,15 @@ mod tests {
     use types::operation::Target;
     use types::{Actor, Timestamp, Verb};
 
-    #[test]
-    fn an_end_that_is_told_first_is_the_end() {
-        let live = Live::default();
-        let mut op = Operation {
-            id: OperationId(Uuid::from_u128(1)),
+    fn operation(n: u128, state: OperationState, resources: Vec<Target>) -> Operation {
+        Operation {
+            id: OperationId(Uuid::from_u128(n)),
             verb: Verb::VolumeCreate,
             actor: Actor::system(),
             target: Target { kind: Kind::Volume, id: None, name: "v".into() },
-            resources: vec![],
+            resources,
             generation: 1,
-            state: OperationState::Succeeded,
+            state,
             problem: None,
             warnings: vec![],
             progress: None,
@@ -145,7 +143,13 @@ mod tests {
             created_at: Timestamp::from_millis(0),
             trimmed_bytes: None,
             ended_at: None,
-        };
+        }
+    }
+
+    #[test]
+    fn an_end_that_is_told_first_is_the_end() {
+        let live = Live::default();
+        let mut op = operation(1, OperationState::Succeeded, vec![]);
         live.changed(&op);
         op.state = OperationState::Running;
         live.changed(&op);
@@ -161,22 +165,7 @@ mod tests {
     fn what_touches_a_resource_is_known_until_it_ends() {
         let live = Live::default();
         let target = Target { kind: Kind::Volume, id: Some(Uuid::from_u128(7)), name: "v".into() };
-        let mut ops = [2, 1].map(|n| Operation {
-            id: OperationId(Uuid::from_u128(n)),
-            verb: Verb::VolumeResize,
-            actor: Actor::system(),
-            target: target.clone(),
-            resources: vec![target.clone()],
-            generation: 1,
-            state: OperationState::Running,
-            problem: None,
-            warnings: vec![],
-            progress: None,
-            restorable_until: None,
-            created_at: Timestamp::from_millis(0),
-            trimmed_bytes: None,
-            ended_at: None,
-        });
+        let mut ops = [2, 1].map(|n| operation(n, OperationState::Running, vec![target.clone()]));
         ops.iter().for_each(|op| live.changed(op));
         let touching = |at_most| live.touching(Kind::Volume, Uuid::from_u128(7), at_most);
         assert_eq!(touching(9), [ops[1].id, ops[0].id], "the oldest first");

@@ -369,7 +369,7 @@ impl Engine {
     pub fn operation(&self, id: OperationId) -> Result<Operation, Problem> {
         let read = self.0.db.get::<Operation>(&key::operation(id))?.ok_or_else(|| {
             Problem::new(Code::OperationNotFound, format!("there is no operation {id}"))
-                .hint("`sistemo operation list` shows those that are kept")
+                .hint("`sistemo operation list` shows their ids")
         })?;
         Ok(Operation { progress: self.0.live.progress_of(id), ..read.value })
     }

@@ -3,12 +3,13 @@
 //! Invariant: what is read of processes is bounded and believed for words only; nothing of it decides
 //! whether a disk is free, which the kernel alone says.
 
+use crate::inside::Inside;
 use rustix::fs::{CWD, FileType, Mode, OFlags, major, minor, openat, stat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// The most users that are named.
 const NAMED: usize = 8;
@@ -114,19 +115,38 @@ pub fn is_free(disk: &str) -> bool {
     !matches!(openat(CWD, format!("/dev/{disk}"), flags, Mode::empty()), Err(Errno::BUSY))
 }
 
-/// Whether what is open here is on a mount of this disk, and not on one that was put over it.
+/// Whether this disk is what is seen at a place in the machine's root, and not what was mounted over it or
+/// over what leads there.
 ///
 /// # Errors
-/// When the lists of open files or of mounts cannot be read.
-pub fn is_on(fd: BorrowedFd<'_>, disk: &str) -> io::Result<bool> {
+/// When the place cannot be looked at.
+pub fn is_seen(inside: &Inside, path: &str, disk: &str) -> io::Result<bool> {
+    opened(inside, path)?.map_or(Ok(false), |there| is_on(there.as_fd(), disk))
+}
+
+/// What there is at a place in the machine's root, opened for its place only; nothing is fine.
+fn opened(inside: &Inside, path: &str) -> io::Result<Option<OwnedFd>> {
+    match inside.open(path, OFlags::PATH, Mode::empty()) {
+        Ok(there) => Ok(Some(there)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether what is open here is on a mount of this disk, and not on one that was put over it.
+fn is_on(fd: BorrowedFd<'_>, disk: &str) -> io::Result<bool> {
     Ok(line_of(fd)?.is_some_and(|line| !parse(&line, disk, &devices(disk)).is_empty()))
 }
 
-/// Whether what is open here is on a mount whose disk was pulled out.
+/// Whether what is seen at a place in the machine's root is a mount whose disk was pulled out.
 ///
 /// # Errors
-/// As [`is_on`].
-pub fn is_dead(fd: BorrowedFd<'_>) -> io::Result<bool> {
+/// As [`is_seen`].
+pub fn is_dead_at(inside: &Inside, path: &str) -> io::Result<bool> {
+    opened(inside, path)?.map_or(Ok(false), |there| is_dead(there.as_fd()))
+}
+
+fn is_dead(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let line = line_of(fd)?.unwrap_or_default();
     let source = line.split_once(" - ").and_then(|(_, fs)| fs.split(' ').nth(1)).unwrap_or_default();
     let name = source.strip_prefix("/dev/").filter(|name| name.starts_with("vd"));
@@ -142,9 +162,9 @@ fn line_of(fd: BorrowedFd<'_>) -> io::Result<Option<String>> {
 }
 
 /// The device numbers of what is mounted there, and of its files: those of Btrfs have another than its mount.
-pub fn file_systems(points: &[Point]) -> BTreeSet<String> {
-    let tops = points.iter().filter_map(|p| stat(format!("/proc/1/root{}", p.path)).ok());
-    points.iter().map(|p| p.dev.clone()).chain(tops.map(|top| number(top.st_dev))).collect()
+pub fn numbers(point: &Point) -> impl Iterator<Item = String> {
+    let top = stat(format!("/proc/1/root{}", point.path)).ok();
+    [point.dev.clone()].into_iter().chain(top.map(|top| number(top.st_dev)))
 }
 
 /// Those whose own view of the mounts, as a container has one, has one of this disk: the first of each view.
@@ -235,7 +255,6 @@ fn describe(pid: &str) -> String {
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::os::fd::AsFd;
 
     #[test]
     fn mounts_are_found_by_number_and_by_name() {

@@ -6,13 +6,11 @@
 use crate::fact::{Fact, Journal};
 use crate::inside::Inside;
 use crate::{disk, log, mounted, volumes};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -82,7 +80,7 @@ impl Release {
         let points = mounted::points(disk)?;
         let flags = if force { UnmountFlags::DETACH } else { UnmountFlags::empty() };
         for point in &points {
-            if !on_top(inside, &point.path, disk)? {
+            if !mounted::is_seen(inside, &point.path, disk)? {
                 // What is over it is somebody else's, and would go in its place.
                 match force {
                     true => continue,
@@ -90,7 +88,7 @@ impl Release {
                 }
             }
             // Once it is unmounted, what is there has another number.
-            self.file_systems.extend(mounted::file_systems(std::slice::from_ref(point)));
+            self.file_systems.extend(mounted::numbers(point));
             match volumes::unmount_from(inside, &point.path, flags) {
                 Ok(()) => self.begun = true,
                 Err(e) if e.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
@@ -115,15 +113,5 @@ impl Release {
         let viewers = mounted::viewers(disk).into_iter().filter(|who| !users.contains(who));
         users.extend(viewers.collect::<Vec<_>>());
         Ok(Some(users))
-    }
-}
-
-/// Whether the disk is what is seen at this mount point of it.
-fn on_top(inside: &Inside, path: &str, disk: &str) -> io::Result<bool> {
-    match inside.open(path, OFlags::PATH, Mode::empty()) {
-        Ok(there) => mounted::is_on(there.as_fd(), disk),
-        // What it was mounted on is not seen any more.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
     }
 }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 /// How long the disk of modules may take to appear.
@@ -68,17 +68,10 @@ pub fn unmount_data(inside: &Inside, journal: &Journal, gone: &Mount) {
 /// Takes off a disk from its place, where something else may be mounted by now, which stays.
 fn unmount_own(inside: &Inside, gone: &Mount) -> io::Result<()> {
     let place = gone.path.trim_end_matches('/');
-    let there = match inside.open(place, OFlags::PATH, Mode::empty()) {
-        Ok(there) => there,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e),
-    };
     let own = match disk::find(&gone.serial) {
-        Some(disk) => mounted::is_on(there.as_fd(), &disk)?,
-        None => mounted::is_dead(there.as_fd())?,
+        Some(disk) => mounted::is_seen(inside, place, &disk)?,
+        None => mounted::is_dead_at(inside, place)?,
     };
-    // It would keep busy what it is on.
-    drop(there);
     if own { unmount_from(inside, place, UnmountFlags::empty()) } else { Ok(()) }
 }
 

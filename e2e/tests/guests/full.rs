@@ -1,7 +1,7 @@
 //! A pool that fills up while a guest writes: it stands, goes on once there is room, and notices nothing.
 
 use e2e::cut::{Kind, Mounted, Place};
-use e2e::{Host, until};
+use e2e::{Host, PATIENCE, until};
 use rustix::fs::{FallocateFlags, fallocate};
 use serde_json::Value;
 use std::fs::File;
@@ -10,8 +10,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const MIB: u64 = 1 << 20;
 const PIECE: u64 = 8 * MIB;
-/// A guest under emulation writes some MiB a second.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Taken apart in this order: the daemon with its machines, the mount, the file.
 struct Scene {

@@ -108,10 +108,10 @@ impl Engine {
                 _ => taken,
             })?;
             draft.change.on(&holder.spec);
-            draft.operation.warnings.push(format!(
-                "machine \"{}\" mounts it at /mnt/{} from its next start",
-                holder.spec.name, spec.name
-            ));
+            draft
+                .operation
+                .warnings
+                .push(format!("machine \"{}\" mounts it at {place} from its next start", holder.spec.name));
         }
         Ok(())
     }

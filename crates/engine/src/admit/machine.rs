@@ -765,7 +765,7 @@ pub(crate) fn mount(asked: Option<&str>) -> Result<Mount, Problem> {
 }
 
 /// Where a guest mounts a data volume of this name.
-pub(super) fn place(mount: &Mount, volume: &Name) -> Option<String> {
+pub(crate) fn place(mount: &Mount, volume: &Name) -> Option<String> {
     match mount {
         Mount::None => None,
         Mount::Default => Some(default_place(volume)),

@@ -9,7 +9,7 @@ mod export;
 mod host;
 mod image;
 mod import;
-mod machine;
+pub(crate) mod machine;
 mod moving;
 mod network;
 mod pool;

@@ -5,6 +5,7 @@
 
 use super::close::Ending;
 use super::{Broken, Next};
+use crate::admit::machine::place;
 use crate::db::{Change, MachineRecord};
 use crate::plan::machine::{Look, Step};
 use crate::port::{Fault, RunDisk};
@@ -208,11 +209,9 @@ impl Engine {
     /// What a run needs to know of a disk.
     pub(super) fn run_disk(&self, disk: &Disk) -> Result<RunDisk, Problem> {
         let volume = self.0.db.find::<VolumeSpec>(&disk.volume.to_string())?.spec;
-        let mount = match (&disk.mount, disk.role) {
-            (_, VolumeRole::Root) => Some("/".to_owned()),
-            (Mount::Default, _) => Some(format!("/mnt/{}", volume.name)),
-            (Mount::At(path), _) => Some(path.clone()),
-            (Mount::None, _) => None,
+        let mount = match disk.role {
+            VolumeRole::Root => Some("/".to_owned()),
+            VolumeRole::Data => place(&disk.mount, &volume.name),
         };
         Ok(RunDisk {
             volume: disk.volume,

@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -333,12 +333,7 @@ impl Keeper {
 
 /// Whether a volume is what is seen where it was mounted; nothing if that cannot be told.
 fn is_there(inside: &Inside, volume: &Volume) -> Option<bool> {
-    match inside.open(&volume.path, OFlags::PATH, Mode::empty()) {
-        Ok(there) => mounted::is_on(there.as_fd(), &volume.disk).ok(),
-        // What it was mounted on is covered itself.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Some(false),
-        Err(_) => None,
-    }
+    mounted::is_seen(inside, &volume.path, &volume.disk).ok()
 }
 
 fn helper(arguments: &[&str], stdin: OwnedFd) -> io::Result<tokio::process::Child> {

@@ -107,7 +107,7 @@ async fn ask(root: &Inside) {
             break;
         }
         let Ok(mut child) = tokio::process::Command::from(command).spawn() else { continue };
-        let ended = tokio::time::timeout(ASKING, child.wait()).await;
+        let ended = timeout(ASKING, child.wait()).await;
         if ended.is_ok_and(|ended| ended.is_ok_and(|status| status.success())) {
             return;
         }

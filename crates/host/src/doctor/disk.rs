@@ -2,6 +2,7 @@
 
 use super::{Finding, Subject};
 use crate::Layout;
+use crate::fault;
 use crate::filesystem::{self, FileSystem};
 use crate::pools::place;
 use std::os::unix::fs::MetadataExt;
@@ -72,10 +73,8 @@ fn fast_pool(subject: &Subject) -> Option<String> {
 
 /// What is free for the file of a pool, beyond what has to stay so.
 fn room(subject: &Subject) -> ByteSize {
-    let Ok(s) = rustix::fs::statvfs(nearest(&subject.data.join("pools"))) else { return ByteSize(0) };
-    let bytes = |blocks: u64| s.f_frsize.saturating_mul(blocks);
-    let reserve = subject.reserve.of(ByteSize(bytes(s.f_blocks)));
-    ByteSize(bytes(s.f_bavail).saturating_sub(reserve.bytes()))
+    let Some(room) = fault::room(&nearest(&subject.data.join("pools"))) else { return ByteSize(0) };
+    ByteSize(room.free.bytes().saturating_sub(subject.reserve.of(room.total).bytes()))
 }
 
 /// How to have a pool that clones at once, in commands that work as they stand: such a pool takes all its room

@@ -11,13 +11,15 @@ use std::path::Path;
 use types::{ByteSize, Code, Problem};
 
 /// Where the superblock is (Linux, `Documentation/filesystems/ext4/super.rst`).
-const SUPERBLOCK: u64 = 1024;
+pub const SUPERBLOCK: u64 = 1024;
 /// ext2, ext3 and ext4.
 const MAGIC: u16 = 0xef53;
 /// `INCOMPAT_EXTENTS`, by which an ext4 is told from its ancestors.
 const EXTENTS: u32 = 0x40;
 /// `INCOMPAT_64BIT`: block numbers have a high half.
 const WIDE: u32 = 0x80;
+/// The largest block is of 64 KiB: the logarithm counts from 1 KiB.
+const LARGEST_BLOCK: u32 = 6;
 /// `INCOMPAT_JOURNAL_DEV`: holds a journal and nothing else.
 const JOURNAL_DEVICE: u32 = 0x8;
 
@@ -100,20 +102,26 @@ pub fn judge(sb: &[u8; 1024], length: u64) -> Result<(), &'static str> {
     if u16_at(0x38) != MAGIC {
         return Err("holds no ext4 file system");
     }
-    let (log_block, incompat) = (u32_at(0x18), u32_at(0x60));
-    if log_block > 6 || incompat & JOURNAL_DEVICE != 0 {
+    let incompat = u32_at(0x60);
+    if u32_at(0x18) > LARGEST_BLOCK || incompat & JOURNAL_DEVICE != 0 {
         return Err("holds a damaged ext4 file system");
     }
     if incompat & EXTENTS == 0 {
         return Err("holds an ext2 or ext3 file system, not an ext4");
     }
-    let high = if incompat & WIDE == 0 { 0 } else { u64::from(u32_at(0x150)) };
-    let blocks = high << 32 | u64::from(u32_at(0x4));
-    match blocks.checked_mul(1024 << log_block) {
+    match ext4_length(sb) {
         None | Some(0) => Err("holds a damaged ext4 file system"),
         Some(needed) if needed > length => Err("is shorter than the ext4 file system in it"),
         Some(_) => Ok(()),
     }
+}
+
+/// The bytes that an ext4 says it has, by its superblock; nothing if its numbers make no sense.
+pub fn ext4_length(sb: &[u8; 1024]) -> Option<u64> {
+    let u32_at = |at: usize| u32::from_le_bytes([sb[at], sb[at + 1], sb[at + 2], sb[at + 3]]);
+    let log_block = Some(u32_at(0x18)).filter(|log| *log <= LARGEST_BLOCK)?;
+    let high = if u32_at(0x60) & WIDE == 0 { 0 } else { u64::from(u32_at(0x150)) };
+    (high << 32 | u64::from(u32_at(0x4))).checked_mul(1024 << log_block)
 }
 
 #[cfg(test)]

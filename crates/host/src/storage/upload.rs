@@ -5,6 +5,7 @@
 //! the trash would have to go for: whether there is enough is known only once all of it came.
 
 use super::{FilePool, fill};
+use crate::image::probe;
 use crate::{Layout, durable, fault};
 use engine::port::{Bounds, Fault, beyond, no_room_to_receive};
 use std::fs::File;
@@ -187,15 +188,12 @@ fn length(file: &File, fs: FileSystem) -> Option<u64> {
         let mut bytes = [0; 8];
         file.read_exact_at(&mut bytes, at).ok().map(|()| bytes)
     };
-    let le32 = |at: u64| read(at).map(|b| u64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
     match fs {
-        // Documentation/filesystems/ext4/super.rst: s_blocks_count_lo, s_log_block_size, s_feature_incompat
-        // (0x80: 64 bits) and s_blocks_count_hi.
         FileSystem::Ext4 => {
-            let high = if le32(1024 + 0x60)? & 0x80 == 0 { 0 } else { le32(1024 + 0x150)? };
-            let block =
-                1024_u64.checked_shl(u32::try_from(le32(1024 + 0x18)?).ok().filter(|log| *log <= 6)?)?;
-            (high << 32 | le32(1024 + 0x4)?).checked_mul(block)
+            let mut sb = [0; 1024];
+            // As much of it as there is: what is cut off within is cut off.
+            file.read_at(&mut sb, probe::SUPERBLOCK).ok()?;
+            probe::ext4_length(&sb)
         }
         // fs/xfs/libxfs/xfs_format.h, `struct xfs_dsb`: sb_blocksize and sb_dblocks.
         FileSystem::Xfs => {

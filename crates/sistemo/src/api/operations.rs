@@ -104,6 +104,6 @@ pub async fn events(
 fn parse(id: &str) -> Result<OperationId, Problem> {
     id.parse().map_err(|_| {
         Problem::new(Code::OperationNotFound, format!("there is no operation \"{}\"", id.escape_debug()))
-            .hint("`sistemo operation list` shows those that are kept")
+            .hint("`sistemo operation list` shows their ids")
     })
 }

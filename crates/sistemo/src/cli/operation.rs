@@ -69,21 +69,16 @@ impl Operations {
     }
 }
 
-const LIST: &str = "`sistemo operation list` shows their ids";
-
 impl Which {
     async fn find(&self, client: &Client) -> Result<Operation, Problem> {
-        let found = client.get(&["operations", &self.id()?.to_string()]).await;
-        found.map_err(|problem: Problem| match problem.code {
-            Code::OperationNotFound => problem.hint(LIST),
-            _ => problem,
-        })
+        client.get(&["operations", &self.id()?.to_string()]).await
     }
 
     fn id(&self) -> Result<OperationId, Problem> {
         self.operation.parse().map_err(|_| {
             let what = self.operation.escape_debug();
-            Problem::new(Code::OperationNotFound, format!("there is no operation \"{what}\"")).hint(LIST)
+            Problem::new(Code::OperationNotFound, format!("there is no operation \"{what}\""))
+                .hint("`sistemo operation list` shows their ids")
         })
     }
 }
